@@ -1,0 +1,168 @@
+"""Messages and images to token ids, once, by the processor that the checkpoint ships."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from transformers import AutoProcessor
+
+from prism_pl.errors import UserError
+from prism_pl.folders import model_folder
+from prism_pl.types import Prompt
+
+IMAGE_MARK = "<image>"
+# The paper's system prompt (arXiv 2604.28123, appendix; same text in SFT, alignment, RLVR and evaluation). Rows that bring
+# a system message of their own keep it.
+SYSTEM_PROMPT = """\
+You are a helpful scientific assistant.
+Answer the user's question based on the image provided.
+
+Your output must strictly follow this XML format:
+
+<caption>
+- [Briefly describe the image style, key objects, and text using bullet points]
+</caption>
+<think>
+[Reason step-by-step to solve the problem]
+</think>
+<answer>
+[Final answer ONLY]
+</answer>
+"""
+
+
+@dataclass(frozen=True)
+class PromptRow:
+    """A row of a prompt set before tokenisation."""
+
+    source: str
+    messages: tuple[dict[str, str], ...]
+    """System and user turns; ``<image>`` marks where an image stands."""
+    image_paths: tuple[Path, ...]
+    answer: str | None = None
+    teacher: str | None = None
+
+
+class PromptEncoder:
+    """Turns rows into prompts with the stock processor; refuses what trainer and engine could read differently."""
+
+    def __init__(self, model: str, max_prompt_tokens: int) -> None:
+        self.processor = AutoProcessor.from_pretrained(model_folder(model, "the processor"))
+        self.tokenizer = self.processor.tokenizer
+        self.max_prompt_tokens = max_prompt_tokens
+
+    def encode(self, rows: Sequence[PromptRow]) -> list[Prompt]:
+        """One prompt a row. Raises UserError naming the row for a missing image or a prompt over the limit."""
+        texts = [self._chat_text(row) for row in rows]
+        images = [[open_image(path, row.source) for path in row.image_paths] for row in rows]
+        flat = [image for group in images for image in group]
+        batch = self.processor(text=texts, images=flat or None)
+        engine_ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        grids = torch.as_tensor(batch["image_grid_thw"]).split([len(group) for group in images]) if flat else None
+        pixels = self._split_pixels(batch, images) if flat else None
+        prompts = []
+        for index, row in enumerate(rows):
+            ids = batch["input_ids"][index]
+            if len(ids) > self.max_prompt_tokens:
+                raise UserError(
+                    f"{row.source}: the prompt has {len(ids)} tokens, the limit data.max_prompt_tokens is "
+                    f"{self.max_prompt_tokens}. Raise the limit, shrink the image or drop the row."
+                )
+            grid = grids[index] if grids is not None and images[index] else None
+            prompts.append(
+                Prompt(
+                    source=row.source,
+                    question=row.messages[-1]["content"].replace(IMAGE_MARK, "").strip(),
+                    input_ids=tuple(ids),
+                    engine_ids=tuple(engine_ids[index]),
+                    positions_3T=rope_positions(
+                        ids, self.processor.image_token_id, grid, self.processor.image_processor.merge_size
+                    ),
+                    images=tuple(images[index]),
+                    image_paths=tuple(str(path) for path in row.image_paths),
+                    pixel_values=pixels[index] if pixels is not None and images[index] else None,
+                    image_grid=grid,
+                    answer=row.answer,
+                    teacher=row.teacher,
+                )
+            )
+        return prompts
+
+    def response_ids(self, text: str) -> tuple[int, ...]:
+        """The ids of a response and its end token."""
+        return (*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id)
+
+    def _chat_text(self, row: PromptRow) -> str:
+        marks = sum(message["content"].count(IMAGE_MARK) for message in row.messages)
+        if marks != len(row.image_paths):
+            raise UserError(
+                f"{row.source}: {marks} {IMAGE_MARK} marks in the messages, but {len(row.image_paths)} images. "
+                f"Each image needs exactly one mark."
+            )
+        turns = [{"role": message["role"], "content": _typed_parts(message["content"])} for message in row.messages]
+        return self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+
+    def _split_pixels(self, batch: Any, images: list[list[Image.Image]]) -> list[torch.Tensor]:
+        patches = torch.as_tensor(batch["image_grid_thw"]).prod(-1).tolist()
+        sizes, start = [], 0
+        for group in images:
+            sizes.append(sum(patches[start : start + len(group)]))
+            start += len(group)
+        return list(torch.as_tensor(batch["pixel_values"]).split(sizes))
+
+
+def _typed_parts(content: str) -> str | list[dict[str, str]]:
+    if IMAGE_MARK not in content:
+        return content
+    parts: list[dict[str, str]] = []
+    for index, text in enumerate(content.split(IMAGE_MARK)):
+        if index:
+            parts.append({"type": "image"})
+        if text:
+            parts.append({"type": "text", "text": text})
+    return parts
+
+
+def open_image(path: Path, source: str) -> Image.Image:
+    """Decodes an image to RGB, or says which row names it."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except FileNotFoundError:
+        raise UserError(f"{source}: the image {path} does not exist. Paths are relative to the data file.") from None
+    except (OSError, Image.DecompressionBombError) as error:
+        raise UserError(f"{source}: the image {path} cannot be decoded ({error}). Mend the file or drop the row.") from None
+
+
+def rope_positions(
+    input_ids: Sequence[int], image_token_id: int, grid: torch.Tensor | None, merge_size: int
+) -> torch.Tensor:
+    """M-RoPE positions (3, T) of a prompt: text advances all three axes by one, an image spans its merged grid.
+
+    After an image of h x w merged patches text goes on at the image's start + max(h, w) (Qwen2-VL, arXiv 2409.12191,
+    section 2.1). Equal to transformers' ``get_rope_index`` (tested), without needing the model.
+    """
+    ids = torch.as_tensor(input_ids)
+    pieces: list[torch.Tensor] = []
+    position = index = image = 0
+    while index < len(ids):
+        if ids[index] != image_token_id:
+            end = index
+            while end < len(ids) and ids[end] != image_token_id:
+                end += 1
+            pieces.append(torch.arange(position, position + end - index).expand(3, -1))
+            position += end - index
+            index = end
+            continue
+        if grid is None or image >= len(grid):
+            raise UserError("The prompt holds more image placeholders than images: is an image token typed in a text?")
+        frames, height, width = (int(size) for size in grid[image] // torch.tensor([1, merge_size, merge_size]))
+        axes = torch.meshgrid(torch.arange(frames), torch.arange(height), torch.arange(width), indexing="ij")
+        pieces.append(torch.stack(axes).reshape(3, -1) + position)
+        position += max(height, width)
+        index += frames * height * width
+        image += 1
+    return torch.cat(pieces, dim=1)

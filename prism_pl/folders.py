@@ -1,0 +1,63 @@
+"""Folders that are either complete or absent, and names that stand for folders."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from prism_pl.errors import UserError
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Yields a scratch folder beside ``target`` and renames it to ``target`` at the end; on an error nothing is left.
+
+    An existing ``target`` is replaced only after the new folder is complete.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        partial.chmod(0o755)
+        yield partial
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            os.rename(target, old / target.name)
+            os.rename(partial, target)
+            shutil.rmtree(old)
+        else:
+            os.rename(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def model_folder(name: str, purpose: str) -> str:
+    """A model's folder or hub name; ``embedded/digits`` is built on first use.
+
+    ``purpose`` is the configuration key that holds the name. Raises UserError if a local folder is missing or incomplete,
+    with the command that makes it.
+    """
+    from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
+
+    if name == EMBEDDED_NAME:
+        return str(embedded_folder() / "model")
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise UserError(f"{purpose}: the folder {name} holds no config.json, so it is no Hugging Face model folder.")
+        return name
+    looks_local = path.is_absolute() or name.count("/") != 1 or name.startswith(("runs/", "./", "../"))
+    if looks_local:
+        raise UserError(f"{purpose}: the model folder {name} does not exist. {_how_to_make(path)}")
+    return name
+
+
+def _how_to_make(path: Path) -> str:
+    stage = path.parent.name
+    if stage in ("sft", "warmup", "align", "rlvr"):
+        return (
+            f"Make it with `python -m prism_pl fit --config {stage}.yaml --run_dir {path.parent}`, "
+            f"or all stages with `python -m prism_pl pipeline --config demo.yaml --run_dir {path.parent.parent}`."
+        )
+    return "Give a Hugging Face folder or the name of a model on the hub."

@@ -1,0 +1,46 @@
+"""Groups of options that several stages share. Each field is documented once, below it, and so in ``--help``."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How responses are sampled from the policy."""
+
+    max_new_tokens: int
+    """Length limit of a response, in tokens."""
+    group_size: int = 16
+    """G, responses a prompt."""
+    temperature: float = 1.0
+    """Softmax temperature; 0 is greedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeOptions:
+    """Parts of the policy that are not trained (LLaMA-Factory's defaults, which PRISM's SFT used)."""
+
+    vision_tower: bool = True
+    projector: bool = True
+    language_model: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions:
+    """The learning rate over policy updates."""
+
+    kind: str = "constant"
+    """``constant`` or ``cosine`` (to zero)."""
+    warmup_ratio: float = 0.0
+    """Share of the updates over which the rate rises linearly from zero."""
+    warmup_steps: int = 0
+    """The same in updates; used when ``warmup_ratio`` is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions:
+    """The proof that the engine samples from the trainer's weights."""
+
+    every: int = 10
+    """In policy updates; the probe also runs before the first one and after a resume."""
+    max_gap: float = 1e-4
+    """Largest |log p (engine) - log p (trainer)| over the probe's tokens. 1e-4 suits fp32; bf16 needs about 0.3."""

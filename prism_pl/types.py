@@ -1,0 +1,87 @@
+"""Records that pass between the parts, and the legend of the shape suffixes.
+
+    P  prompts of a batch     G  responses a prompt (the group)     B  responses, B = P * G, prompt-major
+    T  tokens of the longest response     V  vocabulary     N  any flat count
+    R  packed rows     L  tokens of the longest row     K  experts (perception, reasoning)     M  pairs
+
+A name ends in the axes of its tensor: ``logp_BT`` is (responses, tokens). A name without a suffix is a scalar or no tensor.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from PIL import Image
+
+EXPERTS = ("perception", "reasoning")
+"""The K experts of the discriminator, in the order of every ``_K`` axis."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question about its images, tokenised once: trainer and engine both start from these ids."""
+
+    source: str
+    """Where it came from, ``file:row``; errors name it."""
+    question: str
+    """The user's text, without image placeholders."""
+    input_ids: tuple[int, ...]
+    """Token ids up to and including the assistant's header, one id per image patch group."""
+    engine_ids: tuple[int, ...]
+    """The same with one placeholder an image: the engine expands it, and must arrive at ``input_ids``."""
+    positions_3T: torch.Tensor
+    """M-RoPE positions (temporal, height, width) of ``input_ids``."""
+    images: tuple[Image.Image, ...] = ()
+    image_paths: tuple[str, ...] = ()
+    pixel_values: torch.Tensor | None = None
+    """(patches, patch features), or None without images."""
+    image_grid: torch.Tensor | None = None
+    """(images, 3): temporal, height and width in patches."""
+    answer: str | None = None
+    """The verifiable answer."""
+    teacher: str | None = None
+    """The teacher's response."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """One sampled response."""
+
+    token_ids: tuple[int, ...]
+    """Generated ids, the end token included when it was generated."""
+    engine_logp: tuple[float, ...]
+    """Log-probability of each id under the engine's weights and temperature."""
+    text: str
+    """Decoded without special tokens."""
+    truncated: bool
+    """Cut at the length limit."""
+
+
+@dataclass
+class PromptBatch:
+    """P prompts; the rollout callback fills ``responses`` before the step."""
+
+    prompts: list[Prompt]
+    responses: list[list[Response]] = field(default_factory=list)
+    """P lists of G responses."""
+
+    @property
+    def flat_responses(self) -> list[Response]:
+        """The B responses, prompt-major."""
+        return [response for group in self.responses for response in group]
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One supervised sample: a prompt and the ids of its response, end token included."""
+
+    prompt: Prompt
+    response_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A teacher's and a policy's response to one prompt: what the discriminator is warmed up on."""
+
+    prompt: Prompt
+    teacher: str
+    policy: str
