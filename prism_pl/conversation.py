@@ -1,9 +1,9 @@
 """Messages and images to token ids, once, by the processor that the checkpoint ships."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -12,6 +12,8 @@ from transformers import AutoProcessor
 from prism_pl.errors import UserError
 from prism_pl.folders import model_folder
 from prism_pl.types import Prompt
+
+_Value = TypeVar("_Value")
 
 IMAGE_MARK = "<image>"
 # The paper's system prompt (arXiv 2604.28123, appendix; same text in SFT, alignment, RLVR and evaluation). Rows that bring
@@ -91,6 +93,19 @@ class PromptEncoder:
             )
         return prompts
 
+    def count_tokens(self, rows: Sequence[PromptRow]) -> list[int]:
+        """Prompt lengths in tokens, images included, from the images' headers alone. Checks marks and image files."""
+        texts = self.tokenizer([self._chat_text(row) for row in rows], add_special_tokens=False)["input_ids"]
+        return [
+            len(ids) + sum(self._image_tokens(path, row.source) - 1 for path in row.image_paths)
+            for ids, row in zip(texts, rows, strict=True)
+        ]
+
+    def _image_tokens(self, path: Path, source: str) -> int:
+        width, height = image_size(path, source)
+        processor = self.processor.image_processor
+        return processor.get_number_of_image_patches(height, width, {}) // processor.merge_size**2
+
     def response_ids(self, text: str) -> tuple[int, ...]:
         """The ids of a response and its end token."""
         return (*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id)
@@ -128,9 +143,18 @@ def _typed_parts(content: str) -> str | list[dict[str, str]]:
 
 def open_image(path: Path, source: str) -> Image.Image:
     """Decodes an image to RGB, or says which row names it."""
+    return _read_image(path, source, lambda image: image.convert("RGB"))
+
+
+def image_size(path: Path, source: str) -> tuple[int, int]:
+    """Width and height from the header, or says which row names the image."""
+    return _read_image(path, source, lambda image: image.size)
+
+
+def _read_image(path: Path, source: str, read: Callable[[Image.Image], _Value]) -> _Value:
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return read(image)
     except FileNotFoundError:
         raise UserError(f"{source}: the image {path} does not exist. Paths are relative to the data file.") from None
     except (OSError, Image.DecompressionBombError) as error:

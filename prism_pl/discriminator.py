@@ -6,7 +6,9 @@ The backbone is transformers' stock Qwen3-VL-MoE; routing is per token and learn
 packed row: the prompt and its image are computed once.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +18,7 @@ from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoePre
 from prism_pl.errors import UserError
 from prism_pl.folders import model_folder
 from prism_pl.packing import PackedBatch
+from prism_pl.sharding import full_weights
 from prism_pl.types import EXPERTS
 
 
@@ -24,8 +27,9 @@ class MixtureDiscriminator(Qwen3VLMoePreTrainedModel):
 
     def __init__(self, config: Qwen3VLMoeConfig) -> None:
         super().__init__(config)
+        self.text_config: Any = config.text_config
         self.model = Qwen3VLMoeModel(config)
-        self.head = nn.Linear(config.text_config.hidden_size, len(EXPERTS), bias=False)
+        self.head = nn.Linear(self.text_config.hidden_size, len(EXPERTS), bias=False)
         self.post_init()
 
     @classmethod
@@ -35,9 +39,7 @@ class MixtureDiscriminator(Qwen3VLMoePreTrainedModel):
         kind = AutoConfig.from_pretrained(folder).model_type
         if kind != "qwen3_vl_moe":
             raise UserError(f"{purpose}: {name} is a {kind} model, not a discriminator; make one with warmup.yaml.")
-        model, info = cls.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True
-        )
+        model, info = cls.from_pretrained(  # type: ignore[misc] # a pair, with output_loading_infofolder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True)
         if info["missing_keys"]:
             missing = ", ".join(sorted(info["missing_keys"])[:3])
             raise UserError(f"{purpose}: {name} lacks the weights {missing}; it was not saved by warmup or align.")
@@ -49,12 +51,11 @@ class MixtureDiscriminator(Qwen3VLMoePreTrainedModel):
         The balance loss (Switch Transformer, arXiv 2101.03961, eq. 4-6) is ``top_k`` when experts are evenly used; padding
         does not count.
         """
-        text_config = self.config.text_config
         output = self.model(**packed.model_inputs(), output_router_logits=True)
         hidden_BH = output.last_hidden_state.flatten(0, 1)[packed.last_B]
         score_B = self.head(hidden_BH).float().gather(-1, expert_B[:, None]).squeeze(-1)
-        balance = load_balancing_loss_func(
-            output.router_logits, text_config.num_experts, text_config.num_experts_per_tok, packed.real_RL
+        balance: Any = load_balancing_loss_func(
+            output.router_logits, self.text_config.num_experts, self.text_config.num_experts_per_tok, packed.real_RL
         )
         return score_B, balance
 
@@ -62,7 +63,11 @@ class MixtureDiscriminator(Qwen3VLMoePreTrainedModel):
         """The blocks that are sharded one by one."""
         return [*self.model.visual.blocks, *self.model.language_model.layers]
 
-    def save(self, folder: Path, source: str, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Whole tensors, heads included. All ranks of a sharded discriminator must exhaust it."""
+        return full_weights(self)
+
+    def save(self, folder: Path, source: str, weights: dict[str, torch.Tensor]) -> None:
         """Writes a complete Hugging Face folder, heads included; the processor is copied from ``source``."""
-        self.save_pretrained(folder, state_dict=state_dict)
+        self.save_pretrained(folder, state_dict=weights)
         AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)

@@ -53,9 +53,7 @@ class Scores:
         return (self.teacher_PK[:, None] - self.policy_PGK)[self.valid_PG]
 
 
-def make_trial(
-    prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase
-) -> Trial:
+def make_trial(prompts: Sequence[Prompt], responses: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase) -> Trial:
     """Segments of the teacher and of all well-formed responses of each prompt (P lists of G texts)."""
     segments: list[list[tuple[int, ...]]] = []
     teacher, policy, valid = [], [], []

@@ -1,6 +1,6 @@
 """Truncated importance sampling between the rollout engine and the trainer (fengyao.notion.site/off-policy-rl).
 
-    w_t = min(pi_trainer_old(y_t) / pi_engine(y_t), C),   no gradient
+w_t = min(pi_trainer_old(y_t) / pi_engine(y_t), C),   no gradient
 """
 
 import torch

@@ -23,6 +23,4 @@ class Means:
     def result(self, stacked: torch.Tensor | None = None) -> dict[str, float]:
         """The means, of ``stacked`` (after a sum over ranks) or of what was added here."""
         sums, counts = (self.stacked() if stacked is None else stacked).tolist()
-        return {
-            name: total / count for name, total, count in zip(sorted(self._totals), sums, counts, strict=True) if count
-        }
+        return {name: total / count for name, total, count in zip(sorted(self._totals), sums, counts, strict=True) if count}

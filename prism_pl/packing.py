@@ -142,14 +142,15 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
             last_B[b] = flat + size - 1
             start += size
             b += 1
-    with_images = [group.prompt for group in groups if group.prompt.pixel_values is not None]
+    pixel_values = [group.prompt.pixel_values for group in groups if group.prompt.pixel_values is not None]
+    grids = [group.prompt.image_grid for group in groups if group.prompt.image_grid is not None]
     return PackedBatch(
         input_ids_RL=input_ids_RL,
         positions_3RL=positions_3RL,
         mask_R1LL=_attention_mask(segment_RL)[:, None],
         real_RL=segment_RL != _PAD,
-        pixel_values=torch.cat([prompt.pixel_values for prompt in with_images]) if with_images else None,
-        image_grid=torch.cat([prompt.image_grid for prompt in with_images]) if with_images else None,
+        pixel_values=torch.cat(pixel_values) if pixel_values else None,
+        image_grid=torch.cat(grids) if grids else None,
         source_BT=source_BT,
         target_BT=target_BT,
         token_mask_BT=token_mask_BT,

@@ -1,18 +1,38 @@
 """The policy: a stock image-text model, called on packed rows."""
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VLMoeForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    PreTrainedConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeForConditionalGeneration,
+)
 
 from prism_pl.errors import UserError
 from prism_pl.folders import model_folder
 from prism_pl.logprobs import token_logprobs
 from prism_pl.options import FreezeOptions
 from prism_pl.packing import PackedBatch
+from prism_pl.sharding import full_weights
 
 _CLASSES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration}
+
+NEVER = -1e4
+"""The logit of a token that is never generated: its probability is exactly 0 in fp32, and 0 . NEVER is still 0."""
+
+
+def unsayable_tokens(config: PreTrainedConfig) -> list[int]:
+    """Image and video placeholders: in a response they would stand for an image that is not there.
+
+    Engines and trainer leave them out of the distribution alike, so their log-probabilities agree.
+    """
+    return [config.image_token_id, config.video_token_id]
 
 
 class Policy(nn.Module):
@@ -21,9 +41,14 @@ class Policy(nn.Module):
     The wrapper is what FSDP shards: everything a step needs happens inside this one ``forward``.
     """
 
+    vlm: Any
+    """The stock model, ``Qwen3VLForConditionalGeneration`` or its mixture-of-experts twin."""
+    _unsayable: torch.Tensor
+
     def __init__(self, vlm: nn.Module) -> None:
         super().__init__()
         self.vlm = vlm
+        self.register_buffer("_unsayable", torch.tensor(unsayable_tokens(self.vlm.config)), persistent=False)
 
     @classmethod
     def load(cls, name: str, purpose: str, dtype: torch.dtype = torch.float32) -> "Policy":
@@ -39,9 +64,12 @@ class Policy(nn.Module):
         hidden_RLH = self.vlm.model(**packed.model_inputs()).last_hidden_state
         mask_BT = packed.token_mask_BT
         hidden_NH = hidden_RLH.flatten(0, 1)[packed.source_BT[mask_BT]]
-        logp_N, entropy_N = token_logprobs(hidden_NH, packed.target_BT[mask_BT], self.vlm.lm_head, temperature)
+        logp_N, entropy_N = token_logprobs(hidden_NH, packed.target_BT[mask_BT], self._logits, temperature)
         zeros_BT = torch.zeros(mask_BT.shape, dtype=logp_N.dtype, device=logp_N.device)
         return zeros_BT.masked_scatter(mask_BT, logp_N), zeros_BT.masked_scatter(mask_BT, entropy_N)
+
+    def _logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
+        return self.vlm.lm_head(hidden_NH).index_fill(-1, self._unsayable, NEVER)
 
     def freeze(self, options: FreezeOptions) -> None:
         """Stops gradients of the parts that ``options`` names."""
@@ -57,7 +85,11 @@ class Policy(nn.Module):
         """The blocks that are sharded one by one."""
         return [*self.vlm.model.visual.blocks, *self.vlm.model.language_model.layers]
 
-    def save(self, folder: Path, source: str, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Whole tensors under transformers' names. All ranks of a sharded policy must exhaust it."""
+        return full_weights(self.vlm)
+
+    def save(self, folder: Path, source: str, weights: dict[str, torch.Tensor]) -> None:
         """Writes a complete Hugging Face folder; the processor is copied from ``source``."""
-        self.vlm.save_pretrained(folder, state_dict=state_dict)
+        self.vlm.save_pretrained(folder, state_dict=weights)
         AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)

@@ -63,11 +63,33 @@ class PromptBatch:
     prompts: list[Prompt]
     responses: list[list[Response]] = field(default_factory=list)
     """P lists of G responses."""
+    temperature: float = 1.0
+    """The temperature they were sampled at."""
+    max_new_tokens: int = 0
+    """The length limit they were sampled under."""
 
     @property
     def flat_responses(self) -> list[Response]:
         """The B responses, prompt-major."""
         return [response for group in self.responses for response in group]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One response as the sample log keeps it."""
+
+    source: str
+    question: str
+    image: str | None
+    response: str
+    tokens: int
+    truncated: bool
+    advantage: float
+    reward: float | None = None
+    accuracy: float | None = None
+    perception: float | None = None
+    """Score of the perception expert; None without a discriminator or for a malformed response."""
+    reasoning: float | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """DAPO (arXiv 2503.14476): GRPO with a wider upper clip, dynamic sampling and soft overlong punishment.
 
-    shaping(y) = 0                                   |y| <= L - buffer
-               = -(|y| - (L - buffer)) / buffer      otherwise (eq. 13);   groups need 0 < #correct < G (eq. 11)
+shaping(y) = 0                                   |y| <= L - buffer
+           = -(|y| - (L - buffer)) / buffer      otherwise (eq. 13);   groups need 0 < #correct < G (eq. 11)
 """
 
 from dataclasses import dataclass

@@ -29,7 +29,9 @@ class GRPO(Algorithm):
         ratio_BT = torch.exp(terms.logp_BT - terms.old_logp_BT)
         gain_BT = clipped_gain(ratio_BT, terms.advantage_B[:, None], self.clip_low, self.clip_high)
         add_ratio_metrics(ratio_BT[terms.mask_BT], self.clip_low, self.clip_high, means)
-        return -(gain_BT * terms.weight_BT * terms.mask_BT).sum() / terms.num_tokens
+        loss_BT = -gain_BT * terms.weight_BT
+        means.add("policy/loss", loss_BT[terms.mask_BT])
+        return (loss_BT * terms.mask_BT).sum() / terms.num_tokens
 
 
 def clipped_gain(ratio: torch.Tensor, advantage: torch.Tensor, low: float, high: float) -> torch.Tensor:

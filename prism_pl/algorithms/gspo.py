@@ -1,7 +1,7 @@
 """Group sequence policy optimisation (arXiv 2507.18071, eq. 5-7).
 
-    s_i = (pi(y_i) / pi_old(y_i))^(1/|y_i|) = exp(mean_t log rho_it)
-    J = E [ 1/G sum_i min(s_i A_i, clip(s_i, 1 - low, 1 + high) A_i) ]
+s_i = (pi(y_i) / pi_old(y_i))^(1/|y_i|) = exp(mean_t log rho_it)
+J = E [ 1/G sum_i min(s_i A_i, clip(s_i, 1 - low, 1 + high) A_i) ]
 """
 
 from dataclasses import dataclass
@@ -33,4 +33,6 @@ class GSPO(Algorithm):
         weight_B = (terms.weight_BT * terms.mask_BT).sum(-1) / length_B
         add_ratio_metrics(ratio_B, self.clip_low, self.clip_high, means)
         gain_B = clipped_gain(ratio_B, terms.advantage_B, self.clip_low, self.clip_high)
-        return -(gain_B * weight_B).sum() / terms.num_responses
+        loss_B = -gain_B * weight_B
+        means.add("policy/loss", loss_B)
+        return loss_B.sum() / terms.num_responses

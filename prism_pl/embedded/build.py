@@ -1,4 +1,4 @@
-"""Writes the embedded task to disk in the same formats a user's own data has (JSON lines with ``messages`` and ``images``)."""
+"""Writes the embedded task to disk in the format of a user's own data: JSON lines with ``messages`` and ``images``."""
 
 import json
 import random

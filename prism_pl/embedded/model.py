@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
@@ -72,7 +73,7 @@ def train_tokenizer(texts: list[str]) -> Qwen2Tokenizer:
     trained = json.loads(bpe.to_str())["model"]
     tokenizer = Qwen2Tokenizer(
         vocab=trained["vocab"],
-        merges=[tuple(pair) for pair in trained["merges"]],
+        merges=[tuple(pair) for pair in trained["merges"]],  # type: ignore[misc] # annotated too narrowly
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         additional_special_tokens=list(SPECIAL_TOKENS),
@@ -93,7 +94,7 @@ def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:
 
 def build_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGeneration:
     """Random weights in a 128-wide, 4-layer Qwen3-VL; the vision tower is 96 wide with 3 layers and patches of 8."""
-    ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
+    ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": len(tokenizer),
@@ -103,7 +104,7 @@ def build_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGe
             "num_attention_heads": 4,
             "num_key_value_heads": 2,
             "head_dim": 32,
-            "max_position_embeddings": 2048,
+            "max_position_embeddings": 8192,
             "tie_word_embeddings": True,
             "rope_parameters": {
                 "rope_type": "default",

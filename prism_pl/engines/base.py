@@ -25,9 +25,7 @@ class RolloutEngine(ABC):
         """Loads the Hugging Face folder ``model``. Called once, before anything else."""
 
     @abstractmethod
-    def generate(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions
-    ) -> list[list[Response]]:
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
         """``sampling.group_size`` responses a prompt, in order. ``seeds`` holds one seed a prompt."""
 
     @abstractmethod

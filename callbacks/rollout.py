@@ -1,0 +1,125 @@
+"""Fills each batch with the policy's own responses, and keeps the engine's weights the trainer's: proven, not assumed."""
+
+import logging
+import os
+from typing import Any
+
+import lightning as L
+import torch
+
+from prism_pl.engines import RolloutEngine
+from prism_pl.engines.base import derive_seed
+from prism_pl.metrics import Means
+from prism_pl.options import ProbeOptions, SamplingOptions
+from prism_pl.timing import timed
+from prism_pl.types import Prompt, PromptBatch
+
+_log = logging.getLogger(__name__)
+_PROBE_RESPONSES = 4
+
+
+class RolloutCallback(L.Callback):
+    """Before a step: responses from the engine. After it: the policy's new weights into the engine.
+
+    It asks the module for ``usable_groups`` and ``max_resampling`` and knows neither rewards nor algorithms.
+
+    Args:
+        engine: ``VLLMEngine`` or ``TransformersEngine``.
+        sampling: how responses are sampled.
+        probe: the proof that engine and trainer hold the same weights.
+    """
+
+    def __init__(
+        self,
+        engine: RolloutEngine,
+        sampling: SamplingOptions,
+        probe: ProbeOptions = ProbeOptions(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.engine = engine
+        self.sampling = sampling
+        self.probe_options = probe
+        self._means = Means()
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        self.engine.start(pl_module.policy_name, trainer.datamodule.max_prompt_tokens, self.sampling)
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self.engine.sync(pl_module.policy.weights())
+        self._probed_at = -1
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int) -> None:
+        self._means = Means()
+        due = self._probed_at < 0 or trainer.global_step - self._probed_at >= self.probe_options.every
+        if due:
+            self._probe(trainer, pl_module, batch)
+        with timed("rollout", self._means):
+            self._fill(trainer, pl_module, batch)
+        tokens = sum(len(response.token_ids) for response in batch.flat_responses)
+        seconds = self._means.result()["seconds/rollout"]
+        self._means.add("rollout/tokens_per_second", tokens / seconds)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        with timed("sync", self._means):
+            self.engine.sync(pl_module.policy.weights())
+        pl_module.report(self._means)
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self.engine.close()
+
+    def generate(self, prompts: list[Prompt], sampling: SamplingOptions, *words: int | str) -> PromptBatch:
+        """A batch of the prompts with responses; the seeds are a function of the run's seed and ``words``."""
+        seeds = [derive_seed(self._seed, *words, prompt.source) for prompt in prompts]
+        responses = self.engine.generate(prompts, seeds, sampling)
+        return PromptBatch(prompts, responses, sampling.temperature, sampling.max_new_tokens)
+
+    def _fill(self, trainer: Any, pl_module: Any, batch: PromptBatch) -> None:
+        """Responses for the batch's prompts; groups that the algorithm cannot use are replaced, up to its cap.
+
+        When the cap is reached the batch goes on with unused groups in it: they carry no gradient, and the run lives.
+        """
+        step = trainer.global_step
+        sampled = self.generate(batch.prompts, self.sampling, "rollout", step, 0)
+        usable = pl_module.usable_groups(sampled).tolist()
+        for attempt in range(1, pl_module.max_resampling + 1):
+            holes = [p for p, good in enumerate(usable) if not good]
+            if not holes:
+                break
+            fresh = trainer.datamodule.draw(len(holes), step, attempt, trainer.global_rank)
+            extra = self.generate(fresh, self.sampling, "rollout", step, attempt)
+            for p, good, prompt, group in zip(
+                holes, pl_module.usable_groups(extra).tolist(), extra.prompts, extra.responses, strict=False
+            ):
+                if good:
+                    sampled.prompts[p], sampled.responses[p], usable[p] = prompt, group, True
+        if pl_module.max_resampling and not all(usable):
+            _log.warning(
+                "step %d: %d of %d groups still without signal after %d rounds of resampling; going on with them.",
+                step, usable.count(False), len(usable), pl_module.max_resampling,
+            )  # fmt: skip
+        self._means.add("rollout/usable_groups", torch.tensor(usable, dtype=torch.float))
+        batch.prompts, batch.responses = sampled.prompts, sampled.responses
+        batch.temperature, batch.max_new_tokens = sampled.temperature, sampled.max_new_tokens
+
+    def _probe(self, trainer: Any, pl_module: Any, batch: PromptBatch) -> None:
+        """|log p (engine) - log p (trainer)| on sampled responses to an image prompt; ends the run above the bound."""
+        prompt = next((prompt for prompt in batch.prompts if prompt.images), batch.prompts[0])
+        sampling = SamplingOptions(
+            max_new_tokens=self.sampling.max_new_tokens,
+            group_size=_PROBE_RESPONSES,
+            temperature=self.sampling.temperature or 1.0,
+        )
+        probe = self.generate([prompt], sampling, "probe", trainer.global_step)
+        own = pl_module.response_logprobs(probe)
+        gap = max(
+            float((torch.tensor(response.engine_logp) - logp.cpu()).abs().max())
+            for response, logp in zip(probe.flat_responses, own, strict=True)
+        )
+        self._probed_at = trainer.global_step
+        self._means.add("rollout/probe_gap", gap)
+        if not gap <= self.probe_options.max_gap:
+            raise RuntimeError(
+                f"Log-prob probe failed before update {trainer.global_step + 1}: |log p (engine) - log p (trainer)| is "
+                f"{gap:.2e}, the bound probe.max_gap is {self.probe_options.max_gap:.0e}. The engine does not sample from "
+                f"the trainer's weights, or the two compute in different precision."
+            )

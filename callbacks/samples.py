@@ -1,0 +1,61 @@
+"""Every sampled response on disk, some of them with their images in a W&B table."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from callbacks.loggers import WandbLogger
+from prism_pl.run_files import append_lines
+from prism_pl.types import Sample
+
+
+class SampleLog(L.Callback):
+    """``samples.jsonl`` gets a line a response; the table a few rows every so often.
+
+    Args:
+        table_every: updates between two additions to the W&B table.
+        table_rows: rows of each addition.
+    """
+
+    def __init__(self, table_every: int = 10, table_rows: int = 4) -> None:
+        self.table_every = table_every
+        self.table_rows = table_rows
+        self._table: Any = None
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if not trainer.is_global_zero or not outputs or "samples" not in outputs:
+            return
+        samples: list[Sample] = outputs["samples"]
+        lines = [json.dumps({"step": trainer.global_step, **asdict(sample)}) for sample in samples]
+        append_lines(Path(trainer.default_root_dir) / "samples.jsonl", lines)
+        if trainer.global_step % self.table_every == 0:
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    self._add_to_table(logger, samples, trainer.global_step)
+
+    def _add_to_table(self, logger: WandbLogger, samples: list[Sample], step: int) -> None:
+        import wandb
+
+        if self._table is None:
+            columns: list[str | int] = [
+                "step",
+                "question",
+                "image",
+                "response",
+                "reward",
+                "perception",
+                "reasoning",
+                "advantage",
+            ]
+            self._table = wandb.Table(columns=columns, log_mode="INCREMENTAL")
+        # Spread over the batch, so that different prompts show.
+        for sample in samples[:: max(1, len(samples) // self.table_rows)][: self.table_rows]:
+            image = wandb.Image(sample.image) if sample.image else None
+            self._table.add_data(
+                step, sample.question, image, sample.response,
+                sample.reward, sample.perception, sample.reasoning, sample.advantage,
+            )  # fmt: skip
+        logger.experiment.log({"samples": self._table}, commit=False)

@@ -1,0 +1,66 @@
+"""Stage 1: supervised fine-tuning on demonstrations."""
+
+from typing import Any
+
+from lightning.pytorch.cli import OptimizerCallable
+
+from modules.stage import StageModule
+from prism_pl.metrics import Means
+from prism_pl.options import FreezeOptions, ScheduleOptions
+from prism_pl.packing import make_groups
+from prism_pl.policy import Policy
+from prism_pl.timing import timed
+from prism_pl.types import Demonstration
+
+
+class SFTModule(StageModule):
+    """Cross-entropy on response tokens, averaged over all of an update's tokens.
+
+    Args:
+        policy: the model to start from.
+        freeze: parts that are not trained.
+    """
+
+    watched = ("sft/loss", "sft/tokens_per_second", "heldout/accuracy")
+
+    def __init__(
+        self,
+        policy: str,
+        optimizer: OptimizerCallable,
+        schedule: ScheduleOptions = ScheduleOptions(kind="cosine", warmup_ratio=0.1),  # noqa: B008
+        freeze: FreezeOptions = FreezeOptions(),  # noqa: B008
+        clip_norm: float = 1.0,
+        max_tokens: int = 8192,
+    ) -> None:
+        super().__init__(optimizer, schedule, clip_norm, max_tokens)
+        self.policy_name = policy
+        self.freeze_options = freeze
+
+    def configure_model(self) -> None:
+        if not hasattr(self, "policy"):
+            self.policy = Policy.load(self.policy_name, "model.policy")
+            self.policy.freeze(self.freeze_options)
+            self.shard_if_needed(self.policy)
+
+    def configure_optimizers(self) -> Any:
+        optimizer, schedule = self.make_optimizer(self.policy, self.optimizer)
+        return [optimizer], [schedule]
+
+    def training_step(self, batch: list[Demonstration], batch_idx: int) -> None:
+        means = Means()
+        groups = make_groups([item.prompt for item in batch], [[item.response_ids] for item in batch])
+        num_tokens = self.global_sum(float(sum(len(item.response_ids) for item in batch)))
+        with timed("update", means):
+            for packed, counts in self.rounds(groups):
+                logp_BT, entropy_BT = self.policy(packed)
+                self.backward_share(-logp_BT.sum() / num_tokens.float(), counts)
+                if counts:
+                    means.add("sft/loss", -logp_BT[packed.token_mask_BT])
+                    means.add("sft/entropy", entropy_BT[packed.token_mask_BT])
+            self.apply_gradients(self.main_optimizer, "policy", means, counted=True)
+            self.main_schedule.step()
+        means.add("sft/tokens_per_second", float(num_tokens) / means.result()["seconds/update"])
+        self.report(means)
+
+    def exports(self) -> dict[str, Any]:
+        return {"model": self.policy}

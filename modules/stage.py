@@ -1,0 +1,135 @@
+"""What all stages share: manual optimization with global denominators, micro-batches that keep ranks in step, metrics.
+
+``trainer.global_step`` counts policy updates (in warm-up: discriminator updates), because only the main optimizer is
+stepped through Lightning's counter. ``max_steps``, checkpoints and loggers follow.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.cli import OptimizerCallable
+from torch import nn
+from torch.distributed.tensor import DTensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from transformers import get_scheduler
+
+from prism_pl.errors import UserError
+from prism_pl.metrics import Means
+from prism_pl.options import ScheduleOptions
+from prism_pl.packing import Group, PackedBatch, micro_batches, pack
+from prism_pl.sharding import Layered, shard
+
+
+class StageModule(L.LightningModule):
+    """Base of the four stages.
+
+    Args:
+        optimizer: the main optimizer, ``class_path`` and ``init_args``.
+        schedule: its learning rate over updates.
+        clip_norm: gradients are clipped to this norm.
+        max_tokens: padded tokens of a micro-batch, the memory knob; the result does not depend on it.
+    """
+
+    watched: tuple[str, ...] = ()
+    """Metrics shown on the progress bar."""
+
+    def __init__(
+        self,
+        optimizer: OptimizerCallable,
+        schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008 (frozen)
+        clip_norm: float = 1.0,
+        max_tokens: int = 8192,
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.clip_norm = clip_norm
+        self.max_tokens = max_tokens
+
+    def exports(self) -> dict[str, Any]:
+        """Models to write at the end, by folder name: objects with ``weights()`` and ``save()``."""
+        raise NotImplementedError
+
+    def shard_if_needed(self, model: Layered) -> None:
+        """Shards a freshly loaded model when the strategy has a device mesh; refuses strategies that cannot hold two."""
+        if self.trainer.world_size == 1:
+            return
+        if self.device_mesh is None:
+            name = type(self.trainer.strategy).__name__
+            raise UserError(
+                f"trainer.strategy: {name} cannot run several backward passes an update on {self.trainer.world_size} "
+                f"devices. Use `--trainer.strategy fsdp2`."
+            )
+        shard(model, self.device_mesh["data_parallel"])
+
+    def make_optimizer(self, model: nn.Module, optimizer: OptimizerCallable) -> tuple[Optimizer, LRScheduler]:
+        """The optimizer over a model's trainable parameters, with the stage's schedule."""
+        built = optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
+        total = int(self.trainer.estimated_stepping_batches)
+        warmup = round(self.schedule.warmup_ratio * total) or self.schedule.warmup_steps
+        kind = "constant_with_warmup" if self.schedule.kind == "constant" else self.schedule.kind
+        return built, get_scheduler(kind, built, num_warmup_steps=warmup, num_training_steps=total)
+
+    @property
+    def main_optimizer(self) -> Any:
+        """The first optimizer; Lightning returns one or a list."""
+        optimizers = self.optimizers()
+        return optimizers[0] if isinstance(optimizers, list) else optimizers
+
+    @property
+    def main_schedule(self) -> Any:
+        """The main optimizer's schedule."""
+        schedules = self.lr_schedulers()
+        return schedules[0] if isinstance(schedules, list) else schedules
+
+    def rounds(self, groups: Sequence[Group]) -> Iterator[tuple[PackedBatch, bool]]:
+        """Packed micro-batches, and whether each counts: a rank with fewer than the others repeats its last one.
+
+        Forward and backward of a sharded model are collectives, so all ranks must do the same number of them.
+        """
+        batches = micro_batches(groups, self.max_tokens)
+        count = int(self.global_sum(torch.tensor(len(batches)), "max"))
+        for index in range(count):
+            yield pack(batches[min(index, len(batches) - 1)]).to(self.device), index < len(batches)
+
+    def global_sum(self, value: torch.Tensor | float, op: str = "sum") -> torch.Tensor:
+        """Reduced over ranks."""
+        tensor = torch.as_tensor(value, dtype=torch.float64, device=self.device)
+        return self.trainer.strategy.reduce(tensor.clone(), reduce_op=op)
+
+    def backward_share(self, loss: torch.Tensor, counts: bool) -> None:
+        """Backward of a loss with global denominators: ranks are summed, where the strategy would average them."""
+        self.manual_backward(loss * (self.trainer.world_size if counts else 0.0))
+
+    def apply_gradients(self, optimizer: Any, name: str, means: Means, *, counted: bool) -> None:
+        """Clips, steps and clears; logs the norm before clipping. ``counted`` steps advance ``trainer.global_step``."""
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        means.add(f"{name}/gradient_norm", norm)
+        means.add(f"{name}/learning_rate", optimizer.param_groups[0]["lr"])
+        self.clip_gradients(optimizer, gradient_clip_val=self.clip_norm, gradient_clip_algorithm="norm")
+        if counted:
+            optimizer.step()
+        else:
+            self.trainer.strategy.optimizer_step(optimizer.optimizer, closure=lambda: None, model=self)
+        optimizer.zero_grad()
+
+    def finished(self) -> bool:
+        """True once ``trainer.max_steps`` updates are done, also in the middle of a rollout batch."""
+        return 0 <= self.trainer.max_steps <= self.trainer.global_step
+
+    def report(self, means: Means) -> None:
+        """Logs the means over all micro-batches and ranks, at the number of updates done."""
+        # Lightning would count batches; its loggers take a metric of this name as the step.
+        self.log("step", float(self.trainer.global_step))
+        for name, value in means.result(self.global_sum(means.stacked())).items():
+            self.log(name, value, prog_bar=name in self.watched)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Batches stay on the CPU until they are packed."""
+        return batch

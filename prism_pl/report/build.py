@@ -1,0 +1,30 @@
+"""From a run's folder to its page."""
+
+from pathlib import Path
+
+from prism_pl.report.collect import collect
+from prism_pl.report.judge import judge_run, teacher_tokens
+from prism_pl.report.page import render
+from prism_pl.report.table import make_rows, plain_table
+
+
+def build_report(run_dir: Path) -> Path:
+    """Writes ``report.html`` into the run's folder, prints the table and returns the page's path.
+
+    The page holds all it shows: no other file, no network. Parts whose files are missing are left out, and named.
+    """
+    run = collect(run_dir)
+    judges = [
+        judge_run(run, run_dir / "warmup" / "model", "warm-up discriminator"),
+        judge_run(run, run_dir / "align" / "discriminator", "final discriminator"),
+    ]
+    tokens = teacher_tokens(run)
+    rows = make_rows(run, tokens, judges)
+    missing = [*run.missing, *(judge.problem for judge in judges if judge.problem)]
+    target = run_dir / "report.html"
+    partial = target.with_suffix(".tmp")
+    partial.write_text(render(run, rows, judges, tokens, missing), encoding="utf-8")
+    partial.replace(target)
+    for line in (plain_table(rows) if rows else "No stage has held-out responses.", *missing):
+        print(line, flush=True)
+    return target

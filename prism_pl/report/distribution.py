@@ -1,0 +1,65 @@
+"""Proxies of a response's shape, and how far a policy's distribution of them is from the teacher's."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from prism_pl.report.collect import Run
+from prism_pl.segments import count_items
+
+_TOKEN_BINS = 20
+"""At most so many bins for lengths: single lengths would each be too rare to compare."""
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """One count a response, by policy; ``teacher`` among the names if it has one."""
+
+    title: str
+    unit: str
+    values: dict[str, tuple[int, ...]]
+    width: int
+    """Of a bin, for histogram and distance alike."""
+
+    def shares(self, name: str) -> dict[int, float]:
+        """The share of each bin, by the bin's lower edge."""
+        counts = Counter(value // self.width * self.width for value in self.values[name])
+        return {edge: count / len(self.values[name]) for edge, count in counts.items()}
+
+    def distance(self, name: str) -> float | None:
+        """Total variation from the teacher: half the sum of absolute differences of shares, 0 equal, 1 disjoint."""
+        if "teacher" not in self.values:
+            return None
+        return total_variation(self.shares(name), self.shares("teacher"))
+
+
+def total_variation(p: dict[int, float], q: dict[int, float]) -> float:
+    """Between two distributions, each a share by value.
+
+    >>> total_variation({1: 0.5, 2: 0.5}, {2: 0.5, 3: 0.5})
+    0.5
+    """
+    return sum(abs(p.get(key, 0.0) - q.get(key, 0.0)) for key in p.keys() | q.keys()) / 2
+
+
+def make_proxies(run: Run, teacher_tokens: Sequence[int]) -> list[Proxy]:
+    """Caption items and reasoning steps of well-formed responses, and the length of all."""
+    captions, steps = {}, {}
+    tokens = {"teacher": tuple(teacher_tokens)}
+    taught = [record.teacher_sections for record in run.teacher if record.teacher_sections]
+    said = {stage.name: [r.sections for r in stage.heldout if r.sections] for stage in run.answering}
+    for name, sections in {"teacher": taught, **said}.items():
+        captions[name] = tuple(count_items(section.caption) for section in sections)
+        steps[name] = tuple(count_items(section.think) for section in sections)
+    for stage in run.answering:
+        tokens[stage.name] = tuple(record.tokens for record in stage.heldout)
+    longest = max((max(values) for values in tokens.values() if values), default=1)
+    return [
+        Proxy("Caption items", "items a response", _filled(captions), 1),
+        Proxy("Reasoning steps", "steps a response", _filled(steps), 1),
+        Proxy("Response length", "tokens", _filled(tokens), -(-longest // _TOKEN_BINS)),
+    ]
+
+
+def _filled(values: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {name: own for name, own in values.items() if own}

@@ -1,0 +1,118 @@
+"""Reward gaps of all stages under one judge, so that a difference is the policies' and not the judge's."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prism_pl.conversation import PromptEncoder
+from prism_pl.discriminator import MixtureDiscriminator
+from prism_pl.errors import UserError
+from prism_pl.game import Scores, Trial, arrange, make_trial
+from prism_pl.packing import micro_batches, pack
+from prism_pl.report.collect import Answered, Run
+from prism_pl.rows import DataFile
+from prism_pl.types import EXPERTS, Prompt
+
+_MAX_TOKENS = 8192
+_NO_LIMIT = 2**31
+"""Prompts that were trained on need no second check of their length."""
+Z95 = 1.959964
+"""Quantile of the normal distribution for 95% intervals."""
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Mean of teacher minus policy over the pairs with a well-formed response, with half its 95% interval."""
+
+    mean: float
+    half: float | None
+    """None with fewer than two pairs."""
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One judge's gaps by stage, in the order of EXPERTS; an empty dict with the reason if it could not judge."""
+
+    title: str
+    gaps: dict[str, tuple[Gap, ...]]
+    problem: str | None = None
+
+
+def judge_run(run: Run, folder: Path, title: str) -> Judgement:
+    """All held-out responses of a run, judged by the discriminator in ``folder``."""
+    if not folder.is_dir():
+        return Judgement(title, {}, f"Reward gaps under the {title}: not measured, {folder} is missing.")
+    if not run.answering:
+        return Judgement(title, {}, f"Reward gaps under the {title}: not measured, no stage has held-out responses.")
+    try:
+        return Judgement(title, _gaps(run, folder))
+    except UserError as error:
+        return Judgement(title, {}, f"Reward gaps under the {title}: not measured. {error}")
+
+
+def _gaps(run: Run, folder: Path) -> dict[str, tuple[Gap, ...]]:
+    """One trial for all stages: each prompt's image and teacher are computed once, a stage is a column of the group."""
+    records = [record for record in run.teacher if record.teacher_sections]
+    if not records:
+        raise UserError("No held-out row has a well-formed `teacher`.")
+    encoder = PromptEncoder(str(folder), _NO_LIMIT)
+    said = [{record.source: record.sampled for record in stage.heldout} for stage in run.answering]
+    # A prompt that a stage was not asked has no response there: the empty text is malformed and not in the mean.
+    texts = [[stage.get(record.source, "") for stage in said] for record in records]
+    trial = make_trial(heldout_prompts(records, encoder), texts, encoder.tokenizer)
+    scores = arrange(score(MixtureDiscriminator.load(str(folder), "report"), trial), trial)
+    return {stage.name: _stage_gaps(scores, column) for column, stage in enumerate(run.answering)}
+
+
+def _stage_gaps(scores: Scores, column: int) -> tuple[Gap, ...]:
+    own = Scores(scores.teacher_PK, scores.policy_PGK[:, [column]], scores.valid_PG[:, [column]])
+    margin_MK = own.margin_MK.double()
+    count = len(margin_MK)
+    if not count:
+        return ()
+    mean_K = margin_MK.mean(0).tolist()
+    half_K = (Z95 * margin_MK.std(0) / math.sqrt(count)).tolist() if count > 1 else [None] * len(EXPERTS)
+    return tuple(Gap(mean, half, count) for mean, half in zip(mean_K, half_K, strict=True))
+
+
+def heldout_prompts(records: Sequence[Answered], encoder: PromptEncoder) -> list[Prompt]:
+    """The prompts that the records came from. Raises UserError if a data file is gone or is no longer the same."""
+    files: dict[str, DataFile] = {}
+    rows = []
+    for record in records:
+        path, _, number = record.source.rpartition(":")
+        data = files[path] if path in files else files.setdefault(path, DataFile.open(path, "report"))
+        if not 1 <= int(number) <= len(data):
+            raise UserError(f"{record.source}: the data file has {len(data)} rows; it has changed since the run.")
+        row = data.prompt_row(int(number) - 1)
+        if row.teacher != record.teacher:
+            raise UserError(f"{record.source}: the row's `teacher` is not the run's; the data file has changed since.")
+        rows.append(row)
+    return encoder.encode(rows)
+
+
+@torch.no_grad()
+def score(discriminator: MixtureDiscriminator, trial: Trial) -> torch.Tensor:
+    """The score (N,) of every segment, on the CPU."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    discriminator.eval().to(device)  # type: ignore[arg-type] # transformers wraps it without its types
+    score_N = torch.zeros(len(trial.expert_N))
+    for micro in micro_batches(trial.groups, _MAX_TOKENS):
+        packed = pack(micro)
+        score_B, _ = discriminator(packed.to(device), trial.expert_N[packed.order_B].to(device))
+        score_N[packed.order_B] = score_B.cpu()
+    return score_N
+
+
+def teacher_tokens(run: Run) -> tuple[int, ...]:
+    """Lengths of the teacher's responses in the policies' tokens, end token included; empty without a tokenizer."""
+    folders = [run.folder / name / "model" for name in run.stages]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        return ()
+    encoder = PromptEncoder(str(folder), _NO_LIMIT)
+    return tuple(len(encoder.response_ids(record.teacher)) for record in run.teacher if record.teacher)

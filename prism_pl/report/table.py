@@ -1,0 +1,140 @@
+"""One row a policy: how right, how well-formed, how long, how far from the teacher."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from prism_pl.report.collect import TITLES, Answered, Run, Stage
+from prism_pl.report.judge import Z95, Gap, Judgement
+from prism_pl.rewards import AnswerReward
+from prism_pl.types import EXPERTS
+
+NOTHING = "-"
+"""Stands where there is no value."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """``hits`` out of ``count``, at least one."""
+
+    hits: int
+    count: int
+
+    @property
+    def value(self) -> float:
+        return self.hits / self.count
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95% interval: unlike the normal one it stays within 0 and 1 and is not empty at either end.
+
+        >>> low, high = Share(5, 10).interval
+        >>> f"{low:.3f} {high:.3f}"
+        '0.237 0.763'
+        """
+        square = Z95**2 / self.count
+        centre = (self.value + square / 2) / (1 + square)
+        half = Z95 * math.sqrt(self.value * (1 - self.value) / self.count + square / (4 * self.count)) / (1 + square)
+        # Exact at the ends, where rounding would leave a hair.
+        return (0.0 if not self.hits else centre - half, 1.0 if self.hits == self.count else centre + half)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A policy's figures, or the teacher's; None or an empty list where there is no value."""
+
+    name: str
+    prompts: int
+    accuracy: Share | None
+    """Greedy; the teacher's one response."""
+    sampled: Share | None
+    format: Share | None
+    tokens: float | None
+    gaps: list[tuple[Gap, ...]]
+    """One entry a judge, each in the order of EXPERTS, empty if not measured."""
+
+
+def make_rows(run: Run, teacher_tokens: Sequence[int], judges: Sequence[Judgement]) -> list[Row]:
+    """The teacher first, then the stages in order."""
+    rows = [_stage_row(stage, judges) for stage in run.answering]
+    taught = [record for record in run.teacher if record.teacher]
+    return [_teacher_row(taught, teacher_tokens, judges), *rows] if taught else rows
+
+
+def share(flags: Iterable[bool]) -> Share | None:
+    """None of nothing."""
+    values = list(flags)
+    return Share(sum(values), len(values)) if values else None
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """None of nothing."""
+    return sum(values) / len(values) if values else None
+
+
+def _stage_row(stage: Stage, judges: Sequence[Judgement]) -> Row:
+    return Row(
+        name=stage.name,
+        prompts=len(stage.heldout),
+        accuracy=share(record.greedy_correct for record in stage.heldout),
+        sampled=share(record.sampled_correct for record in stage.heldout),
+        format=share(record.sections is not None for record in stage.heldout),
+        tokens=mean([record.tokens for record in stage.heldout]),
+        gaps=[judge.gaps.get(stage.name, ()) for judge in judges],
+    )
+
+
+def _teacher_row(taught: Sequence[Answered], tokens: Sequence[int], judges: Sequence[Judgement]) -> Row:
+    verify = AnswerReward()
+    return Row(
+        name="teacher",
+        prompts=len(taught),
+        accuracy=share(verify(record.teacher or "", record.answer) > 0 for record in taught),
+        sampled=None,
+        format=share(record.teacher_sections is not None for record in taught),
+        tokens=mean(tokens),
+        # No row of its own for the gap: the teacher is what the gap is measured from.
+        gaps=[() for _ in judges],
+    )
+
+
+def format_share(value: Share | None, *, interval: bool = False) -> str:
+    """As a decimal fraction with its interval on request."""
+    if value is None:
+        return NOTHING
+    low, high = value.interval
+    return f"{value.value:.3f} [{low:.3f}, {high:.3f}]" if interval else f"{value.value:.3f}"
+
+
+def format_gap(gaps: tuple[Gap, ...], k: int) -> str:
+    """Mean and half its interval."""
+    if not gaps:
+        return NOTHING
+    mean, half = round(gaps[k].mean, 2) + 0.0, gaps[k].half  # adding 0 makes -0 a 0
+    return f"{mean:+.2f}" + (f" ±{half:.2f}" if half is not None else "")
+
+
+def cells(row: Row, num_judges: int) -> list[str]:
+    """A row's texts: the columns of ``header`` below the first."""
+    return [
+        str(row.prompts),
+        format_share(row.accuracy, interval=True),
+        format_share(row.sampled),
+        format_share(row.format),
+        NOTHING if row.tokens is None else f"{row.tokens:.1f}",
+        *(format_gap(row.gaps[judge], k) for judge in range(num_judges) for k in range(len(EXPERTS))),
+    ]
+
+
+def plain_table(rows: Sequence[Row]) -> str:
+    """For the terminal: the gaps under the first judge, the one that all stages share."""
+    header = ["stage", "prompts", "accuracy [95%]", "sampled", "format", "tokens", *(f"gap {name}" for name in EXPERTS)]
+    lines = [header, *([TITLES[row.name], *cells(row, 1)] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if column == 0 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        for line in lines
+    )

@@ -1,0 +1,140 @@
+"""Data files to rows: JSON lines, JSON or parquet with ``messages`` (or ``conversations``) and ``images``.
+
+Every defect is found when the file is opened, before a model is loaded, and named with its file and row.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset, disable_progress_bars, load_dataset
+
+from prism_pl.conversation import SYSTEM_PROMPT, PromptEncoder, PromptRow
+from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
+from prism_pl.errors import UserError
+from prism_pl.segments import parse_response
+
+_log = logging.getLogger(__name__)
+_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
+_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file's rows, read lazily from a memory map; image paths are relative to the file's folder."""
+
+    path: Path
+    table: Dataset
+
+    @classmethod
+    def open(cls, name: str, key: str) -> "DataFile":
+        """``name`` is a path, or ``embedded/digits/<file>``; ``key`` the configuration key, for errors."""
+        if name.startswith(f"{EMBEDDED_NAME}/"):
+            path = embedded_folder() / name.removeprefix(f"{EMBEDDED_NAME}/")
+        else:
+            path = Path(name)
+        if not path.is_file():
+            raise UserError(f"{key}: the data file {path} does not exist.")
+        if path.suffix not in _LOADERS:
+            raise UserError(f"{key}: {path} is no data file; known endings are {', '.join(_LOADERS)}.")
+        disable_progress_bars()
+        try:
+            table = load_dataset(_LOADERS[path.suffix], data_files=str(path), split="train")
+        except Exception as error:  # the library wraps every parser's own exception types
+            raise UserError(f"{key}: {path} cannot be read as {path.suffix[1:]}: {error}") from None
+        if not len(table):
+            raise UserError(f"{key}: {path} has no rows.")
+        return cls(path, table)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def source(self, index: int) -> str:
+        """``file:row`` with rows counted from 1, as editors do."""
+        return f"{self.path}:{index + 1}"
+
+    def prompt_row(self, index: int) -> PromptRow:
+        """The prompt of a row: its turns before the last assistant turn."""
+        row = self.table[index]
+        turns = self._turns(row, index)
+        if turns and turns[-1]["role"] == "assistant":
+            turns = turns[:-1]
+        if not turns or turns[-1]["role"] != "user":
+            raise UserError(f"{self.source(index)}: the prompt must end with a user turn.")
+        if turns[0]["role"] != "system":
+            turns = [{"role": "system", "content": SYSTEM_PROMPT}, *turns]
+        return PromptRow(
+            source=self.source(index),
+            messages=tuple(turns),
+            image_paths=tuple(self.path.parent / image for image in row.get("images") or ()),
+            answer=row.get("answer"),
+            teacher=row.get("teacher"),
+        )
+
+    def response(self, index: int) -> str:
+        """The last assistant turn of a demonstration."""
+        turns = self._turns(self.table[index], index)
+        if not turns or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
+            raise UserError(f"{self.source(index)}: a demonstration must end with an assistant turn that holds text.")
+        return turns[-1]["content"]
+
+    def _turns(self, row: dict[str, Any], index: int) -> list[dict[str, str]]:
+        turns = row.get("messages") or row.get("conversations")
+        if not turns:
+            raise UserError(f"{self.source(index)}: no `messages` (or `conversations`) column with turns.")
+        result = []
+        for turn in turns:
+            role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
+            if role not in _ROLES or not isinstance(content, str):
+                raise UserError(f"{self.source(index)}: a turn with the role {role!r} and no text content.")
+            result.append({"role": _ROLES[role], "content": content})
+        return result
+
+
+def usable_rows(
+    data: DataFile,
+    encoder: PromptEncoder,
+    *,
+    needs: Sequence[str] = (),
+    max_response_tokens: int | None = None,
+    drop_too_long: bool = False,
+) -> list[int]:
+    """Indices of the rows to use, after checking all of them.
+
+    ``needs`` names required columns (``answer``, ``teacher``); with ``max_response_tokens`` the last turn is measured too.
+    A row over a length limit is an error, or is dropped and counted with ``drop_too_long``; any other defect is an error.
+    """
+    kept, dropped = [], []
+    rows = [data.prompt_row(index) for index in range(len(data))]
+    for row in rows:
+        if "answer" in needs and not (row.answer or "").strip():
+            raise UserError(f"{row.source}: the row has no `answer`. Verifiable rewards need one; drop the row or add it.")
+        if "teacher" in needs and parse_response(row.teacher or "") is None:
+            raise UserError(
+                f"{row.source}: the `teacher` response is missing or malformed. It needs the sections caption, think and "
+                f"answer, once each, in this order, with nothing outside."
+            )
+    prompt_tokens = encoder.count_tokens(rows)
+    response_tokens = [0] * len(rows)
+    if max_response_tokens is not None:
+        texts = [data.response(index) for index in range(len(rows))]
+        response_tokens = [len(ids) + 1 for ids in encoder.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+    for index, (row, prompt, response) in enumerate(zip(rows, prompt_tokens, response_tokens, strict=True)):
+        problem = None
+        if prompt > encoder.max_prompt_tokens:
+            problem = f"the prompt has {prompt} tokens, data.max_prompt_tokens is {encoder.max_prompt_tokens}"
+        elif max_response_tokens is not None and response > max_response_tokens:
+            problem = f"the response has {response} tokens, data.max_response_tokens is {max_response_tokens}"
+        if problem is None:
+            kept.append(index)
+        elif drop_too_long:
+            dropped.append(f"{row.source}: {problem}")
+        else:
+            raise UserError(f"{row.source}: {problem}. Raise the limit, or drop such rows with data.drop_too_long: true.")
+    if dropped:
+        _log.warning("%d of %d rows of %s dropped as too long; first: %s", len(dropped), len(rows), data.path, dropped[0])
+    if not kept:
+        raise UserError(f"{data.path}: no row is left after dropping the {len(dropped)} that are too long.")
+    return kept

@@ -1,0 +1,71 @@
+"""The append-only files of a run, and what a resume does to them."""
+
+import json
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+FINISHED_MARK = "finished.json"
+"""The last file of a run: a folder that holds it is whole."""
+
+
+def append_lines(file: Path, lines: Sequence[str]) -> None:
+    """Appends whole lines, after cutting off a last line that a kill left incomplete."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab+") as out:
+        end = out.seek(0, os.SEEK_END)
+        if end:
+            out.seek(end - 1)
+            if out.read(1) != b"\n":
+                out.seek(0)
+                out.truncate(out.read().rfind(b"\n") + 1)
+        out.write("".join(f"{line}\n" for line in lines).encode())
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The complete lines of a file of JSON lines; a last line cut by a kill is left out. No file, no lines."""
+    if not file.exists():
+        return []
+    text = file.read_bytes()
+    return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+
+
+def drop_after(file: Path, step: int) -> None:
+    """Cuts lines of later steps than a resumed checkpoint's: the run will write them again. Atomic."""
+    if not file.exists():
+        return
+    kept = [line for line in read_lines(file) if line["step"] <= step]
+    partial = file.with_suffix(".tmp")
+    partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+    partial.replace(file)
+
+
+def finish(folder: Path, updates: int, commit: str | None) -> None:
+    """Marks a run's folder as whole, atomically, with an identity of its own that later stages can refer to."""
+    mark = {"updates": updates, "commit": commit, "identity": uuid.uuid4().hex}
+    partial = folder / f".{FINISHED_MARK}"
+    partial.write_text(json.dumps(mark) + "\n", encoding="utf-8")
+    partial.replace(folder / FINISHED_MARK)
+
+
+def stage_identity(folder: Path) -> str | None:
+    """The identity of a finished run, None if there is none."""
+    file = folder / FINISHED_MARK
+    return json.loads(file.read_text(encoding="utf-8"))["identity"] if file.exists() else None
+
+
+def set_aside(folder: Path) -> Path:
+    """Renames a folder to the next free ``<name>.<n>``."""
+    number = 1
+    while (target := folder.with_name(f"{folder.name}.{number}")).exists():
+        number += 1
+    folder.rename(target)
+    return target
+
+
+def prepare_run_dir(folder: Path) -> None:
+    """An unfinished run is left to be continued; a finished one is set aside, so that nothing is overwritten."""
+    if (folder / FINISHED_MARK).exists():
+        print(f"{folder} holds a finished run; it is kept as {set_aside(folder)}", flush=True)

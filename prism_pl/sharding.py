@@ -1,0 +1,30 @@
+"""FSDP2 sharding of a model that names its layers, and full tensors back out of it."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+
+
+class Layered(Protocol):
+    """A module whose ``layers()`` are sharded one by one, the rest as one unit."""
+
+    def layers(self) -> list[nn.Module]: ...
+
+
+def shard(model: Layered, mesh: DeviceMesh) -> None:
+    """Shards parameters over the mesh, in place. Must come before the optimizer is made."""
+    assert isinstance(model, nn.Module)
+    for layer in model.layers():
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+
+
+def full_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor of the state dict, whole. A collective on a sharded model: all ranks must run it to the end."""
+    for name, tensor in model.state_dict().items():
+        yield name, tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,254 @@
+"""The packed layout against the plain one: one sequence a forward call of transformers' own model."""
+
+import copy
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from prism_pl.packing import Group, make_groups, micro_batches, pack, unpad
+from prism_pl.policy import Policy
+from prism_pl.types import Prompt
+
+
+@pytest.fixture(scope="module")
+def lively(policy: Policy) -> Policy:
+    """The policy with noise on its weights: at the start model's near-uniform attention an error could hide."""
+    lively = copy.deepcopy(policy)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in lively.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return lively
+
+
+def random_segments(num_prompts: int, group_size: int, seed: int = 0) -> list[list[tuple[int, ...]]]:
+    """Segments of 1 to 9 byte tokens, far from the special ones."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw() -> tuple[int, ...]:
+        size = int(torch.randint(1, 10, (), generator=generator))
+        return tuple(torch.randint(0, 256, (size,), generator=generator).tolist())
+
+    return [[draw() for _ in range(group_size)] for _ in range(num_prompts)]
+
+
+def plain_logprobs(policy: Policy, prompt: Prompt, segment: Sequence[int], temperature: float = 1.0) -> torch.Tensor:
+    """log p of each segment token by one stock forward call on prompt + segment, transformers' own positions and mask.
+
+    The image and video placeholders are left out of the distribution, as ``Policy`` promises.
+    """
+    input_ids = torch.tensor([[*prompt.input_ids, *segment]])
+    images = {}
+    if prompt.pixel_values is not None:
+        images = {
+            "pixel_values": prompt.pixel_values,
+            "image_grid_thw": prompt.image_grid,
+            "mm_token_type_ids": (input_ids == policy.vlm.config.image_token_id).int(),
+        }
+    logits_TV = policy.vlm(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), **images).logits[0]
+    config = policy.vlm.config
+    sayable_V = [token not in (config.image_token_id, config.video_token_id) for token in range(logits_TV.shape[-1])]
+    logits_TV = logits_TV.masked_fill(~torch.tensor(sayable_V), -torch.inf)
+    logp_TV = torch.log_softmax(logits_TV[len(prompt.input_ids) - 1 : -1] / temperature, dim=-1)
+    return logp_TV.gather(-1, torch.tensor(segment)[:, None]).squeeze(-1)
+
+
+def gradients(policy: Policy) -> dict[str, torch.Tensor]:
+    found = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
+    policy.zero_grad(set_to_none=True)
+    return found
+
+
+def assert_same_gradients(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float) -> None:
+    """Relative to each parameter's own gradient; the key bias has a gradient of exactly 0, where only noise is left."""
+    assert actual.keys() == expected.keys()
+    scale = max(float(gradient.norm()) for gradient in expected.values())
+    for name, gradient in expected.items():
+        error = float((actual[name] - gradient).norm())
+        assert error <= tolerance * max(float(gradient.norm()), 1e-4 * scale), name
+
+
+@pytest.mark.parametrize("group_size", [1, 3, 16])
+def test_log_probabilities_equal_plain_forward(lively: Policy, mixed_prompts: list[Prompt], group_size: int) -> None:
+    segments = random_segments(len(mixed_prompts), group_size)
+    packed = pack(make_groups(mixed_prompts, segments))
+    with torch.no_grad():
+        logp_BT, _ = lively(packed)
+        rows = unpad(logp_BT, packed.token_mask_BT)
+        pairs = [(prompt, segment) for prompt, own in zip(mixed_prompts, segments, strict=True) for segment in own]
+        assert len(rows) == len(pairs) == len(mixed_prompts) * group_size
+        for row, (prompt, segment) in zip(rows, pairs, strict=True):
+            torch.testing.assert_close(row, plain_logprobs(lively, prompt, segment), atol=1e-5, rtol=1e-5)
+
+
+def test_log_probabilities_without_any_image(lively: Policy, mixed_prompts: list[Prompt]) -> None:
+    text_only = mixed_prompts[3]
+    assert text_only.pixel_values is None
+    packed = pack(make_groups([text_only], [[(5, 6, 7), (8,)]]))
+    assert packed.pixel_values is None
+    with torch.no_grad():
+        logp_BT, _ = lively(packed)
+        expected = [plain_logprobs(lively, text_only, segment) for segment in ((5, 6, 7), (8,))]
+    torch.testing.assert_close(logp_BT[0], expected[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logp_BT[1, :1], expected[1], atol=1e-5, rtol=1e-5)
+    assert logp_BT[1, 1:].tolist() == [0.0, 0.0]
+
+
+def test_log_probabilities_under_temperature(lively: Policy, prompts: list[Prompt]) -> None:
+    packed = pack(make_groups(prompts[:1], [[(5, 6, 7)]]))
+    with torch.no_grad():
+        hot, _ = lively(packed, 0.5)
+        torch.testing.assert_close(
+            hot[0], plain_logprobs(lively, prompts[0], (5, 6, 7), temperature=0.5), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively: Policy, mixed_prompts: list[Prompt]) -> None:
+    """The equality above has power: breaking the layout moves log-probabilities by far more than its 1e-5."""
+    packed = pack(make_groups(mixed_prompts, random_segments(len(mixed_prompts), 3)))
+    length = packed.input_ids_RL.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool).tril().expand_as(packed.mask_R1LL)
+    text_positions = torch.arange(length).expand_as(packed.positions_3RL)
+    with torch.no_grad():
+        right, _ = lively(packed)
+        for changed in ({"mask_R1LL": causal}, {"positions_3RL": text_positions}):
+            wrong, _ = lively(type(packed)(**{**vars(packed), **changed}))
+            assert (wrong - right).abs().max() > 1e-2
+
+
+def test_gradients_equal_plain_forward(lively: Policy, mixed_prompts: list[Prompt]) -> None:
+    segments = random_segments(len(mixed_prompts), 3)
+    packed = pack(make_groups(mixed_prompts, segments))
+    # A different weight a token, so that two swapped tokens could not cancel.
+    weight_BT = torch.linspace(-1, 2, packed.target_BT.numel()).reshape(packed.target_BT.shape)
+    logp_BT, _ = lively(packed)
+    (logp_BT * weight_BT).sum().backward()
+    fast = gradients(lively)
+    b = 0
+    for prompt, own in zip(mixed_prompts, segments, strict=True):
+        for segment in own:
+            (plain_logprobs(lively, prompt, segment) * weight_BT[b, : len(segment)]).sum().backward()
+            b += 1
+    plain = gradients(lively)
+    assert len(plain) == len(list(lively.parameters()))
+    assert_same_gradients(fast, plain, 1e-4)
+
+
+def test_padded_rows_stay_finite(lively: Policy, prompts: list[Prompt]) -> None:
+    packed = pack(make_groups(prompts[:2], [[(5,)], [(5,) * 20, (6,) * 20]]))
+    assert not packed.real_RL.all()
+    logp_BT, entropy_BT = lively(packed)
+    (logp_BT.sum() + entropy_BT.sum()).backward()
+    assert logp_BT.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in gradients(lively).values())
+
+
+def text_prompt(size: int) -> Prompt:
+    return Prompt("rows:1", "", tuple(range(size)), tuple(range(size)), torch.arange(size).expand(3, -1))
+
+
+def test_layout_by_hand() -> None:
+    """Prompt 0 1, segments (7 8) and (9); beside it prompt 0 and segment (5), padded to length 5."""
+    packed = pack(make_groups([text_prompt(2), text_prompt(1)], [[(7, 8), (9,)], [(5,)]]))
+    assert packed.input_ids_RL.tolist() == [[0, 1, 7, 8, 9], [0, 5, 0, 0, 0]]
+    assert packed.real_RL.tolist() == [[True] * 5, [True, True, False, False, False]]
+    # Both segments go on at the prompt's end: positions 2 3 and 2.
+    assert packed.positions_3RL[0, 0].tolist() == [0, 1, 2, 3, 2]
+    # The prompt's last state (1) predicts 7 and 9, the state of 7 (index 2) predicts 8; the second row starts at 5.
+    assert packed.source_BT.tolist() == [[1, 2], [1, 0], [5, 0]]
+    assert packed.target_BT.tolist() == [[7, 8], [9, 0], [5, 0]]
+    assert packed.token_mask_BT.tolist() == [[True, True], [True, False], [True, False]]
+    assert packed.last_B.tolist() == [3, 4, 6]
+    assert packed.order_B.tolist() == [0, 1, 2]
+    # Rows: prompt, prompt, first segment twice, second segment, which does not see the first.
+    assert packed.mask_R1LL[0, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 0, 0, 1],
+    ]
+    # No real token sees padding, and padding sees only the prompt.
+    assert packed.mask_R1LL[1, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0],
+        [1, 0, 0, 0, 0],
+    ]
+
+
+def test_an_empty_segment_is_refused() -> None:
+    with pytest.raises(AssertionError, match="rows:1: an empty segment"):
+        make_groups([text_prompt(2)], [[(1,), ()]])
+
+
+def test_micro_batches_split_a_long_group_by_hand() -> None:
+    """Prompt of 4, segments of 3, 3, 3: with a budget of 10 two fit (4 + 3 + 3), the third takes a prompt of its own."""
+    groups = make_groups([text_prompt(4)], [[(1,) * 3, (2,) * 3, (3,) * 3]])
+    batches = micro_batches(groups, 10)
+    assert [[group.order for group in batch] for batch in batches] == [[(0, 1)], [(2,)]]
+    assert [[group.num_tokens for group in batch] for batch in batches] == [[10], [7]]
+    # 14 tokens hold two padded rows of 7: splitting happens at the group's own budget, so nothing is split at 13.
+    assert [[group.order for group in batch] for batch in micro_batches(groups, 13)] == [[(0, 1, 2)]]
+
+
+def test_micro_batches_keep_a_segment_over_the_budget() -> None:
+    groups = make_groups([text_prompt(4)], [[(1,) * 9, (2,)]])
+    assert [[group.order for group in batch] for batch in micro_batches(groups, 6)] == [[(0,)], [(1,)]]
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 30), st.lists(st.integers(1, 12), max_size=8)), min_size=1, max_size=8),
+    budget=st.integers(1, 120),
+)
+@settings(max_examples=200, deadline=None)
+def test_micro_batches_keep_every_segment_once_within_the_budget(
+    sizes: list[tuple[int, list[int]]], budget: int
+) -> None:
+    texts = [text_prompt(size) for size, _ in sizes]
+    groups = make_groups(texts, [[(index,) * size for index, size in enumerate(own)] for _, own in sizes])
+    expected = {
+        order: (group.prompt, segment)
+        for group in groups
+        for order, segment in zip(group.order, group.segments, strict=True)
+    }
+    batches = micro_batches(groups, budget)
+    found = [
+        (order, (group.prompt, segment))
+        for batch in batches
+        for group in batch
+        for order, segment in zip(group.order, group.segments, strict=True)
+    ]
+    assert sorted(order for order, _ in found) == sorted(expected)
+    assert all(expected[order][0] is prompt and expected[order][1] == segment for order, (prompt, segment) in found)
+    for batch in batches:
+        padded = len(batch) * max(group.num_tokens for group in batch)
+        lone_segment = len(batch) == 1 and len(batch[0].segments) == 1
+        assert padded <= budget or lone_segment
+
+
+def packed_loss(policy: Policy, batch: list[Group], weight_N: torch.Tensor) -> torch.Tensor:
+    packed = pack(batch)
+    logp_BT, _ = policy(packed)
+    return (logp_BT.sum(-1) * weight_N[packed.order_B]).sum()
+
+
+def test_any_budget_gives_the_same_loss_and_gradient(lively: Policy, mixed_prompts: list[Prompt]) -> None:
+    groups = make_groups(mixed_prompts, random_segments(len(mixed_prompts), 4))
+    weight_N = torch.linspace(-1, 2, 4 * len(mixed_prompts))
+    results = []
+    for budget in (100_000, 250, 60):
+        batches = micro_batches(groups, budget)
+        losses = [packed_loss(lively, batch, weight_N) for batch in batches]
+        total = sum(losses, torch.zeros(()))
+        total.backward()
+        results.append((len(batches), float(total.detach()), gradients(lively)))
+    counts = [count for count, _, _ in results]
+    assert counts[0] == 1 < counts[1] < counts[2]
+    for _, total, found in results[1:]:
+        assert total == pytest.approx(results[0][1], rel=1e-5, abs=1e-4)
+        assert_same_gradients(found, results[0][2], 1e-4)
