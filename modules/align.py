@@ -84,6 +84,13 @@ class AdversarialAlignModule(StageModule):
         optimizer, schedule = self.make_optimizer(self.policy, self.optimizer)
         return [optimizer, self.discriminator_optimizer(self.discriminator.parameters())], [schedule]
 
+    @property
+    def both_optimizers(self) -> list[Any]:
+        """The policy's and the discriminator's."""
+        optimizers = self.optimizers()
+        assert isinstance(optimizers, list)
+        return optimizers
+
     def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[Sample]]:
         means = Means()
         trial = make_trial(batch.prompts, [[r.text for r in group] for group in batch.responses], self.tokenizer)
@@ -93,7 +100,7 @@ class AdversarialAlignModule(StageModule):
         advantage_PG = adversarial_advantages(scores, self.alpha, self.format_penalty)
         with timed("discriminator_update", means):
             update_discriminator(
-                self, self.discriminator, self.optimizers()[1], trial, score_N,
+                self, self.discriminator, self.both_optimizers[1], trial, score_N,
                 self.score_penalty, self.balance_weight, means, counted=False,
             )  # fmt: skip
         with timed("policy_update", means):

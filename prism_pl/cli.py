@@ -12,9 +12,13 @@ from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
+from torch.optim import Optimizer
 
+from prism_pl.algorithms import Algorithm
+from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
 from prism_pl.pipeline import Stage, run_pipeline
+from prism_pl.rewards import Reward
 from prism_pl.run_files import prepare_run_dir
 
 _CONFIG_FOLDER = Path(__file__).parent.parent / "configs"
@@ -93,7 +97,7 @@ def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
         warnings.filterwarnings("ignore", message=pattern)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip" not in record.getMessage())
     transformers.utils.logging.disable_progress_bar()
-    arguments = with_config_folder(sys.argv[1:])
+    arguments = with_own_defaults(with_config_folder(sys.argv[1:]))
     commands = {"pipeline": _pipeline, "report": _report}
     try:
         if arguments and arguments[0] in commands:
@@ -157,6 +161,31 @@ def _write_report(run_dir: Path) -> None:
     from prism_pl.report import build_report
 
     print(f"\n{build_report(run_dir)}")
+
+
+def with_own_defaults(arguments: list[str]) -> list[str]:
+    """A class named on the command line starts from its own defaults.
+
+    jsonargparse keeps every value of the class before that the new one also accepts (its issue 460): GRPO's clip range
+    would end up in GSPO. Setting the key to null first is the way to forget them.
+    """
+    result: list[str] = []
+    for index, argument in enumerate(arguments):
+        key, equals, value = argument.partition("=")
+        value = value if equals else "".join(arguments[index + 1 : index + 2])
+        if key.startswith("--") and value.rsplit(".", 1)[-1] in _swappable_names():
+            result.append(f"{key}=null")
+        result.append(argument)
+    return result
+
+
+def _swappable_names() -> set[str]:
+    names, open_classes = set(), [Algorithm, Optimizer, Reward, RolloutEngine]
+    while open_classes:
+        subclasses = open_classes.pop().__subclasses__()
+        names |= {cls.__name__ for cls in subclasses}
+        open_classes += subclasses
+    return names
 
 
 def with_config_folder(arguments: list[str]) -> list[str]:

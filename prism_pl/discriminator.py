@@ -27,7 +27,8 @@ class MixtureDiscriminator(Qwen3VLMoePreTrainedModel):
 
     def __init__(self, config: Qwen3VLMoeConfig) -> None:
         super().__init__(config)
-        self.text_config: Any = config.text_config
+        text_config: Any = config.text_config
+        self.text_config = text_config
         self.model = Qwen3VLMoeModel(config)
         self.head = nn.Linear(self.text_config.hidden_size, len(EXPERTS), bias=False)
         self.post_init()
@@ -39,7 +40,8 @@ class MixtureDiscriminator(Qwen3VLMoePreTrainedModel):
         kind = AutoConfig.from_pretrained(folder).model_type
         if kind != "qwen3_vl_moe":
             raise UserError(f"{purpose}: {name} is a {kind} model, not a discriminator; make one with warmup.yaml.")
-        model, info = cls.from_pretrained(  # type: ignore[misc] # a pair, with output_loading_infofolder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True)
+        loaded: Any = cls.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True)
+        model, info = loaded
         if info["missing_keys"]:
             missing = ", ".join(sorted(info["missing_keys"])[:3])
             raise UserError(f"{purpose}: {name} lacks the weights {missing}; it was not saved by warmup or align.")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from prism_pl.conversation import PromptEncoder, PromptRow
@@ -17,6 +18,9 @@ from prism_pl.upcycling import upcycle
 
 # The models are tiny: a second thread only waits, and waits badly beside a training run.
 torch.set_num_threads(1)
+# No test may fail because the machine is busy.
+settings.register_profile("prism", deadline=None)
+settings.load_profile("prism")
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from prism_pl.report.collect import TITLES, Run, Series
+from prism_pl.report.collect import PHASES, TITLES, Run, Series
 from prism_pl.report.distribution import Proxy
 from prism_pl.report.table import Row, Share, mean
 from prism_pl.types import EXPERTS
@@ -108,7 +108,7 @@ def line_chart(
     if not found:
         return None
     figure, axes = _axes(unit)
-    axes.set_xlabel(f"{TITLES[stage]}: updates" if stage != "align" else "alignment: updates")
+    axes.set_xlabel(f"{PHASES[stage]}: updates")
     axes.axhline(reference, color="#9aa2ab", linewidth=0.8, linestyle=":")
     smoothed = False
     for line, series in found:
@@ -150,7 +150,8 @@ def proxy_chart(proxy: Proxy) -> Chart | None:
         heights = [shares.get(edge, 0.0) for edge in bins]
         if len(bins) <= _GROUPED_BINS:
             width = 0.8 * proxy.width / len(proxy.values)
-            shift = (index - (len(proxy.values) - 1) / 2) * width
+            # A bin of several values is centred between its first and its last.
+            shift = (proxy.width - 1) / 2 + (index - (len(proxy.values) - 1) / 2) * width
             axes.bar([edge + shift for edge in bins], heights, width, color=COLOURS[name], label=label)
         else:
             outline = (*bins, bins[-1] + proxy.width)
@@ -179,10 +180,11 @@ def seconds_chart(run: Run, stage: str, colour: str) -> Chart | None:
     for y, name in enumerate(names):
         spot = (means[name], y)
         axes.annotate(f"{means[name]:.2f}", spot, (3, 0), textcoords="offset points", va="center", fontsize=8)
-    axes.set_xlabel("seconds a step, mean over the steps")
+    axes.set_xlabel("seconds a step (one rollout batch), mean")
     axes.margins(x=0.12)
-    title = "Seconds per phase: " + ("alignment" if stage == "align" else TITLES[stage])
-    return Chart(title, _uri(figure), f"Sum of the phases: {sum(means.values()):.2f} s a step.")
+    return Chart(
+        f"Seconds per phase: {PHASES[stage]}", _uri(figure), f"Sum of the phases: {sum(means.values()):.2f} s a step."
+    )
 
 
 def _axes(ylabel: str) -> tuple[Figure, Axes]:

@@ -15,6 +15,9 @@ ANSWERING = ("sft", "align", "rlvr")
 """The stages whose policy answers the held-out prompts."""
 STAGES = ("sft", "warmup", "align", "rlvr")
 TITLES = {"teacher": "teacher", "sft": "SFT", "warmup": "warm-up", "align": "aligned", "rlvr": "RLVR"}
+"""Of the policies."""
+PHASES = {**TITLES, "align": "alignment"}
+"""Of the stages themselves."""
 
 
 @dataclass(frozen=True)

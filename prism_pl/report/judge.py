@@ -99,7 +99,7 @@ def heldout_prompts(records: Sequence[Answered], encoder: PromptEncoder) -> list
 def score(discriminator: MixtureDiscriminator, trial: Trial) -> torch.Tensor:
     """The score (N,) of every segment, on the CPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    discriminator.eval().to(device)  # type: ignore[arg-type] # transformers wraps it without its types
+    discriminator.eval().to(device)
     score_N = torch.zeros(len(trial.expert_N))
     for micro in micro_batches(trial.groups, _MAX_TOKENS):
         packed = pack(micro)

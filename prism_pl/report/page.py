@@ -14,7 +14,7 @@ from prism_pl.report.charts import (
     proxy_chart,
     seconds_chart,
 )
-from prism_pl.report.collect import STAGES, TITLES, Answered, Run
+from prism_pl.report.collect import PHASES, STAGES, TITLES, Answered, Run
 from prism_pl.report.distribution import make_proxies
 from prism_pl.report.judge import Judgement
 from prism_pl.report.samples import Choice, Shown, choose, image_uri
@@ -62,16 +62,21 @@ def render(
 
 
 def _title(run: Run) -> str:
-    commits = {stage.commit for stage in run.stages.values() if stage.commit}
-    commit = ", ".join(f"<code>{escape(commit)}</code>" for commit in sorted(commits)) or "not recorded"
+    stages: dict[str, list[str]] = {}
+    for name, stage in run.stages.items():
+        stages.setdefault(stage.commit or "not recorded", []).append(PHASES[name])
+    commits = "; ".join(
+        f"<code>{escape(commit)}</code>" + (f" ({', '.join(names)})" if len(stages) > 1 else "")
+        for commit, names in stages.items()
+    )
     updates = [
-        f"{TITLES[name]} {run.stages[name].updates if run.stages[name].updates is not None else 'unfinished'}"
+        f"{PHASES[name]} {run.stages[name].updates if run.stages[name].updates is not None else 'unfinished'}"
         for name in STAGES
         if name in run.stages
     ]
     return (
         f"<header><h1>PRISM run <code>{escape(str(run.folder))}</code></h1>\n"
-        f"<p>{'Commits' if len(commits) > 1 else 'Commit'}: {commit}<br>"
+        f"<p>{'Commits' if len(stages) > 1 else 'Commit'}: {commits}<br>"
         f"Updates: {escape(', '.join(updates))}</p></header>"
     )
 
@@ -170,7 +175,7 @@ def _probe(run: Run) -> str:
         gaps = run.series(name, "rollout/probe_gap").values
         if gaps:
             worst = math.nan if any(math.isnan(gap) for gap in gaps) else max(gaps)
-            sentences.append(f"{worst:.1e} in {'alignment' if name == 'align' else TITLES[name]} ({len(gaps)} probes)")
+            sentences.append(f"{worst:.1e} in {PHASES[name]} ({len(gaps)} probe{'s' if len(gaps) > 1 else ''})")
     text = (
         f"The largest |log p (engine) - log p (trainer)| of a sampled token was {', '.join(sentences)}."
         if sentences

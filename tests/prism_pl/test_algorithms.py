@@ -151,8 +151,8 @@ def test_advantages_golden_values(algorithm: Algorithm) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_group_without_signal_has_no_advantage(algorithm: Algorithm) -> None:
-    noisy = torch.tensor([0.1, 0.1]) + torch.tensor([0.7, 0.7])
-    noisy[1] = 0.8
+    # 0.1 + 0.6 is one unit in the last place above 0.7 in fp32, 0.1 + 0.2 above 0.3 in fp64.
+    noisy = torch.tensor([0.1, 0.7]) + torch.tensor([0.6, 0.0])
     rounding = torch.tensor([0.1 + 0.2, 0.3], dtype=torch.float64)
     assert noisy[0] != noisy[1]
     assert rounding[0] != rounding[1]

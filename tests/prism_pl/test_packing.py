@@ -205,7 +205,7 @@ def test_micro_batches_keep_a_segment_over_the_budget() -> None:
     sizes=st.lists(st.tuples(st.integers(1, 30), st.lists(st.integers(1, 12), max_size=8)), min_size=1, max_size=8),
     budget=st.integers(1, 120),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_micro_batches_keep_every_segment_once_within_the_budget(
     sizes: list[tuple[int, list[int]]], budget: int
 ) -> None:

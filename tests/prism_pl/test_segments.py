@@ -85,7 +85,6 @@ def test_each_defect_is_rejected(text: str) -> None:
 
 
 @given(caption=inner_texts, think=inner_texts, answer=inner_texts, gap=gaps)
-@settings(deadline=None)
 def test_rebuilt_sections_parse_to_the_same(caption: str, think: str, answer: str, gap: str) -> None:
     sections = parse_response(gap + respond(caption, think, answer) + gap)
     assert sections == Sections(caption.strip(), think.strip(), answer.strip())
@@ -93,7 +92,6 @@ def test_rebuilt_sections_parse_to_the_same(caption: str, think: str, answer: st
 
 
 @given(caption=inner_texts, think=inner_texts, answer=inner_texts, tag=st.sampled_from(TAGS), data=st.data())
-@settings(deadline=None)
 def test_any_tag_more_makes_a_response_invalid(
     caption: str, think: str, answer: str, tag: str, data: st.DataObject
 ) -> None:
@@ -103,7 +101,7 @@ def test_any_tag_more_makes_a_response_invalid(
 
 
 @given(caption=inner_texts, think=inner_texts, answer=inner_texts, gap_lists=st.lists(gaps, min_size=10, max_size=10))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_white_space_does_not_tell_the_roles_apart(
     encoder: PromptEncoder, caption: str, think: str, answer: str, gap_lists: list[str]
 ) -> None:
