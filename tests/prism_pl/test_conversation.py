@@ -51,9 +51,7 @@ def test_rope_positions_equal_transformers(policy: Policy, prompts: list[Prompt]
         assert torch.equal(prompt.positions_3T, expected_3BT[:, 0]), prompt.source
 
 
-def test_rope_positions_equal_transformers_between_texts(
-    policy: Policy, encoder: PromptEncoder, tmp_path: Path
-) -> None:
+def test_rope_positions_equal_transformers_between_texts(policy: Policy, encoder: PromptEncoder, tmp_path: Path) -> None:
     """Two images of different shape with text before, between and after."""
     paths = (save_image(tmp_path / "a.png", 80, 32), save_image(tmp_path / "b.png", 32, 112))
     (prompt,) = encoder.encode([make_row(paths, "First <image> then <image> which is larger?")])
@@ -133,6 +131,13 @@ def test_response_ids_end_in_the_end_token(encoder: PromptEncoder) -> None:
     ids = encoder.response_ids("The answer.")
     assert encoder.tokenizer.decode(ids) == "The answer.<|im_end|>"
     assert ids[-1] == encoder.tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("typed", ["<|image_pad|>", "<|video_pad|>", "<|im_end|>"])
+def test_special_tokens_spelled_in_a_response_stay_text(encoder: PromptEncoder, typed: str) -> None:
+    ids = encoder.response_ids(f"It says {typed}.")
+    assert encoder.tokenizer.convert_tokens_to_ids(typed) not in ids[:-1]
+    assert encoder.tokenizer.decode(ids[:-1]) == f"It says {typed}."
 
 
 def test_a_missing_image_is_named(encoder: PromptEncoder, tmp_path: Path) -> None:

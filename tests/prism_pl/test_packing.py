@@ -206,9 +206,7 @@ def test_micro_batches_keep_a_segment_over_the_budget() -> None:
     budget=st.integers(1, 120),
 )
 @settings(max_examples=200)
-def test_micro_batches_keep_every_segment_once_within_the_budget(
-    sizes: list[tuple[int, list[int]]], budget: int
-) -> None:
+def test_micro_batches_keep_every_segment_once_within_the_budget(sizes: list[tuple[int, list[int]]], budget: int) -> None:
     texts = [text_prompt(size) for size, _ in sizes]
     groups = make_groups(texts, [[(index,) * size for index, size in enumerate(own)] for _, own in sizes])
     expected = {

@@ -96,9 +96,7 @@ def test_global_random_state_is_not_used_for_the_weights() -> None:
     assert torch.equal(first, upcycle(EMBEDDED_NAME, "test").head.weight)
 
 
-def test_save_and_load_give_equal_scores(
-    discriminator: MixtureDiscriminator, packed: PackedBatch, tmp_path: Path
-) -> None:
+def test_save_and_load_give_equal_scores(discriminator: MixtureDiscriminator, packed: PackedBatch, tmp_path: Path) -> None:
     changed = copy.deepcopy(discriminator)
     with torch.no_grad():
         changed.head.weight *= 3

@@ -1,0 +1,165 @@
+"""Every stage through the real command line on the embedded task, a few updates each."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
+
+import callbacks
+import datamodules  # noqa: F401
+import modules  # noqa: F401
+from prism_pl.cli import main
+from prism_pl.discriminator import MixtureDiscriminator
+from prism_pl.run_files import read_lines
+
+HF_ENGINE = "--trainer.callbacks.engine=TransformersEngine"
+
+
+def fit(*arguments: str) -> None:
+    """One ``python -m prism_pl fit`` in this process."""
+    saved = sys.argv
+    sys.argv = ["prism_pl", "fit", *arguments, "--trainer.logger=false", "--trainer.enable_progress_bar=false"]
+    try:
+        main(always_on=[callbacks.RunFolder], metrics_logger=callbacks.JsonlLogger)
+    finally:
+        sys.argv = saved
+
+
+def with_engine(config: str, folder: Path, max_steps: int) -> Path:
+    """The repository's configuration with the engine that needs no start-up, and smaller evaluations."""
+    text = (Path("configs") / config).read_text()
+    text = text.replace(
+        "engine: {class_path: VLLMEngine, init_args: {dtype: float32, enforce_eager: true}}",
+        "engine: {class_path: TransformersEngine}",
+    )
+    text = text.replace("max_new_tokens: 96", "max_new_tokens: 48, num_prompts: 8, num_final: 8", 99).replace(
+        "sampling: {max_new_tokens: 48, num_prompts: 8, num_final: 8", "sampling: {max_new_tokens: 48"
+    )
+    assert "VLLMEngine" not in text
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / config
+    path.write_text(text)
+    return path
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def sft(root: Path) -> Path:
+    # A few updates at a high rate are enough for the format not to matter below: only the plumbing is looked at.
+    config = with_engine("sft.yaml", root / "configs", 4)
+    fit(
+        "--config", str(config), "--run_dir", str(root / "sft"), "--trainer.max_steps", "4",
+        "--data.batch_size", "16", "--data.num_workers", "0", "--checkpoint.every_n_train_steps", "2",
+    )  # fmt: skip
+    return root / "sft"
+
+
+@pytest.fixture(scope="module")
+def warmup(root: Path, sft: Path) -> Path:
+    config = with_engine("warmup.yaml", root / "configs", 3)
+    # The policy is untrained, so its side of a pair would be malformed: the teacher's own text stands in for it.
+    folder = root / "warmup"
+    folder.mkdir()
+    for name, rows in (("pairs.jsonl", 1500), ("pairs_heldout.jsonl", 16)):
+        source = Path("runs/embedded/digits-v1") / ("align.jsonl" if name == "pairs.jsonl" else "heldout.jsonl")
+        teachers = [json.loads(line)["teacher"] for line in source.read_text().splitlines()[: rows + 1]]
+        lines = [json.dumps({"row": i, "responses": [teachers[i]]}) for i in range(rows)]
+        (folder / name).write_text("\n".join(lines) + "\n")
+    fit(
+        "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps", "3", "--data.num_heldout", "16",
+        "--model.base", str(sft / "model"), "--data.policy", str(sft / "model"), "--data.batch_size", "8",
+    )  # fmt: skip
+    return folder
+
+
+def finished_updates(folder: Path) -> int:
+    return json.loads((folder / "finished.json").read_text())["updates"]
+
+
+def test_sft_lowers_the_loss_and_leaves_a_model_that_transformers_loads(sft: Path) -> None:
+    assert finished_updates(sft) == 4
+    losses = [line["sft/loss"] for line in read_lines(sft / "metrics.jsonl") if "sft/loss" in line]
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+    model = Qwen3VLForConditionalGeneration.from_pretrained(sft / "model")
+    assert model.config.text_config.num_hidden_layers == 3
+    assert AutoProcessor.from_pretrained(sft / "model").tokenizer.eos_token == "<|im_end|>"
+    assert (sft / "config.yaml").exists()
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(root: Path, sft: Path) -> None:
+    """Two updates, a stop, two more: the same weights and metrics as four in a row."""
+    config = with_engine("sft.yaml", root / "configs", 4)
+    common = ["--config", str(config), "--data.batch_size", "16", "--data.num_workers", "0",
+              "--checkpoint.every_n_train_steps", "2", "--run_dir", str(root / "resumed")]  # fmt: skip
+
+    class Stop(Exception):
+        pass
+
+    class Killer(callbacks.RunFolder):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:  # type: ignore[no-untyped-def]
+            if trainer.global_step == 3:
+                raise Stop
+
+    saved = sys.argv
+    sys.argv = ["prism_pl", "fit", *common, "--trainer.max_steps=4", "--trainer.logger=false",
+                "--trainer.enable_progress_bar=false"]  # fmt: skip
+    try:
+        with pytest.raises(Stop):
+            main(always_on=[Killer], metrics_logger=callbacks.JsonlLogger)
+    finally:
+        sys.argv = saved
+    assert not (root / "resumed" / "finished.json").exists()
+    fit(*common, "--trainer.max_steps", "4")
+    first, second = (load_file(folder / "model" / "model.safetensors") for folder in (sft, root / "resumed"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    steps = [line["step"] for line in read_lines(root / "resumed" / "metrics.jsonl") if "sft/loss" in line]
+    assert steps == [1, 2, 3, 4]  # the third was written twice, and cut once
+
+
+def test_warmup_counts_its_updates_and_saves_heads(warmup: Path) -> None:
+    assert finished_updates(warmup) == 3
+    discriminator = MixtureDiscriminator.load(str(warmup / "model"), "test")
+    assert discriminator.head.weight.shape == (2, 128)
+    metrics = read_lines(warmup / "metrics.jsonl")
+    assert any("heldout/accuracy/perception" in line for line in metrics) or any("accuracy/perception" in m for m in metrics)
+
+
+@pytest.mark.parametrize("updates_per_batch", [1, 2])
+def test_align_stops_after_exactly_three_policy_updates(root: Path, sft: Path, warmup: Path, updates_per_batch: int) -> None:
+    config = with_engine("align.yaml", root / "configs", 3)
+    folder = root / f"align-{updates_per_batch}"
+    fit(
+        "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps", "3",
+        "--model.policy", str(sft / "model"), "--model.discriminator", str(warmup / "model"),
+        "--model.updates_per_batch", str(updates_per_batch), "--data.batch_size", "4",
+    )  # fmt: skip
+    assert finished_updates(folder) == 3
+    steps = [line for line in read_lines(folder / "metrics.jsonl") if "policy/loss" in line]
+    # Two updates a batch: the second batch is left after its first.
+    assert [line["step"] for line in steps] == ([1, 2, 3] if updates_per_batch == 1 else [2, 3])
+    assert all(line["rollout/probe_gap"] < 1e-4 for line in steps if "rollout/probe_gap" in line)
+    assert any("rollout/probe_gap" in line for line in steps)
+    samples = read_lines(folder / "samples.jsonl")
+    assert len(samples) == len(steps) * 4 * 16
+    assert (folder / "discriminator" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("algorithm", ["GRPO", "DAPO", "GSPO"])
+def test_rlvr_runs_every_algorithm_for_exactly_three_updates(root: Path, sft: Path, algorithm: str) -> None:
+    config = with_engine("rlvr.yaml", root / "configs", 3)
+    folder = root / f"rlvr-{algorithm}"
+    fit(
+        "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps", "3", f"--model.algorithm={algorithm}",
+        "--model.policy", str(sft / "model"), "--data.batch_size", "4",
+    )  # fmt: skip
+    assert finished_updates(folder) == 3
+    assert (folder / "heldout.jsonl").read_text().count("\n") == 8

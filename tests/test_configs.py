@@ -1,0 +1,123 @@
+"""Every configuration parses and builds; a swapped class brings its own defaults; mistakes are named."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import callbacks
+import datamodules  # noqa: F401
+import modules  # noqa: F401
+from prism_pl.cli import main, with_config_folder, with_own_defaults
+from prism_pl.errors import UserError
+
+STAGES = ["sft.yaml", "warmup.yaml", "align.yaml", "rlvr.yaml"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Exit code, output and errors of a command line."""
+    saved = sys.argv
+    sys.argv = ["prism_pl", *arguments]
+    try:
+        main(always_on=[callbacks.RunFolder], metrics_logger=callbacks.JsonlLogger)
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    finally:
+        sys.argv = saved
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("config", STAGES)
+def test_every_stage_prints_its_complete_configuration(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "fit", "--config", config, "--print_config")
+    assert code == 0
+    assert f"run_dir: runs/{config.removesuffix('.yaml')}" in out
+    assert "class_path: modules." in out
+
+
+@pytest.mark.parametrize("before", ["GRPO", "DAPO", "GSPO"])
+@pytest.mark.parametrize(
+    ("after", "low", "high"), [("GRPO", "0.2", "0.2"), ("DAPO", "0.2", "0.28"), ("GSPO", "0.0003", "0.0004")]
+)
+def test_a_swapped_algorithm_brings_its_own_clip_range(
+    before: str, after: str, low: str, high: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path("configs/rlvr.yaml").read_text()
+    changed = text.replace(
+        "algorithm: {class_path: GRPO}",
+        f"algorithm: {{class_path: {before}, init_args: {{clip_low: 0.11, clip_high: 0.12}}}}",
+    )
+    assert changed != text
+    (tmp_path / "rlvr.yaml").write_text(changed)
+    _, out, _ = run(
+        capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), f"--model.algorithm={after}", "--print_config"
+    )
+    assert f"class_path: prism_pl.algorithms.{after}\n      init_args:\n        clip_low: {low}\n        clip_high: {high}\n" in out
+
+
+def test_an_unknown_key_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "fit", "--config", "rlvr.yaml", "--model.temprature", "1")
+    assert code == 2
+    assert "temprature" in err
+
+
+def test_a_wrong_class_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "fit", "--config", "rlvr.yaml", "--model.algorithm=PPO")
+    assert code == 2
+    assert "PPO" in err
+
+
+def test_a_missing_stage_names_the_folder_and_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = tmp_path / "sft" / "model"
+    code, _, err = run(
+        capsys, "fit", "--config", "rlvr.yaml", "--run_dir", str(tmp_path / "rlvr"), "--model.policy", str(missing),
+        "--trainer.logger=false",
+    )  # fmt: skip
+    assert code == 2
+    assert f"the model folder {missing} does not exist" in err
+    assert f"fit --config sft.yaml --run_dir {tmp_path / 'sft'}" in err
+    assert not (tmp_path / "rlvr" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": ["images/none.png"]}, "data.jsonl:2: the image"),
+        ({"answer": None}, "data.jsonl:2: the row has no `answer`"),
+        ({"messages": [{"role": "user", "content": "<image>" + "long " * 200}]}, "data.jsonl:2: the prompt has"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_file_and_number(
+    change: dict, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    from PIL import Image
+
+    Image.new("RGB", (64, 32)).save(tmp_path / "a.png")
+    good = {"messages": [{"role": "user", "content": "<image>Add."}], "images": ["a.png"], "answer": "3"}
+    rows = [good, good | change, *[good] * 20]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code, _, err = run(
+        capsys, "fit", "--config", "rlvr.yaml", "--run_dir", str(tmp_path / "rlvr"), "--trainer.logger=false",
+        "--data.path", str(tmp_path / "data.jsonl"), "--model.policy", "embedded/digits", "--data.max_prompt_tokens=512",
+    )  # fmt: skip
+    assert code == 2
+    assert message in err
+
+
+def test_a_bare_name_is_looked_up_here_and_then_in_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert with_config_folder(["fit", "--config", "sft.yaml"])[2].endswith("configs/sft.yaml")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sft.yaml").write_text("")
+    assert with_config_folder(["fit", "--config=sft.yaml"]) == ["fit", "--config=sft.yaml"]
+    with pytest.raises(UserError, match=r"nowhere.yaml is neither .* nor in configs/, which holds align.yaml"):
+        with_config_folder(["--config", "nowhere.yaml"])
+
+
+def test_only_class_names_reset_a_key() -> None:
+    assert with_own_defaults(["--model.algorithm=GSPO"]) == ["--model.algorithm=null", "--model.algorithm=GSPO"]
+    assert with_own_defaults(["--model.algorithm", "GSPO"]) == ["--model.algorithm=null", "--model.algorithm", "GSPO"]
+    assert with_own_defaults(["--data.path", "x.jsonl"]) == ["--data.path", "x.jsonl"]
