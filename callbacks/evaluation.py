@@ -79,7 +79,7 @@ class EvaluationCallback(L.Callback):
             self._last = trainer.global_step
             self._evaluate(trainer, pl_module, self.prompts[: self.num_prompts])
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         records = self._evaluate(trainer, pl_module, self.prompts[: self.num_final])
         if trainer.is_global_zero:
             target = Path(trainer.default_root_dir) / "heldout.jsonl"
@@ -91,8 +91,8 @@ class EvaluationCallback(L.Callback):
 
     def _evaluate(self, trainer: Any, pl_module: Any, prompts: list[Prompt]) -> list[dict[str, Any]]:
         """Metrics over all ranks; the records of all ranks, in the order of the prompts."""
-        if self.engine is not None:
-            self._engine.sync(pl_module.policy.weights())
+        # Always: a run that was killed after its last update comes here without having trained a step.
+        self._engine.sync(pl_module.policy.weights())
         means, verify = Means(), AnswerReward()
         own = prompts[trainer.global_rank :: trainer.world_size]
         records = []

@@ -67,6 +67,8 @@ class WandbLogger(LightningWandbLogger):
         os.environ.setdefault("WANDB_SILENT", "true")
         folder = Path(save_dir or ".")
         super().__init__(project=project, name=name, save_dir=folder, offline=mode == "offline")
+        # Lightning passes an option that wandb answers with a warning at every start.
+        self._wandb_init.pop("anonymous", None)
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:

@@ -23,7 +23,8 @@ class RunFolder(L.Callback):
             for name in ("metrics.jsonl", "samples.jsonl"):
                 drop_after(Path(trainer.default_root_dir) / name, trainer.global_step)
 
-    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        # Not on_train_end, which Lightning leaves out when a resumed run has no update left to do.
         folder = Path(trainer.default_root_dir)
         for name, model in pl_module.exports().items():
             weights = dict(model.weights())

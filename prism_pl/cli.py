@@ -180,9 +180,10 @@ def with_own_defaults(arguments: list[str]) -> list[str]:
 
 
 def _swappable_names() -> set[str]:
-    names, open_classes = set(), [Algorithm, Optimizer, Reward, RolloutEngine]
+    names: set[str] = set()
+    open_classes: list[type] = [Algorithm, Optimizer, Reward, RolloutEngine]
     while open_classes:
-        subclasses = open_classes.pop().__subclasses__()
+        subclasses: list[type] = open_classes.pop().__subclasses__()
         names |= {cls.__name__ for cls in subclasses}
         open_classes += subclasses
     return names
