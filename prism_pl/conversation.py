@@ -107,8 +107,14 @@ class PromptEncoder:
         return processor.get_number_of_image_patches(height, width, {}) // processor.merge_size**2
 
     def response_ids(self, text: str) -> tuple[int, ...]:
-        """The ids of a response and its end token."""
-        return (*self.tokenizer.encode(text, add_special_tokens=False), self.tokenizer.eos_token_id)
+        """The ids of a response and its end token. A special token spelled in the text stays text."""
+        ids = self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+        return (*ids, self.tokenizer.eos_token_id)
+
+    def count_response_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Lengths of ``response_ids``, many at a time."""
+        ids = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        return [len(row) + 1 for row in ids]
 
     def _chat_text(self, row: PromptRow) -> str:
         marks = sum(message["content"].count(IMAGE_MARK) for message in row.messages)
@@ -117,6 +123,12 @@ class PromptEncoder:
                 f"{row.source}: {marks} {IMAGE_MARK} marks in the messages, but {len(row.image_paths)} images. "
                 f"Each image needs exactly one mark."
             )
+        for token in (self.processor.image_token, self.processor.video_token):
+            if any(token in message["content"] for message in row.messages):
+                raise UserError(
+                    f"{row.source}: the text holds the placeholder {token}, which stands for an image that is not there. "
+                    f"Mark images with {IMAGE_MARK}, or remove it from the text."
+                )
         turns = [{"role": message["role"], "content": _typed_parts(message["content"])} for message in row.messages]
         return self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
 

@@ -120,7 +120,7 @@ def usable_rows(
     response_tokens = [0] * len(rows)
     if max_response_tokens is not None:
         texts = [data.response(index) for index in range(len(rows))]
-        response_tokens = [len(ids) + 1 for ids in encoder.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        response_tokens = encoder.count_response_tokens(texts)
     for index, (row, prompt, response) in enumerate(zip(rows, prompt_tokens, response_tokens, strict=True)):
         problem = None
         if prompt > encoder.max_prompt_tokens:

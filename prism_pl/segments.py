@@ -53,10 +53,13 @@ def parse_response(text: str) -> Sections | None:
 
 
 def segment_ids(sections: Sections, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Token ids of the perception and the reasoning segment, each closed by the end token."""
-    end = tokenizer.eos_token_id
+    """Token ids of the perception and the reasoning segment, each closed by the end token.
+
+    A special token that a response spells out stays text: it could not be told from a real one otherwise.
+    """
     perception, reasoning = (
-        (*tokenizer.encode(text, add_special_tokens=False), end) for text in (sections.perception, sections.reasoning)
+        (*tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True), tokenizer.eos_token_id)
+        for text in (sections.perception, sections.reasoning)
     )
     return perception, reasoning
 
