@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
@@ -27,20 +28,19 @@ def fit(*arguments: str) -> None:
         sys.argv = saved
 
 
-def with_engine(config: str, folder: Path, max_steps: int) -> Path:
-    """The repository's configuration with the engine that needs no start-up, and smaller evaluations."""
-    text = (Path("configs") / config).read_text()
-    text = text.replace(
-        "engine: {class_path: VLLMEngine, init_args: {dtype: float32, enforce_eager: true}}",
-        "engine: {class_path: TransformersEngine}",
-    )
-    text = text.replace("max_new_tokens: 96", "max_new_tokens: 48, num_prompts: 8, num_final: 8", 99).replace(
-        "sampling: {max_new_tokens: 48, num_prompts: 8, num_final: 8", "sampling: {max_new_tokens: 48"
-    )
-    assert "VLLMEngine" not in text
+def with_engine(config: str, folder: Path) -> Path:
+    """The repository's configuration with the engine that needs no start-up, short responses and small evaluations."""
+    content = yaml.safe_load((Path("configs") / config).read_text())
+    for callback in content["trainer"].get("callbacks", []):
+        options = callback.get("init_args", {})
+        if callback["class_path"] == "RolloutCallback":
+            options["engine"] = {"class_path": "TransformersEngine"}
+            options["sampling"]["max_new_tokens"] = 48
+        if callback["class_path"] == "EvaluationCallback":
+            options |= {"max_new_tokens": 48, "num_prompts": 8, "num_final": 8}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / config
-    path.write_text(text)
+    path.write_text(yaml.safe_dump(content))
     return path
 
 
@@ -52,7 +52,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def sft(root: Path) -> Path:
     # A few updates at a high rate are enough for the format not to matter below: only the plumbing is looked at.
-    config = with_engine("sft.yaml", root / "configs", 4)
+    config = with_engine("sft.yaml", root / "configs")
     fit(
         "--config", str(config), "--run_dir", str(root / "sft"), "--trainer.max_steps", "4",
         "--data.batch_size", "16", "--data.num_workers", "0", "--checkpoint.every_n_train_steps", "2",
@@ -62,7 +62,7 @@ def sft(root: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def warmup(root: Path, sft: Path) -> Path:
-    config = with_engine("warmup.yaml", root / "configs", 3)
+    config = with_engine("warmup.yaml", root / "configs")
     # The policy is untrained, so its side of a pair would be malformed: the teacher's own text stands in for it.
     folder = root / "warmup"
     folder.mkdir()
@@ -95,7 +95,7 @@ def test_sft_lowers_the_loss_and_leaves_a_model_that_transformers_loads(sft: Pat
 
 def test_a_resumed_run_equals_an_uninterrupted_one(root: Path, sft: Path) -> None:
     """Two updates, a stop, two more: the same weights and metrics as four in a row."""
-    config = with_engine("sft.yaml", root / "configs", 4)
+    config = with_engine("sft.yaml", root / "configs")
     common = ["--config", str(config), "--data.batch_size", "16", "--data.num_workers", "0",
               "--checkpoint.every_n_train_steps", "2", "--run_dir", str(root / "resumed")]  # fmt: skip
 
@@ -135,7 +135,7 @@ def test_warmup_counts_its_updates_and_saves_heads(warmup: Path) -> None:
 def test_align_stops_after_exactly_three_policy_updates(
     root: Path, sft: Path, warmup: Path, updates_per_batch: int
 ) -> None:
-    config = with_engine("align.yaml", root / "configs", 3)
+    config = with_engine("align.yaml", root / "configs")
     folder = root / f"align-{updates_per_batch}"
     fit(
         "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps", "3",
@@ -155,7 +155,7 @@ def test_align_stops_after_exactly_three_policy_updates(
 
 @pytest.mark.parametrize("algorithm", ["GRPO", "DAPO", "GSPO"])
 def test_rlvr_runs_every_algorithm_for_exactly_three_updates(root: Path, sft: Path, algorithm: str) -> None:
-    config = with_engine("rlvr.yaml", root / "configs", 3)
+    config = with_engine("rlvr.yaml", root / "configs")
     folder = root / f"rlvr-{algorithm}"
     fit(
         "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps=3", f"--model.algorithm={algorithm}",
