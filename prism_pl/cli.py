@@ -30,6 +30,10 @@ _NOISE = (
     ".*module\\(s\\) in eval mode.*",
     ".*overridden `transfer_batch_to_device`.*",
     ".*pin_memory.*",
+    ".*ModelCheckpoint with manual optimization.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    # True of other loaders; ours goes on at the right row (datamodules/order.py).
+    ".*resuming from a checkpoint that ended before the epoch.*",
 )
 
 

@@ -1,4 +1,4 @@
-"""A small but real Qwen3-VL: stock classes, Qwen's special tokens and chat layout, random weights (2 M parameters)."""
+"""A small but real Qwen3-VL: stock classes, Qwen's special tokens and chat layout, random weights (1 M parameters)."""
 
 import json
 from pathlib import Path
@@ -93,7 +93,7 @@ def build_processor(tokenizer: Qwen2Tokenizer) -> Qwen3VLProcessor:
 
 
 def build_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen3VLForConditionalGeneration:
-    """Random weights in a 128-wide, 4-layer Qwen3-VL; the vision tower is 96 wide with 3 layers and patches of 8."""
+    """Random weights in a 128-wide, 3-layer Qwen3-VL; the vision tower is 64 wide with 3 layers and patches of 8."""
     ids: dict[str, Any] = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL_TOKENS}
     config = Qwen3VLConfig(
         text_config={
