@@ -124,7 +124,6 @@ class EvaluationCallback(L.Callback):
         metrics = means.result(totals)
         for logger in trainer.loggers:
             logger.log_metrics(metrics, step=trainer.global_step)
-        trainer.callback_metrics.update({name: torch.tensor(value) for name, value in metrics.items()})
         if trainer.world_size > 1:
             shares: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(shares, records)

@@ -28,7 +28,7 @@ class RLVRModule(StageModule):
         freeze: parts of the policy that are not trained.
     """
 
-    watched = ("reward/total", "reward/accuracy", "heldout/accuracy", "rollout/tokens_per_second")
+    watched = ("reward/total", "reward/accuracy", "rollout/tokens_per_second")
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ class SFTModule(StageModule):
         freeze: parts that are not trained.
     """
 
-    watched = ("sft/loss", "sft/tokens_per_second", "heldout/accuracy")
+    watched = ("sft/loss", "sft/tokens_per_second")
 
     def __init__(
         self,

@@ -125,10 +125,14 @@ class StageModule(L.LightningModule):
 
     def report(self, means: Means) -> None:
         """Logs the means over all micro-batches and ranks, at the number of updates done."""
-        # Lightning would count batches; its loggers take a metric of this name as the step.
-        self.log("step", float(self.trainer.global_step))
-        for name, value in means.result(self.global_sum(means.stacked())).items():
-            self.log(name, value, prog_bar=name in self.watched)
+        # Straight to the loggers: `self.log` would count batches as steps, and would repeat a value (a probe's, say) in
+        # every later step that has none.
+        metrics = means.result(self.global_sum(means.stacked()))
+        for logger in self.trainer.loggers:
+            logger.log_metrics(metrics, step=self.trainer.global_step)
+        for name in self.watched:
+            if name in metrics:
+                self.log(name, metrics[name], prog_bar=True, logger=False)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches stay on the CPU until they are packed."""
