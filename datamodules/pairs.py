@@ -70,12 +70,17 @@ class PairDataModule(OrderedDataModule):
         self.engine.close()
 
     def setup(self, stage: str) -> None:
-        (data, file, _, _), (heldout, heldout_file, _, _) = self._jobs()
-        self.pairs = [(data, line) for line in read_lines(file)]
-        self.heldout = [(heldout, line) for line in read_lines(heldout_file)]
-        # One pair a sampled response.
-        self.items = [(d, line["row"], text) for d, line in self.pairs for text in line["responses"]]
-        self.heldout_items = [(d, line["row"], text) for d, line in self.heldout for text in line["responses"]]
+        # The rows were checked when the responses were sampled.
+        self.encoder = PromptEncoder(self.policy, self.max_prompt_tokens)
+        self.items = self._items(self.path, "data.path", "pairs.jsonl")
+        self.heldout_items = self._items(self.heldout_path, "data.heldout_path", "pairs_heldout.jsonl")
+
+    def _items(self, path: str, key: str, file: str) -> list[tuple[DataFile, int, str]]:
+        """One pair a sampled response: its data file, row and text."""
+        assert self.trainer is not None
+        data = DataFile.open(path, key)
+        lines = read_lines(Path(self.trainer.default_root_dir) / file)
+        return [(data, line["row"], text) for line in lines for text in line["responses"]]
 
     def _jobs(self) -> list[tuple[DataFile, Path, list[int], SamplingOptions]]:
         assert self.trainer is not None
@@ -119,7 +124,7 @@ class PairDataModule(OrderedDataModule):
 
     def _encode(self, items: list[tuple[DataFile, int, str]]) -> list[Pair]:
         prompts = self.encoder.encode([data.prompt_row(row) for data, row, _ in items])
-        return [Pair(prompt, prompt.teacher or "", text) for prompt, (_, _, text) in zip(prompts, items, strict=True)]
+        return [Pair(prompt, text) for prompt, (_, _, text) in zip(prompts, items, strict=True)]
 
     def train_dataloader(self) -> DataLoader[Any]:
         dataset = IndexDataset(list(range(len(self.items))))

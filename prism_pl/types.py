@@ -102,8 +102,7 @@ class Demonstration:
 
 @dataclass(frozen=True)
 class Pair:
-    """A teacher's and a policy's response to one prompt: what the discriminator is warmed up on."""
+    """A prompt with its teacher's response, and the policy's: what the discriminator is warmed up on."""
 
     prompt: Prompt
-    teacher: str
     policy: str
