@@ -1,6 +1,8 @@
 """Callbacks. ``RolloutCallback`` feeds training; every other one only observes."""
 
+from callbacks.convergence import ConvergenceProbe
 from callbacks.evaluation import EvaluationCallback
+from callbacks.health import HealthAlarm
 from callbacks.loggers import JsonlLogger, WandbLogger
 from callbacks.progress import UpdateProgress
 from callbacks.rollout import RolloutCallback
@@ -8,7 +10,9 @@ from callbacks.run_folder import RunFolder
 from callbacks.samples import SampleLog
 
 __all__ = [
+    "ConvergenceProbe",
     "EvaluationCallback",
+    "HealthAlarm",
     "JsonlLogger",
     "RolloutCallback",
     "RunFolder",

@@ -12,11 +12,11 @@ import torch
 from callbacks.rollout import RolloutCallback
 from prism_pl.conversation import PromptEncoder
 from prism_pl.engines import RolloutEngine
-from prism_pl.engines.base import derive_seed
 from prism_pl.metrics import Means
 from prism_pl.options import SamplingOptions
 from prism_pl.rewards import AnswerReward
 from prism_pl.rows import DataFile, usable_rows
+from prism_pl.seeds import derive_seed
 from prism_pl.segments import parse_response
 from prism_pl.types import Prompt, PromptBatch
 
@@ -96,8 +96,10 @@ class EvaluationCallback(L.Callback):
         means, verify = Means(), AnswerReward()
         own = prompts[trainer.global_rank :: trainer.world_size]
         records = []
-        for start in range(0, len(own), _PROMPTS_A_CALL):
-            part = own[start : start + _PROMPTS_A_CALL]
+        # The module's metrics are collectives: all ranks make the same number of calls, whatever their share.
+        calls = -(-len(prompts) // (trainer.world_size * _PROMPTS_A_CALL))
+        for index in torch.arange(len(own)).tensor_split(calls):
+            part = [own[i] for i in index.tolist()]
             greedy = self._generate(part, self.greedy)
             sampled = self._generate(part, replace(self.greedy, temperature=1.0))
             for prompt, (best,), (sample,) in zip(part, greedy.responses, sampled.responses, strict=True):
@@ -121,9 +123,7 @@ class EvaluationCallback(L.Callback):
             if hasattr(pl_module, "heldout_metrics"):
                 pl_module.heldout_metrics(sampled, means)
         totals = pl_module.global_sum(means.stacked())
-        metrics = means.result(totals)
-        for logger in trainer.loggers:
-            logger.log_metrics(metrics, step=trainer.global_step)
+        pl_module.publish(means.result(totals))
         if trainer.world_size > 1:
             shares: list[Any] = [None] * trainer.world_size
             torch.distributed.all_gather_object(shares, records)

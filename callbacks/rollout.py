@@ -8,9 +8,9 @@ import lightning as L
 import torch
 
 from prism_pl.engines import RolloutEngine
-from prism_pl.engines.base import derive_seed
 from prism_pl.metrics import Means
 from prism_pl.options import ProbeOptions, SamplingOptions
+from prism_pl.seeds import derive_seed
 from prism_pl.timing import timed
 from prism_pl.types import Prompt, PromptBatch
 

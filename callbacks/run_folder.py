@@ -20,14 +20,18 @@ class RunFolder(L.Callback):
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.is_global_zero and trainer.global_step:
-            for name in ("metrics.jsonl", "samples.jsonl"):
+            for name in ("metrics.jsonl", "samples.jsonl", "health.jsonl"):
                 drop_after(Path(trainer.default_root_dir) / name, trainer.global_step)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         # Not on_train_end, which Lightning leaves out when a resumed run has no update left to do.
         folder = Path(trainer.default_root_dir)
         for name, model in pl_module.exports().items():
-            weights = dict(model.weights())
+            # One whole tensor at a time on the device, and all of them on the first process's CPU only.
+            weights = {}
+            for key, tensor in model.weights():
+                if trainer.is_global_zero:
+                    weights[key] = tensor.cpu()
             if trainer.is_global_zero:
                 with atomic_folder(folder / name) as partial:
                     model.save(partial, pl_module.policy_name, weights)

@@ -7,8 +7,8 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from prism_pl.engines.base import derive_seed
 from prism_pl.errors import UserError
+from prism_pl.seeds import derive_seed
 
 
 class OrderedBatches(Sampler[list[int]]):

@@ -9,10 +9,10 @@ from torch.utils.data import DataLoader
 from datamodules.order import IndexDataset, OrderedDataModule
 from prism_pl.conversation import PromptEncoder
 from prism_pl.engines import RolloutEngine
-from prism_pl.engines.base import derive_seed
 from prism_pl.options import SamplingOptions
 from prism_pl.rows import DataFile, usable_rows
 from prism_pl.run_files import append_lines, read_lines
+from prism_pl.seeds import derive_seed
 from prism_pl.types import Pair
 
 _PROMPTS_A_CALL = 64

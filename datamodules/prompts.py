@@ -7,8 +7,8 @@ from torch.utils.data import DataLoader
 
 from datamodules.order import IndexDataset, OrderedDataModule
 from prism_pl.conversation import PromptEncoder
-from prism_pl.engines.base import derive_seed
 from prism_pl.rows import DataFile, usable_rows
+from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt, PromptBatch
 
 
@@ -56,6 +56,10 @@ class PromptDataModule(OrderedDataModule):
         """Further random prompts, a function of the seed and ``words`` alone: for groups that must be replaced."""
         rng = random.Random(derive_seed(self.seed, "draw", *words))
         return self._prompts(rng.sample(self.indices, min(count, len(self.indices))))
+
+    def by_source(self, sources: list[str]) -> list[Prompt]:
+        """The prompts that earlier batches called ``file:row``."""
+        return self._prompts([int(source.rpartition(":")[2]) - 1 for source in sources])
 
     def _prompts(self, indices: list[int]) -> list[Prompt]:
         return self.encoder.encode([self.data.prompt_row(index) for index in indices])

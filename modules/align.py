@@ -6,16 +6,24 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from transformers import AutoTokenizer
 
-from modules.judge_step import add_game_metrics, score_trial, update_discriminator
+from modules.judge_step import add_heldout_metrics, judge, update_discriminator
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
 from modules.stage import StageModule
 from prism_pl.algorithms import GRPO
-from prism_pl.discriminator import MixtureDiscriminator
+from prism_pl.discriminators import Discriminator
 from prism_pl.folders import model_folder
-from prism_pl.game import adversarial_advantages, arrange, make_trial
+from prism_pl.game import (
+    AdversarialAdvantage,
+    Docket,
+    NegativeBuffer,
+    NegativesOptions,
+    ObjectiveOptions,
+    make_docket,
+)
+from prism_pl.game.monitors import add_game_metrics, add_length_correlation, add_pair_metrics
 from prism_pl.metrics import Means
-from prism_pl.options import FreezeOptions, ScheduleOptions
-from prism_pl.policy import Policy
+from prism_pl.options import CadenceOptions, FreezeOptions, ScheduleOptions
+from prism_pl.segments import parse_response
 from prism_pl.timing import timed
 from prism_pl.types import PromptBatch, Sample
 
@@ -27,12 +35,13 @@ class AdversarialAlignModule(StageModule):
 
     Args:
         policy: the SFT model.
-        discriminator: the warmed-up discriminator.
+        discriminator: its class; ``path`` is the warmed-up folder, null builds a fresh one from the policy.
+        advantage: from scores to advantages, ``NormaliseThenMix``, ``MixThenNormalise``, ``MixCentred`` or
+            ``ReleasedAdvantage``.
         discriminator_optimizer: its optimizer; the rate is constant.
-        alpha: weight of the perception expert; the reasoning expert has the rest.
-        format_penalty: what a malformed response's advantage is, negated.
-        score_penalty: weight of the mean squared score in the discriminator's loss.
-        balance_weight: weight of the router's load-balancing loss.
+        objective: weights of the discriminator's loss.
+        negatives: past responses that the discriminator is shown again.
+        cadence: who learns when.
         updates_per_batch: policy updates on each rollout batch.
         importance_cap: cap of the importance weights between engine and trainer.
         freeze: parts of the policy that are not trained.
@@ -44,45 +53,46 @@ class AdversarialAlignModule(StageModule):
     def __init__(
         self,
         policy: str,
-        discriminator: str,
+        discriminator: Discriminator,
+        advantage: AdversarialAdvantage,
         optimizer: OptimizerCallable,
         discriminator_optimizer: OptimizerCallable,
-        alpha: float = 0.5,
-        format_penalty: float = 1.5,
-        score_penalty: float = 0.001,
-        balance_weight: float = 0.01,
+        objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 (frozen)
+        negatives: NegativesOptions = NegativesOptions(),  # noqa: B008
+        cadence: CadenceOptions = CadenceOptions(),  # noqa: B008
         updates_per_batch: int = 1,
         importance_cap: float = 2.0,
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         freeze: FreezeOptions = FreezeOptions(vision_tower=False, projector=False),  # noqa: B008
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        super().__init__(optimizer, schedule, clip_norm, max_tokens)
+        super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing)
         self.policy_name = policy
-        self.discriminator_name = discriminator
+        self.discriminator_class = discriminator
+        self.advantage = advantage
         self.discriminator_optimizer = discriminator_optimizer
-        self.alpha = alpha
-        self.format_penalty = format_penalty
-        self.score_penalty = score_penalty
-        self.balance_weight = balance_weight
+        self.objective = objective
+        self.negatives = NegativeBuffer(negatives)
+        self.cadence = cadence
         self.updates_per_batch = updates_per_batch
         self.importance_cap = importance_cap
         self.freeze_options = freeze
         self.algorithm = GRPO()
+        self.batches_done = 0
 
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            self.policy = Policy.load(self.policy_name, "model.policy")
-            self.policy.freeze(self.freeze_options)
-            self.shard_if_needed(self.policy)
-            self.discriminator = MixtureDiscriminator.load(self.discriminator_name, "model.discriminator")
+            self.policy = self.load_policy(self.policy_name, self.freeze_options)
+            self.discriminator = self.discriminator_class.build(self.policy_name, "model.discriminator")
             self.shard_if_needed(self.discriminator)
             self.tokenizer = AutoTokenizer.from_pretrained(model_folder(self.policy_name, "model.policy"))
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = self.make_optimizer(self.policy, self.optimizer)
-        return [optimizer, self.discriminator_optimizer(self.discriminator.parameters())], [schedule]
+        trained = [parameter for parameter in self.discriminator.parameters() if parameter.requires_grad]
+        return [optimizer, self.discriminator_optimizer(trained)], [schedule]
 
     @property
     def both_optimizers(self) -> list[Any]:
@@ -92,34 +102,70 @@ class AdversarialAlignModule(StageModule):
         return optimizers
 
     def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[Sample]]:
-        means = Means()
-        trial = make_trial(batch.prompts, [[r.text for r in group] for group in batch.responses], self.tokenizer)
+        means, docket = Means(), self.docket(batch)
         with timed("score", means):
-            score_N = score_trial(self, self.discriminator, trial)
-        scores = arrange(score_N, trial)
-        advantage_PG = adversarial_advantages(scores, self.alpha, self.format_penalty)
-        with timed("discriminator_update", means):
-            update_discriminator(
-                self, self.discriminator, self.both_optimizers[1], trial, score_N,
-                self.score_penalty, self.balance_weight, means, counted=False,
-            )  # fmt: skip
-        with timed("policy_update", means):
-            update_policy(
-                self,
-                self.policy,
-                batch,
-                advantage_PG,
-                self.algorithm,
-                self.updates_per_batch,
-                self.importance_cap,
-                means,
-            )
+            judged = judge(self, self.discriminator, docket.trial)
+        scores = docket.fresh(judged[0])
+        advantage_PG = self.advantage(scores)
+        delayed = self.batches_done < self.cadence.policy_delay
+        if delayed or (self.batches_done + 1) % self.cadence.discriminator_every == 0:
+            with timed("discriminator_update", means):
+                for again in range(self.cadence.discriminator_updates):
+                    judged = judge(self, self.discriminator, docket.trial) if again else judged
+                    update_discriminator(
+                        self, self.discriminator, self.both_optimizers[1], docket, judged, self.objective, means,
+                        counted=False,
+                    )  # fmt: skip
+        if not delayed:
+            with timed("policy_update", means):
+                update_policy(
+                    self, self.policy, batch, advantage_PG, self.algorithm,
+                    self.updates_per_batch, self.importance_cap, means,
+                )  # fmt: skip
+        self._remember(batch)
         add_game_metrics(scores, means)
+        add_pair_metrics(docket.mismatched(judged[0]), means, "mismatched/")
+        add_pair_metrics(docket.replayed(judged[0]), means, "replayed/")
+        means.add("advantage/dead_groups", (advantage_PG == advantage_PG[:, :1]).all(1).float())
+        length_PG = torch.tensor([[len(r.token_ids) for r in group] for group in batch.responses])
+        add_length_correlation(scores, length_PG, means)
         add_response_metrics(batch, means)
         self.report(means)
         score_PGK = scores.policy_PGK.masked_fill(~scores.valid_PG[..., None], torch.nan)
         columns = {"perception": score_PGK[..., 0], "reasoning": score_PGK[..., 1]}
         return {"samples": make_samples(batch, advantage_PG, **columns)}
+
+    def docket(self, batch: PromptBatch) -> Docket:
+        """The batch's responses, and what else the discriminator's update looks at."""
+        sources = [prompt.source for prompt in batch.prompts]
+        share = self.negatives.options.prompts_per_update // self.trainer.world_size
+        drawn = self.negatives.draw(share, sources, "replay", self.batches_done, self.global_rank)
+        past: Any = self.trainer.datamodule.by_source(list(drawn)) if drawn else []  # type: ignore[attr-defined]
+        return make_docket(
+            batch.prompts,
+            [[r.text for r in group] for group in batch.responses],
+            self.tokenizer,
+            self.discriminator.reading,
+            mismatches=self.objective.mismatches if self.objective.mismatch_weight else 0,
+            past=list(zip(past, drawn.values(), strict=True)),
+        )
+
+    def _remember(self, batch: PromptBatch) -> None:
+        well_formed = [[r.text for r in group if parse_response(r.text)] for group in batch.responses]
+        self.negatives.add([prompt.source for prompt in batch.prompts], well_formed, "keep", self.batches_done)
+        self.batches_done += 1
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        # Every rank has its own buffer; the file is written by the first.
+        entries: list[Any] = [self.negatives.entries]
+        if self.trainer.world_size > 1:
+            entries = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(entries, self.negatives.entries)
+        checkpoint["game"] = {"negatives": entries, "batches_done": self.batches_done}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.negatives.entries = checkpoint["game"]["negatives"][self.global_rank]
+        self.batches_done = checkpoint["game"]["batches_done"]
 
     def usable_groups(self, batch: PromptBatch) -> torch.Tensor:
         """All groups are used: the scores of a group are hardly ever equal."""
@@ -129,9 +175,9 @@ class AdversarialAlignModule(StageModule):
         return response_logprobs(self, self.policy, batch)
 
     def heldout_metrics(self, batch: PromptBatch, means: Means) -> None:
-        """Reward gap and accuracy of both experts on held-out prompts, as the discriminator now is."""
-        trial = make_trial(batch.prompts, [[r.text for r in group] for group in batch.responses], self.tokenizer)
-        add_game_metrics(arrange(score_trial(self, self.discriminator, trial), trial), means, "heldout/discriminator/")
+        """The game on held-out prompts, as the discriminator now is."""
+        texts = [[r.text for r in group] for group in batch.responses]
+        add_heldout_metrics(self, self.discriminator, batch.prompts, texts, self.tokenizer, means, "heldout/discriminator/")
 
     def exports(self) -> dict[str, Any]:
         return {"model": self.policy, "discriminator": self.discriminator}

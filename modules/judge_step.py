@@ -1,68 +1,100 @@
 """The discriminator's part of a step, shared by warm-up and alignment: scores of a trial and the update on it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from modules.stage import StageModule
-from prism_pl.discriminator import MixtureDiscriminator
-from prism_pl.game import Scores, Trial, arrange, discriminator_loss
+from prism_pl.discriminators import Scorer
+from prism_pl.discriminators.routing import Usage, balance_loss
+from prism_pl.game import Docket, ObjectiveOptions, Scores, Trial, arrange, make_trial, score_trial
+from prism_pl.game.monitors import add_expert_load, add_game_metrics, add_image_effect, blank_images, swap_images
 from prism_pl.metrics import Means
-from prism_pl.types import EXPERTS
+from prism_pl.packing import make_groups
+from prism_pl.seeds import derive_seed
+from prism_pl.types import Prompt
 
 
-@torch.no_grad()
-def score_trial(stage: StageModule, discriminator: MixtureDiscriminator, trial: Trial) -> torch.Tensor:
-    """The score (N,) of every segment, on the CPU."""
-    score_N = torch.zeros(len(trial.expert_N))
-    for packed, counts in stage.rounds(trial.groups):
-        expert_B = trial.expert_N.to(stage.device)[packed.order_B]
-        score_B, _ = discriminator(packed, expert_B)
-        if counts:
-            score_N[packed.order_B.cpu()] = score_B.cpu()
-    return score_N
+def judge(stage: StageModule, discriminator: Scorer, trial: Trial) -> tuple[torch.Tensor, Usage | None]:
+    """``(score_N, usage)``: this rank's scores, and how all ranks' tokens used the experts."""
+    score_N, own = score_trial(discriminator, trial, stage.rounds(trial.groups))
+    if own is None:
+        return score_N, None
+    return score_N, Usage(*(stage.global_sum(part).float() for part in vars(own).values()))
 
 
 def update_discriminator(
     stage: StageModule,
-    discriminator: MixtureDiscriminator,
+    discriminator: Scorer,
     optimizer: Any,
-    trial: Trial,
-    score_N: torch.Tensor,
-    score_penalty: float,
-    balance_weight: float,
+    docket: Docket,
+    judged: tuple[torch.Tensor, Usage | None],
+    options: ObjectiveOptions,
     means: Means,
     *,
     counted: bool,
 ) -> None:
-    """One optimizer step. ``score_N`` are the segments' scores under the present weights.
+    """One optimizer step. ``judged`` are scores and usage under the present weights.
 
     A pair's two segments may lie in different micro-batches, so the loss is differentiated in two steps that give the
     exact gradient for any packing: dL/dscore from the scores known, then micro-batch by micro-batch dL/dscore . score.
     """
-    pairs = stage.global_sum(float(trial.valid_PG.sum()))
-    segments = stage.global_sum(float(len(score_N)))
+    trial, (score_N, usage) = docket.trial, judged
+    num_pairs = stage.global_sum(docket.num_pairs())
     leaf_N = score_N.clone().requires_grad_()
-    loss = discriminator_loss(arrange(leaf_N, trial), float(pairs), float(segments), score_penalty)
+    loss = docket.loss(leaf_N, num_pairs, options)
     (slope_N,) = torch.autograd.grad(loss, leaf_N)
     for packed, counts in stage.rounds(trial.groups):
         expert_B = trial.expert_N.to(stage.device)[packed.order_B]
-        score_B, balance = discriminator(packed, expert_B)
-        share = len(score_B) / float(segments)
-        surrogate = (slope_N.to(stage.device)[packed.order_B] * score_B).sum() + balance_weight * share * balance
+        score_B, part = discriminator(packed, expert_B)
+        surrogate = (slope_N.to(stage.device)[packed.order_B] * score_B).sum()
+        if usage is not None and part is not None and discriminator.routing is not None:
+            reach_CE = discriminator.routing.reach_CE.to(stage.device)
+            surrogate = surrogate + options.balance_weight * balance_loss(part, usage, reach_CE)
         stage.backward_share(surrogate, counts)
-        if counts:
-            means.add("discriminator/balance", balance)
+    if options.r1_weight:
+        _add_gradient_penalty(stage, discriminator, trial, options, means)
+    if usage is not None and discriminator.routing is not None:
+        means.add("discriminator/balance", balance_loss(usage, usage, discriminator.routing.reach_CE.to(stage.device)))
+        add_expert_load(usage, means)
     stage.apply_gradients(optimizer, "discriminator", means, counted=counted)
 
 
-def add_game_metrics(scores: Scores, means: Means, prefix: str = "") -> None:
-    """Reward gap (mean teacher minus mean policy score), accuracy and scores of each expert, over valid pairs."""
-    for k, expert in enumerate(EXPERTS):
-        margin_M = scores.margin_MK[:, k]
-        means.add(f"{prefix}reward_gap/{expert}", margin_M)
-        means.add(f"{prefix}accuracy/{expert}", (margin_M > 0).float())
-        means.add(f"{prefix}discriminator_loss/{expert}", -torch.nn.functional.logsigmoid(margin_M))
-        means.add(f"{prefix}score/teacher_{expert}", scores.teacher_PK[:, k])
-        means.add(f"{prefix}score/policy_{expert}", scores.policy_PGK[..., k][scores.valid_PG])
-    means.add(f"{prefix}format_rate", scores.valid_PG.float())
+def _add_gradient_penalty(
+    stage: StageModule, discriminator: Scorer, trial: Trial, options: ObjectiveOptions, means: Means
+) -> None:
+    """Backward of the approximate R1 penalty: how much noise on the embeddings moves the teachers' scores."""
+    groups = make_groups([group.prompt for group in trial.groups], [group.segments[:2] for group in trial.groups])
+    total = float(stage.global_sum(float(2 * len(groups))))
+    for index, (packed, counts) in enumerate(stage.rounds(groups)):
+        expert_B = packed.order_B % 2
+        seed = derive_seed("r1", stage.trainer.global_step, stage.global_rank, index)
+        clean_B, _ = discriminator(packed, expert_B)
+        noisy_B, _ = discriminator(packed, expert_B, (options.r1_noise, seed))
+        square_B = (clean_B - noisy_B).square()
+        stage.backward_share(options.r1_weight * square_B.sum() / total, counts)
+        if counts:
+            means.add("discriminator/r1", square_B)
+
+
+def add_heldout_metrics(
+    stage: StageModule,
+    discriminator: Scorer,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Sequence[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    means: Means,
+    prefix: str,
+) -> None:
+    """Gaps and accuracy on prompts that no stage trains on, and what becomes of them when the images are wrong."""
+
+    def scores_of(shown: Sequence[Prompt]) -> Scores:
+        trial = make_trial(shown, responses, tokenizer, discriminator.reading)
+        return arrange(judge(stage, discriminator, trial)[0], trial)
+
+    scores = scores_of(prompts)
+    add_game_metrics(scores, means, prefix)
+    add_image_effect(prompts, scores, scores_of(swap_images(prompts)), "swap", means)
+    add_image_effect(prompts, scores, scores_of(blank_images(prompts)), "blank", means)

@@ -10,7 +10,6 @@ from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm
 from prism_pl.metrics import Means
 from prism_pl.options import FreezeOptions, ScheduleOptions
-from prism_pl.policy import Policy
 from prism_pl.rewards import Reward, total_reward
 from prism_pl.timing import timed
 from prism_pl.types import PromptBatch, Sample
@@ -42,8 +41,9 @@ class RLVRModule(StageModule):
         freeze: FreezeOptions = FreezeOptions(vision_tower=False, projector=False),  # noqa: B008
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
+        gradient_checkpointing: bool = False,
     ) -> None:
-        super().__init__(optimizer, schedule, clip_norm, max_tokens)
+        super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing)
         self.policy_name = policy
         self.algorithm = algorithm
         self.rewards = rewards
@@ -57,9 +57,7 @@ class RLVRModule(StageModule):
 
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            self.policy = Policy.load(self.policy_name, "model.policy")
-            self.policy.freeze(self.freeze_options)
-            self.shard_if_needed(self.policy)
+            self.policy = self.load_policy(self.policy_name, self.freeze_options)
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = self.make_optimizer(self.policy, self.optimizer)

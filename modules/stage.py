@@ -18,8 +18,9 @@ from transformers import get_scheduler
 
 from prism_pl.errors import UserError
 from prism_pl.metrics import Means
-from prism_pl.options import ScheduleOptions
+from prism_pl.options import FreezeOptions, ScheduleOptions
 from prism_pl.packing import Group, PackedBatch, micro_batches, pack
+from prism_pl.policy import Policy
 from prism_pl.sharding import Layered, shard
 
 
@@ -31,10 +32,13 @@ class StageModule(L.LightningModule):
         schedule: its learning rate over updates.
         clip_norm: gradients are clipped to this norm.
         max_tokens: padded tokens of a micro-batch, the memory knob; the result does not depend on it.
+        gradient_checkpointing: compute the policy's activations again in the backward pass, for less memory.
     """
 
     watched: tuple[str, ...] = ()
     """Metrics shown on the progress bar."""
+    latest: dict[str, float]
+    """The last value of every metric, for callbacks that watch."""
 
     def __init__(
         self,
@@ -42,17 +46,30 @@ class StageModule(L.LightningModule):
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008 (frozen)
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
+        self.latest: dict[str, float] = {}
         self.optimizer = optimizer
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.max_tokens = max_tokens
+        self.gradient_checkpointing = gradient_checkpointing
 
     def exports(self) -> dict[str, Any]:
         """Models to write at the end, by folder name: objects with ``weights()`` and ``save()``."""
         raise NotImplementedError
+
+    def load_policy(self, name: str, freeze: FreezeOptions) -> Policy:
+        """The policy of ``model.policy``, its parts frozen, sharded if the strategy shards."""
+        policy = Policy.load(name, "model.policy")
+        policy.freeze(freeze)
+        if self.gradient_checkpointing:
+            policy.vlm.gradient_checkpointing_enable({"use_reentrant": False})
+        self.shard_if_needed(policy)
+        # Loaded models come in eval mode, in which checkpointing does nothing. There is no dropout.
+        return policy.train()
 
     def shard_if_needed(self, model: Layered) -> None:
         """Shards a freshly loaded model when the strategy has a device mesh; refuses strategies that cannot hold two."""
@@ -128,11 +145,16 @@ class StageModule(L.LightningModule):
         # Straight to the loggers: `self.log` would count batches as steps, and would repeat a value (a probe's, say) in
         # every later step that has none.
         metrics = means.result(self.global_sum(means.stacked()))
-        for logger in self.trainer.loggers:
-            logger.log_metrics(metrics, step=self.trainer.global_step)
+        self.publish(metrics)
         for name in self.watched:
             if name in metrics:
                 self.log(name, metrics[name], prog_bar=True, logger=False)
+
+    def publish(self, metrics: dict[str, float]) -> None:
+        """To the loggers, and to callbacks that watch ``latest``."""
+        self.latest |= metrics
+        for logger in self.trainer.loggers:
+            logger.log_metrics(metrics, step=self.trainer.global_step)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches stay on the CPU until they are packed."""

@@ -1,12 +1,13 @@
-"""The command line: ``fit`` through LightningCLI, ``pipeline`` and ``report``. The only Lightning import of the package."""
+"""The command line: ``fit``, ``pipeline``, ``report``, ``upcycle``. The only Lightning import of the package."""
 
 import logging
 import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 import transformers
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -15,8 +16,15 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 
 from prism_pl.algorithms import Algorithm
+from prism_pl.discriminators import (
+    DedicatedExpertsDiscriminator,
+    Discriminator,
+    SharedMixtureDiscriminator,
+    write_upcycled,
+)
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
+from prism_pl.game import AdversarialAdvantage
 from prism_pl.pipeline import Stage, run_pipeline
 from prism_pl.rewards import Reward
 from prism_pl.run_files import prepare_run_dir
@@ -102,7 +110,7 @@ def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip" not in record.getMessage())
     transformers.utils.logging.disable_progress_bar()
     arguments = with_own_defaults(with_config_folder(sys.argv[1:]))
-    commands = {"pipeline": _pipeline, "report": _report}
+    commands = {"pipeline": _pipeline, "report": _report, "upcycle": _upcycle}
     try:
         if arguments and arguments[0] in commands:
             commands[arguments[0]](arguments[1:])
@@ -161,6 +169,31 @@ def _report(arguments: list[str]) -> None:
     _write_report(Path(parser.parse_args(arguments).run_dir))
 
 
+def _upcycle(arguments: list[str]) -> None:
+    parser = ArgumentParser(
+        prog="prism_pl upcycle",
+        exit_on_error=False,
+        description="Turns a dense Qwen3-VL into a discriminator that is a mixture of experts, shard by shard.",
+    )
+    parser.add_argument("--model", type=str, required=True, help="Folder or hub name of the dense model.")
+    parser.add_argument("--out", type=str, required=True, help="Folder to write; must not exist.")
+    parser.add_argument("--experts", type=int, default=4, help="Experts a layer; dedicated ones are shared out evenly.")
+    parser.add_argument("--top_k", type=int, default=2, help="Experts a token is sent to.")
+    parser.add_argument("--noise", type=float, default=0.01, help="Relative noise on the copies.")
+    parser.add_argument("--seed", type=int, default=0, help="Of noise, router and heads.")
+    parser.add_argument("--dtype", type=Literal["float32", "bfloat16"], default="float32", help="Of the written weights.")
+    parser.add_argument("--shared_router", type=bool, default=False, help="One router and head, as PRISM's released code.")
+    config = parser.parse_args(arguments)
+    options: dict[str, Any] = {"top_k": config.top_k, "noise": config.noise, "seed": config.seed}
+    if config.shared_router:
+        mixture: Discriminator = SharedMixtureDiscriminator(num_experts=config.experts, **options)
+    else:
+        half, rest = divmod(config.experts, 2)
+        mixture = DedicatedExpertsDiscriminator(num_perception=half, num_reasoning=half, num_shared=rest, **options)
+    parameters = write_upcycled(mixture, config.model, Path(config.out), getattr(torch, config.dtype))
+    print(f"{config.out}: {type(mixture).__name__} of {parameters / 1e6:,.1f} M parameters, {config.dtype}")
+
+
 def _write_report(run_dir: Path) -> None:
     from prism_pl.report import build_report
 
@@ -178,14 +211,14 @@ def with_own_defaults(arguments: list[str]) -> list[str]:
         key, equals, value = argument.partition("=")
         value = value if equals else "".join(arguments[index + 1 : index + 2])
         if key.startswith("--") and value.rsplit(".", 1)[-1] in _swappable_names():
-            result.append(f"{key}=null")
+            result.append(f"{key.removesuffix('.class_path')}=null")
         result.append(argument)
     return result
 
 
 def _swappable_names() -> set[str]:
     names: set[str] = set()
-    open_classes: list[type] = [Algorithm, Optimizer, Reward, RolloutEngine]
+    open_classes: list[type] = [AdversarialAdvantage, Algorithm, Discriminator, Optimizer, Reward, RolloutEngine]
     while open_classes:
         subclasses: list[type] = open_classes.pop().__subclasses__()
         names |= {cls.__name__ for cls in subclasses}

@@ -44,3 +44,15 @@ class ProbeOptions:
     """In policy updates; the probe also runs before the first one and after a resume."""
     max_gap: float = 1e-4
     """Largest |log p (engine) - log p (trainer)| over the probe's tokens. 1e-4 suits fp32; bf16 needs about 0.3."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CadenceOptions:
+    """Who learns when, in rollout batches."""
+
+    discriminator_every: int = 1
+    """Batches from one update of the discriminator to the next."""
+    discriminator_updates: int = 1
+    """Its updates on such a batch."""
+    policy_delay: int = 0
+    """Batches at the start on which only the discriminator learns (GAD, arXiv 2511.10643, takes 10)."""

@@ -41,6 +41,8 @@ class PackedBatch:
     """True where a query (row of the matrix) may attend to a key."""
     real_RL: torch.Tensor
     """False where padded."""
+    owner_RL: torch.Tensor
+    """Which of the B segments a token belongs to; -1 in prompts and padding."""
     pixel_values: torch.Tensor | None
     image_grid: torch.Tensor | None
     source_BT: torch.Tensor
@@ -115,6 +117,7 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
     input_ids_RL = torch.zeros(num_rows, length, dtype=torch.long)
     positions_3RL = torch.zeros(3, num_rows, length, dtype=torch.long)
     segment_RL = torch.full((num_rows, length), _PAD)
+    owner_RL = torch.full((num_rows, length), -1)
     source_BT = torch.zeros(num_segments, longest, dtype=torch.long)
     target_BT = torch.zeros(num_segments, longest, dtype=torch.long)
     token_mask_BT = torch.zeros(num_segments, longest, dtype=torch.bool)
@@ -133,6 +136,7 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
             input_ids_RL[row, start : start + size] = ids
             positions_3RL[:, row, start : start + size] = torch.arange(next_position, next_position + size)
             segment_RL[row, start : start + size] = number
+            owner_RL[row, start : start + size] = b
             flat = row * length + start
             # The prompt's last hidden state predicts the first token, each token the next one.
             source_BT[b, 0] = prompt_end
@@ -149,6 +153,7 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
         positions_3RL=positions_3RL,
         mask_R1LL=_attention_mask(segment_RL)[:, None],
         real_RL=segment_RL != _PAD,
+        owner_RL=owner_RL,
         pixel_values=torch.cat(pixel_values) if pixel_values else None,
         image_grid=torch.cat(grids) if grids else None,
         source_BT=source_BT,

@@ -51,10 +51,11 @@ def run_pipeline(run_dir: Path, stages: list[Stage], seed: int) -> None:
 def _command(run_dir: Path, stage: Stage, seed: int) -> list[str]:
     command = [sys.executable, "-m", "prism_pl", "fit", "--config", stage.config]
     command += ["--run_dir", str(run_dir / stage.name), "--seed_everything", str(seed)]
-    for key, source in stage.inputs.items():
-        command += [f"--{key}", str(run_dir / source / "model")]
+    # Options first: one that names a class makes the command line forget that class's other values.
     for key, value in stage.options.items():
         command += [f"--{key}", str(value)]
+    for key, source in stage.inputs.items():
+        command += [f"--{key}", str(run_dir / source / "model")]
     return command
 
 

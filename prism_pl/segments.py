@@ -52,14 +52,17 @@ def parse_response(text: str) -> Sections | None:
     return Sections(caption, think, answer)
 
 
-def segment_ids(sections: Sections, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def segment_ids(
+    sections: Sections, tokenizer: PreTrainedTokenizerBase, reasoning_sees_caption: bool = False
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Token ids of the perception and the reasoning segment, each closed by the end token.
 
     A special token that a response spells out stays text: it could not be told from a real one otherwise.
     """
+    before = f"{sections.perception}\n" if reasoning_sees_caption else ""
     perception, reasoning = (
         (*tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True), tokenizer.eos_token_id)
-        for text in (sections.perception, sections.reasoning)
+        for text in (sections.perception, before + sections.reasoning)
     )
     return perception, reasoning
 

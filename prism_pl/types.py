@@ -2,7 +2,8 @@
 
     P  prompts of a batch     G  responses a prompt (the group)     B  responses, B = P * G, prompt-major
     T  tokens of the longest response     V  vocabulary     N  any flat count
-    R  packed rows     L  tokens of the longest row     K  experts (perception, reasoning)     M  pairs
+    R  packed rows     L  tokens of the longest row     K  judged aspects (perception, reasoning)     M  pairs
+    D  layers     C  kinds of token (prompt, perception, reasoning)     E  experts of a mixture
 
 A name ends in the axes of its tensor: ``logp_BT`` is (responses, tokens). A name without a suffix is a scalar or no tensor.
 """
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 EXPERTS = ("perception", "reasoning")
-"""The K experts of the discriminator, in the order of every ``_K`` axis."""
+"""The K judged aspects, in the order of every ``_K`` axis."""
 
 
 @dataclass(frozen=True)

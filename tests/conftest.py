@@ -9,12 +9,11 @@ from hypothesis import settings
 from PIL import Image
 
 from prism_pl.conversation import PromptEncoder, PromptRow
-from prism_pl.discriminator import MixtureDiscriminator
+from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.policy import Policy
 from prism_pl.rows import DataFile
 from prism_pl.types import Prompt
-from prism_pl.upcycling import upcycle
 
 # The models are tiny: a second thread only waits, and waits badly beside a training run.
 torch.set_num_threads(1)
@@ -48,9 +47,9 @@ def policy(embedded: Path) -> Policy:
 
 
 @pytest.fixture(scope="session")
-def discriminator(embedded: Path) -> MixtureDiscriminator:
-    """Four experts upcycled from the embedded start model. Shared by all tests: copy it before changing its weights."""
-    return upcycle(EMBEDDED_NAME, "test").eval()
+def discriminator(embedded: Path) -> Scorer:
+    """The default, built from the embedded start model. Shared by all tests: copy it before changing its weights."""
+    return DedicatedExpertsDiscriminator().build(EMBEDDED_NAME, "test").eval()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import callbacks
 import datamodules  # noqa: F401
@@ -122,3 +123,60 @@ def test_only_class_names_reset_a_key() -> None:
     assert with_own_defaults(["--model.algorithm=GSPO"]) == ["--model.algorithm=null", "--model.algorithm=GSPO"]
     assert with_own_defaults(["--model.algorithm", "GSPO"]) == ["--model.algorithm=null", "--model.algorithm", "GSPO"]
     assert with_own_defaults(["--data.path", "x.jsonl"]) == ["--data.path", "x.jsonl"]
+    for key in ("--model.discriminator", "--model.discriminator.class_path"):
+        argument = f"{key}=DenseDiscriminator"
+        assert with_own_defaults([argument]) == ["--model.discriminator=null", argument]
+        assert with_own_defaults([key, "DenseDiscriminator"]) == ["--model.discriminator=null", key, "DenseDiscriminator"]
+    assert with_own_defaults(["--model.advantage=MixCentred"])[0] == "--model.advantage=null"
+    assert with_own_defaults(["--model.discriminator.path=x"]) == ["--model.discriminator.path=x"]
+
+
+CLASSES = ["DedicatedExpertsDiscriminator", "SharedMixtureDiscriminator", "DenseDiscriminator", "TextOnlyDiscriminator"]
+
+
+@pytest.mark.parametrize("key", ["--model.discriminator", "--model.discriminator.class_path"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_discriminator_named_on_the_command_line_forgets_the_path(
+    key: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Alignment's own is the warmed-up default: its folder is of no use to another class."""
+    _, out, _ = run(capsys, "fit", "--config", "align.yaml", "--print_config")
+    assert printed_section(out, "discriminator")["init_args"]["path"] == "runs/demo/warmup/model"
+    code, out, err = run(capsys, "fit", "--config", "align.yaml", f"{key}={name}", "--print_config")
+    assert code == 0, err
+    section = printed_section(out, "discriminator")
+    assert section["class_path"] == f"prism_pl.discriminators.{name}"
+    assert section["init_args"]["path"] is None
+    # Options after the class are its own; a path given there is kept.
+    options = [f"{key}={name}", "--model.discriminator.path=runs/other/model", "--model.discriminator.noise=0.5"]
+    _, out, _ = run(capsys, "fit", "--config", "align.yaml", *options, "--print_config")
+    section = printed_section(out, "discriminator")
+    assert (section["class_path"], section["init_args"]["path"]) == (f"prism_pl.discriminators.{name}", "runs/other/model")
+    assert section["init_args"]["noise"] == 0.5
+
+
+@pytest.mark.parametrize("name", ["NormaliseThenMix", "MixThenNormalise", "MixCentred", "ReleasedAdvantage"])
+def test_a_swapped_advantage_brings_its_own_defaults(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Path("configs/align.yaml").read_text()
+    changed = text.replace("alpha: 0.5, format_penalty: 1.5", "alpha: 0.3, format_penalty: 7.0")
+    assert changed != text
+    (tmp_path / "align.yaml").write_text(changed)
+    code, out, err = run(
+        capsys, "fit", "--config", str(tmp_path / "align.yaml"), f"--model.advantage={name}", "--print_config"
+    )
+    assert code == 0, err
+    section = printed_section(out, "advantage")
+    assert section["class_path"] == f"prism_pl.game.{name}"
+    assert section["init_args"] == {"alpha": 0.5, "format_penalty": 1.5}
+
+
+def test_an_option_of_another_class_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--model.discriminator=DenseDiscriminator", "--model.discriminator.num_perception=3"]
+    code, _, err = run(capsys, "fit", "--config", "align.yaml", *arguments, "--print_config")
+    assert code == 2
+    assert "num_perception" in err
+
+
+def printed_section(out: str, key: str) -> dict:
+    """A key of the model in a printed configuration."""
+    return yaml.safe_load(out)["model"]["init_args"][key]

@@ -1,6 +1,5 @@
 """What a rollout engine must do: sample responses from its own copy of the weights, and take new weights."""
 
-import hashlib
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,16 +34,6 @@ class RolloutEngine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Frees the engine's memory."""
-
-
-def derive_seed(*words: int | str) -> int:
-    """A 31-bit seed from any words, the same on every machine.
-
-    >>> derive_seed(0, "rollout", 7) == derive_seed(0, "rollout", 7)
-    True
-    """
-    digest = hashlib.blake2b(repr(words).encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "little") & 0x7FFF_FFFF
 
 
 @contextmanager

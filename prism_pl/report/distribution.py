@@ -1,9 +1,9 @@
 """Proxies of a response's shape, and how far a policy's distribution of them is from the teacher's."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prism_pl.proxies import shares, total_variation
 from prism_pl.report.collect import Run
 from prism_pl.segments import count_items
 
@@ -23,23 +23,13 @@ class Proxy:
 
     def shares(self, name: str) -> dict[int, float]:
         """The share of each bin, by the bin's lower edge."""
-        counts = Counter(value // self.width * self.width for value in self.values[name])
-        return {edge: count / len(self.values[name]) for edge, count in counts.items()}
+        return shares(self.values[name], self.width)
 
     def distance(self, name: str) -> float | None:
         """Total variation from the teacher: half the sum of absolute differences of shares, 0 equal, 1 disjoint."""
         if "teacher" not in self.values:
             return None
         return total_variation(self.shares(name), self.shares("teacher"))
-
-
-def total_variation(p: dict[int, float], q: dict[int, float]) -> float:
-    """Between two distributions, each a share by value.
-
-    >>> total_variation({1: 0.5, 2: 0.5}, {2: 0.5, 3: 0.5})
-    0.5
-    """
-    return sum(abs(p.get(key, 0.0) - q.get(key, 0.0)) for key in p.keys() | q.keys()) / 2
 
 
 def make_proxies(run: Run, teacher_tokens: Sequence[int]) -> list[Proxy]:

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from prism_pl.conversation import PromptEncoder
-from prism_pl.discriminator import MixtureDiscriminator
+from prism_pl.discriminators import Scorer, load_scorer
 from prism_pl.errors import UserError
-from prism_pl.game import Scores, Trial, arrange, make_trial
+from prism_pl.game import Scores, Trial, arrange, make_trial, score_trial
 from prism_pl.packing import micro_batches, pack
 from prism_pl.report.collect import Answered, Run
 from prism_pl.rows import DataFile
@@ -63,8 +63,9 @@ def _gaps(run: Run, folder: Path) -> dict[str, tuple[Gap, ...]]:
     said = [{record.source: record.sampled for record in stage.heldout} for stage in run.answering]
     # A prompt that a stage was not asked has no response there: the empty text is malformed and not in the mean.
     texts = [[stage.get(record.source, "") for stage in said] for record in records]
-    trial = make_trial(heldout_prompts(records, encoder), texts, encoder.tokenizer)
-    scores = arrange(score(MixtureDiscriminator.load(str(folder), "report"), trial), trial)
+    scorer = load_scorer(str(folder), "report")
+    trial = make_trial(heldout_prompts(records, encoder), texts, encoder.tokenizer, scorer.reading)
+    scores = arrange(score(scorer, trial), trial)
     return {stage.name: _stage_gaps(scores, column) for column, stage in enumerate(run.answering)}
 
 
@@ -95,17 +96,12 @@ def heldout_prompts(records: Sequence[Answered], encoder: PromptEncoder) -> list
     return encoder.encode(rows)
 
 
-@torch.no_grad()
-def score(discriminator: MixtureDiscriminator, trial: Trial) -> torch.Tensor:
+def score(scorer: Scorer, trial: Trial) -> torch.Tensor:
     """The score (N,) of every segment, on the CPU."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    discriminator.eval().to(device)
-    score_N = torch.zeros(len(trial.expert_N))
-    for micro in micro_batches(trial.groups, _MAX_TOKENS):
-        packed = pack(micro)
-        score_B, _ = discriminator(packed.to(device), trial.expert_N[packed.order_B].to(device))
-        score_N[packed.order_B] = score_B.cpu()
-    return score_N
+    scorer.eval().to(device)
+    rounds = ((pack(batch).to(device), True) for batch in micro_batches(trial.groups, _MAX_TOKENS))
+    return score_trial(scorer, trial, rounds)[0]
 
 
 def teacher_tokens(run: Run) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import callbacks
 import datamodules  # noqa: F401
 import modules  # noqa: F401
 from prism_pl.cli import main
-from prism_pl.discriminator import MixtureDiscriminator
+from prism_pl.discriminators import load_scorer
 from prism_pl.run_files import read_lines
 
 
@@ -125,7 +125,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(root: Path, sft: Path) -> Non
 
 def test_warmup_counts_its_updates_and_saves_heads(warmup: Path) -> None:
     assert finished_updates(warmup) == 3
-    discriminator = MixtureDiscriminator.load(str(warmup / "model"), "test")
+    discriminator = load_scorer(str(warmup / "model"), "test")
     assert discriminator.head.weight.shape == (2, 128)
     metrics = read_lines(warmup / "metrics.jsonl")
     assert [line["step"] for line in metrics if "discriminator/gradient_norm" in line] == [1, 2, 3]
@@ -139,7 +139,7 @@ def test_align_stops_after_exactly_three_policy_updates(
     folder = root / f"align-{updates_per_batch}"
     fit(
         "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps", "3",
-        "--model.policy", str(sft / "model"), "--model.discriminator", str(warmup / "model"),
+        "--model.policy", str(sft / "model"), "--model.discriminator.path", str(warmup / "model"),
         "--model.updates_per_batch", str(updates_per_batch), "--data.batch_size", "4",
     )  # fmt: skip
     assert finished_updates(folder) == 3

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.engines import RolloutEngine, TransformersEngine, VLLMEngine
-from prism_pl.engines.base import derive_seed, preserved_random_state
+from prism_pl.engines.base import preserved_random_state
 from prism_pl.errors import UserError
 from prism_pl.options import SamplingOptions
 from prism_pl.packing import make_groups, pack, unpad
 from prism_pl.policy import Policy
+from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt, Response
 
 SAMPLING = SamplingOptions(max_new_tokens=10, group_size=3, temperature=1.0)

@@ -163,6 +163,8 @@ def test_layout_by_hand() -> None:
     assert packed.token_mask_BT.tolist() == [[True, True], [True, False], [True, False]]
     assert packed.last_B.tolist() == [3, 4, 6]
     assert packed.order_B.tolist() == [0, 1, 2]
+    # Segments 0, 0, 1 and 2 own their tokens; prompts and padding belong to none.
+    assert packed.owner_RL.tolist() == [[-1, -1, 0, 0, 1], [-1, 2, -1, -1, -1]]
     # Rows: prompt, prompt, first segment twice, second segment, which does not see the first.
     assert packed.mask_R1LL[0, 0].int().tolist() == [
         [1, 0, 0, 0, 0],
@@ -227,6 +229,23 @@ def test_micro_batches_keep_every_segment_once_within_the_budget(sizes: list[tup
         padded = len(batch) * max(group.num_tokens for group in batch)
         lone_segment = len(batch) == 1 and len(batch[0].segments) == 1
         assert padded <= budget or lone_segment
+
+
+small_groups = st.tuples(st.integers(1, 9), st.lists(st.integers(1, 6), min_size=1, max_size=5))
+
+
+@given(sizes=st.lists(small_groups, min_size=1, max_size=5))
+def test_every_segment_owns_its_own_tokens(sizes: list[tuple[int, list[int]]]) -> None:
+    """Read by owner, a row gives back each segment, which ends at ``last_B``."""
+    texts = [text_prompt(size) for size, _ in sizes]
+    segments = [[tuple(range(100 + 7 * n, 100 + 7 * n + size)) for n, size in enumerate(own)] for _, own in sizes]
+    packed = pack(make_groups(texts, segments))
+    for b, segment in enumerate(ids for own in segments for ids in own):
+        owned = packed.owner_RL == b
+        assert packed.input_ids_RL[owned].tolist() == list(segment)
+        assert owned.flatten().nonzero().max() == packed.last_B[b]
+    prompt_tokens = sum(size for size, _ in sizes)
+    assert ((packed.owner_RL < 0) & packed.real_RL).sum() == prompt_tokens
 
 
 def packed_loss(policy: Policy, batch: list[Group], weight_N: torch.Tensor) -> torch.Tensor:

@@ -9,17 +9,17 @@ import torch
 from PIL import Image
 
 from prism_pl.conversation import PromptEncoder
+from prism_pl.discriminators import DedicatedExpertsDiscriminator, load_scorer
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError
 from prism_pl.game import arrange, make_trial
 from prism_pl.report import build_report
 from prism_pl.report.collect import Series, collect
-from prism_pl.report.distribution import Proxy, make_proxies, total_variation
+from prism_pl.report.distribution import Proxy, make_proxies
 from prism_pl.report.judge import heldout_prompts, judge_run, score, teacher_tokens
 from prism_pl.report.samples import choose
 from prism_pl.report.table import Share, format_gap, make_rows, plain_table
 from prism_pl.rows import DataFile
-from prism_pl.upcycling import upcycle
 
 SCRIPT = "<script>alert('&')</script>"
 
@@ -87,12 +87,6 @@ def test_wilson_interval_by_hand() -> None:
     # With no hit the upper bound is z^2 / (n + z^2).
     assert Share(0, 10).interval == (0.0, pytest.approx(3.841459 / 13.841459, abs=1e-6))
     assert Share(10, 10).interval == (pytest.approx(10 / 13.841459, abs=1e-6), 1.0)
-
-
-def test_total_variation_by_hand() -> None:
-    assert total_variation({1: 1.0}, {1: 1.0}) == 0
-    assert total_variation({1: 1.0}, {2: 1.0}) == 1
-    assert total_variation({1: 0.2, 2: 0.8}, {2: 0.5, 3: 0.5}) == pytest.approx((0.2 + 0.3 + 0.5) / 2)
 
 
 def test_bins_of_several_values() -> None:
@@ -183,7 +177,7 @@ def test_mended_prompts_come_first_and_changes_are_counted(tmp_path: Path) -> No
 def judged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four real rows: SFT says what row 0's teacher says, alignment what each row's own does, RLVR is malformed."""
     folder = tmp_path_factory.mktemp("judged")
-    discriminator = upcycle(EMBEDDED_NAME, "test")
+    discriminator = DedicatedExpertsDiscriminator().build(EMBEDDED_NAME, "test")
     discriminator.save(folder / "warmup" / "model", EMBEDDED_NAME, dict(discriminator.weights()))
     data = DataFile.open(str(embedded_folder() / "heldout.jsonl"), "test")
     rows = [data.prompt_row(index) for index in range(4)]
@@ -207,13 +201,12 @@ def test_gaps_equal_those_of_each_stage_judged_alone(judged_run: Path) -> None:
     judgement = judge_run(run, judged_run / "warmup" / "model", "warm-up discriminator")
     assert judgement.problem is None
     # Alone, and one prompt at a time: neither the other stages' segments nor padding may change a score.
-    from prism_pl.discriminator import MixtureDiscriminator
-
-    discriminator = MixtureDiscriminator.load(str(judged_run / "warmup" / "model"), "test")
+    discriminator = load_scorer(str(judged_run / "warmup" / "model"), "test")
     encoder = PromptEncoder(str(judged_run / "warmup" / "model"), 2048)
     margins = []
     for said in run.stages["sft"].heldout:
-        trial = make_trial(heldout_prompts([said], encoder), [[said.sampled]], encoder.tokenizer)
+        shown = heldout_prompts([said], encoder)
+        trial = make_trial(shown, [[said.sampled]], encoder.tokenizer, discriminator.reading)
         margins.append(arrange(score(discriminator, trial), trial).margin_MK[0])
     margin_MK = torch.stack(margins).double()
     sft = judgement.gaps["sft"]

@@ -1,0 +1,67 @@
+"""Discriminator scores of a step (prompts with 16 responses and their teacher): packed rows against a forward a segment.
+
+    python benchmarks/scoring.py
+
+Prints seconds of both, side by side in one run, their ratio, and the largest difference of a score.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from prism_pl.conversation import PromptEncoder
+from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
+from prism_pl.embedded import EMBEDDED_NAME
+from prism_pl.game import Trial, make_trial, score_trial
+from prism_pl.packing import make_groups, micro_batches, pack
+from prism_pl.rows import DataFile
+
+RESPONSES, REPEATS, MAX_TOKENS = 16, 7, 4096
+
+
+def main() -> None:
+    encoder = PromptEncoder(EMBEDDED_NAME, 256)
+    data = DataFile.open(f"{EMBEDDED_NAME}/align.jsonl", "benchmark")
+    pool = encoder.encode([data.prompt_row(index) for index in range(64)])
+    scorer = DedicatedExpertsDiscriminator().build(EMBEDDED_NAME, "benchmark").eval()
+    for count in (1, 8):
+        said = [[other.teacher or "" for other in pool[p + 1 : p + 1 + RESPONSES]] for p in range(count)]
+        _compare(scorer, make_trial(pool[:count], said, encoder.tokenizer, scorer.reading))
+
+
+def _compare(scorer: Scorer, trial: Trial) -> None:
+    def packed() -> torch.Tensor:
+        rounds = [(pack(batch), True) for batch in micro_batches(trial.groups, MAX_TOKENS)]
+        return score_trial(scorer, trial, rounds)[0]
+
+    def plain() -> torch.Tensor:
+        pairs = [(group.prompt, segment) for group in trial.groups for segment in group.segments]
+        with torch.no_grad():
+            return torch.cat(
+                [
+                    scorer(pack(make_groups([prompt], [[segment]])), trial.expert_N[n : n + 1])[0]
+                    for n, (prompt, segment) in enumerate(pairs)
+                ]
+            )
+
+    difference = (packed() - plain()).abs().max().item()
+    fast, slow = (_median(run) for run in (packed, plain))
+    print(
+        f"{len(trial.groups)} prompts, {len(trial.expert_N)} segments: packed {fast:.4f} s, one forward each {slow:.4f} s,"
+    )
+    print(f"ratio {slow / fast:.1f}; largest difference of a score: {difference:.1e}")
+
+
+def _median(run: Callable[[], torch.Tensor]) -> float:
+    seconds = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""When to stop: is the policy still told from the teacher by a discriminator that has never seen it?"""
+
+import logging
+import os
+from typing import Any
+
+import lightning as L
+import torch
+
+from callbacks.rollout import RolloutCallback
+from prism_pl.conversation import PromptEncoder
+from prism_pl.discriminators import Discriminator
+from prism_pl.game import TwoSampleOptions, make_trial, two_sample_accuracy
+from prism_pl.metrics import Means
+from prism_pl.options import SamplingOptions
+from prism_pl.proxies import shares, total_variation
+from prism_pl.rows import DataFile, usable_rows
+from prism_pl.seeds import derive_seed
+from prism_pl.segments import count_items, parse_response
+from prism_pl.types import EXPERTS, Prompt
+
+_log = logging.getLogger(__name__)
+
+
+class ConvergenceProbe(L.Callback):
+    """Every so many updates: a fresh discriminator's accuracy, a last-tokens probe, and distances of the proxies.
+
+    ``convergence/fresh_accuracy_*``: a two-sample test on held-out pairs (50 %: alike). ``convergence/last_tokens_*``: the
+    same for a discriminator that sees only the end of each segment; it must stay near 50 %, or the roles leak.
+    ``convergence/tv_*``: total variation of caption items, reasoning steps and length to the teacher's.
+
+    Args:
+        path: prompts with teachers that no stage trains on.
+        every: updates between two probes.
+        discriminator: class of the fresh discriminator, built from the model the stage started from.
+        num_prompts: half of them train it, half of them test it.
+        max_new_tokens: length limit of a response.
+        max_prompt_tokens: limit of a prompt, images included.
+        last_tokens: what the last-tokens probe sees.
+        training: how the fresh discriminator is trained.
+        stop_below: ends the stage once both experts' fresh accuracy is at or below it; null never does.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        every: int,
+        discriminator: Discriminator,
+        max_new_tokens: int,
+        num_prompts: int = 256,
+        max_prompt_tokens: int = 2048,
+        last_tokens: int = 4,
+        training: TwoSampleOptions = TwoSampleOptions(),  # noqa: B008 (frozen)
+        stop_below: float | None = None,
+    ) -> None:
+        self.path = path
+        self.every = every
+        self.discriminator = discriminator
+        self.num_prompts = num_prompts
+        self.max_prompt_tokens = max_prompt_tokens
+        self.last_tokens = last_tokens
+        self.training = training
+        self.stop_below = stop_below
+        self.sampling = SamplingOptions(max_new_tokens=max_new_tokens, group_size=1)
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        encoder = PromptEncoder(pl_module.policy_name, self.max_prompt_tokens)
+        data = DataFile.open(self.path, "ConvergenceProbe.path")
+        rows = usable_rows(data, encoder, needs=("teacher",))[: self.num_prompts]
+        self._prompts = encoder.encode([data.prompt_row(row) for row in rows])
+        self._encoder = encoder
+        rollout = next((c for c in trainer.callbacks if isinstance(c, RolloutCallback)), None)
+        assert rollout is not None, "ConvergenceProbe needs a RolloutCallback"
+        self._rollout = rollout
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._last = trainer.global_step
+        if trainer.global_step == 0:
+            self._probe(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step - self._last >= self.every:
+            self._last = trainer.global_step
+            self._probe(trainer, pl_module)
+
+    def _probe(self, trainer: Any, pl_module: Any) -> None:
+        self._rollout.engine.sync(pl_module.policy.weights())
+        own = self._prompts[trainer.global_rank :: trainer.world_size]
+        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        seeds = [derive_seed(seed, "convergence", prompt.source) for prompt in own]
+        responses = self._rollout.engine.generate(own, seeds, self.sampling)
+        texts = [group[0].text for group in responses]
+        means = Means()
+        self._two_samples(pl_module, own, texts, means)
+        self._distances(own, texts, [len(group[0].token_ids) for group in responses], means)
+        metrics = means.result(pl_module.global_sum(means.stacked()))
+        pl_module.publish(metrics)
+        fresh = [metrics.get(f"convergence/fresh_accuracy_{expert}") for expert in EXPERTS]
+        if self.stop_below is not None and all(value is not None and value <= self.stop_below for value in fresh):
+            _log.warning(
+                "Update %d: a fresh discriminator is right in %.1f %% (perception) and %.1f %% (reasoning) of held-out "
+                "pairs, at most stop_below; alignment ends here.",
+                trainer.global_step, *(100 * value for value in fresh if value is not None),
+            )  # fmt: skip
+            trainer.should_stop = True
+
+    def _two_samples(self, pl_module: Any, prompts: list[Prompt], texts: list[str], means: Means) -> None:
+        """Each rank makes its own test on its share; the mean is over the ranks' pairs."""
+        half = len(prompts) // 2
+        for name, last in (("fresh_accuracy", None), ("last_tokens", self.last_tokens)):
+            # A network of its own each time: nothing it learns may stay.
+            scorer = self.discriminator.build(pl_module.policy_name, "ConvergenceProbe.discriminator").to(pl_module.device)
+            training, testing = (
+                make_trial(prompts[part], [[t] for t in texts[part]], self._encoder.tokenizer, scorer.reading, last)
+                for part in (slice(half), slice(half, None))
+            )
+            result_MK = two_sample_accuracy(scorer, training, testing, self.training)
+            for k, expert in enumerate(EXPERTS):
+                means.add(f"convergence/{name}_{expert}", result_MK[:, k])
+
+    def _distances(self, prompts: list[Prompt], texts: list[str], lengths: list[int], means: Means) -> None:
+        """Well-formed responses against the same prompts' teachers; lengths in twenty bins."""
+        taught = [parse_response(prompt.teacher or "") for prompt in prompts]
+        said = [parse_response(text) for text in texts]
+        teacher_lengths = [len(self._encoder.response_ids(prompt.teacher or "")) for prompt in prompts]
+        values = {
+            "caption_items": ([count_items(s.caption) for s in side if s] for side in (said, taught)),
+            "reasoning_steps": ([count_items(s.think) for s in side if s] for side in (said, taught)),
+            "length": (lengths, teacher_lengths),
+        }
+        for name, (policy, teacher) in values.items():
+            width = -(-max(*policy, *teacher) // 20) if name == "length" else 1
+            distance = total_variation(shares(policy, width), shares(teacher, width)) if policy else torch.empty(0)
+            means.add(f"convergence/tv_{name}", distance)

@@ -1,0 +1,45 @@
+"""Warns in words when the game goes wrong, once for each thing, and keeps what it said."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from prism_pl.game import HealthLimits, diagnose
+from prism_pl.run_files import append_lines
+
+_log = logging.getLogger(__name__)
+
+
+class HealthAlarm(L.Callback):
+    """Reads the module's latest metrics after every step: saturation, collapse, length hacking, image ignored, dead groups.
+
+    An alarm must hold for ``patience`` steps in a row before it is spoken, and is spoken again only after it was clear.
+    ``health.jsonl`` keeps every sentence with its step.
+
+    Args:
+        limits: where each alarm starts.
+        patience: steps in a row.
+    """
+
+    def __init__(self, limits: HealthLimits = HealthLimits(), patience: int = 3) -> None:  # noqa: B008 (frozen)
+        self.limits = limits
+        self.patience = patience
+        self._held: dict[str, int] = {}
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        alarms = diagnose(pl_module.latest, self.limits)
+        self._held = {alarm.name: self._held.get(alarm.name, 0) + 1 for alarm in alarms}
+        for alarm in alarms:
+            if self._held[alarm.name] == self.patience and trainer.is_global_zero:
+                _log.warning("update %d: %s", trainer.global_step, alarm.sentence)
+                line = {"step": trainer.global_step, "alarm": alarm.name, "sentence": alarm.sentence}
+                append_lines(Path(trainer.default_root_dir) / "health.jsonl", [json.dumps(line)])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"held": self._held}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._held = state_dict["held"]

@@ -1,0 +1,130 @@
+"""The networks: a stock Qwen3-VL backbone, dense or mixture, and a bias-free linear head a judged aspect.
+
+    D_k(x, y_k) = w_k . h_k,  k in {perception, reasoning}        (arXiv 2604.28123, eq. 1)
+    h_k: the hidden state of segment k's last token ("last", the released code), or the mean over its tokens ("mean")
+
+All segments of a prompt share one packed row: the prompt and its image are computed once. Each network is one Hugging Face
+folder, heads included; its config.json records the class and the options that its scores depend on.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLModel, Qwen3VLMoeConfig, Qwen3VLMoeModel
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLPreTrainedModel
+from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoePreTrainedModel
+
+from prism_pl.discriminators.reading import Reading
+from prism_pl.discriminators.routing import KINDS, KindRouter, Routing, Usage
+from prism_pl.folders import model_folder
+from prism_pl.packing import PackedBatch
+from prism_pl.sharding import full_weights
+
+RECORD = "prism_discriminator"
+"""Key of config.json that holds the class and its options."""
+
+
+class Scorer(nn.Module):
+    """What both networks share. ``forward`` gives scores and, for a mixture, the use of its experts."""
+
+    config: Any
+    model: Any
+    head: nn.Linear
+    reading: Reading
+    routing: Routing | None = None
+    score_clip: float | None = None
+
+    def forward(
+        self, packed: PackedBatch, expert_B: torch.Tensor, noise: tuple[float, int] | None = None
+    ) -> tuple[torch.Tensor, Usage | None]:
+        """``(score_B, usage)``: each segment's score, read by its expert's head.
+
+        ``noise`` is (relative strength, seed): Gaussian noise on the embeddings of the segments' tokens, in units of their
+        standard deviation.
+        """
+        if self.routing is not None:
+            kind_RL = torch.where(packed.owner_RL < 0, 0, 1 + expert_B[packed.owner_RL.clamp_min(0)])
+            self.routing.begin(kind_RL.masked_fill(~packed.real_RL, -1).flatten())
+        with self._noisy_embeddings(packed, noise):
+            output = self.model(**packed.model_inputs())
+        score_BK = self.head(self._read_out(output.last_hidden_state.flatten(0, 1), packed)).float()
+        if score_BK.shape[1] > 1:
+            score_BK = score_BK.gather(-1, expert_B[:, None])
+        score_B = score_BK.squeeze(-1)
+        if self.score_clip is not None:
+            score_B = score_B.clamp(-self.score_clip, self.score_clip)
+        return score_B, self.routing.usage() if self.routing is not None else None
+
+    def _read_out(self, hidden_NH: torch.Tensor, packed: PackedBatch) -> torch.Tensor:
+        """What the head sees of each segment, (B, H)."""
+        if self.reading.readout == "last":
+            return hidden_NH[packed.last_B]
+        in_segment_N = packed.owner_RL.flatten() >= 0
+        owner_M = packed.owner_RL.flatten()[in_segment_N]
+        total_BH = hidden_NH.new_zeros(len(packed.last_B), hidden_NH.shape[-1])
+        return total_BH.index_add(0, owner_M, hidden_NH[in_segment_N]) / packed.token_mask_BT.sum(1, keepdim=True)
+
+    @contextmanager
+    def _noisy_embeddings(self, packed: PackedBatch, noise: tuple[float, int] | None) -> Iterator[None]:
+        if noise is None:
+            yield
+            return
+        strength, seed = noise
+
+        def add_noise(module: nn.Module, inputs: Any, embedded_RLH: torch.Tensor) -> torch.Tensor:
+            generator = torch.Generator().manual_seed(seed)
+            drawn_RLH = torch.randn(embedded_RLH.shape, generator=generator).to(embedded_RLH)
+            in_segment_RL1 = (packed.owner_RL >= 0)[..., None]
+            return embedded_RLH + strength * embedded_RLH.detach().std() * drawn_RLH * in_segment_RL1
+
+        hook = self.model.language_model.embed_tokens.register_forward_hook(add_noise)
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def layers(self) -> list[nn.Module]:
+        """The blocks that are sharded one by one."""
+        return [*self.model.visual.blocks, *self.model.language_model.layers]
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Whole tensors, heads included. All ranks of a sharded discriminator must exhaust it."""
+        return full_weights(self)
+
+    def save(self, folder: Path, source: str, weights: dict[str, torch.Tensor]) -> None:
+        """Writes a complete Hugging Face folder, heads included; the processor is copied from ``source``."""
+        self.save_pretrained(folder, state_dict=weights)  # type: ignore[operator]
+        AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)
+
+
+class MixtureScorer(Scorer, Qwen3VLMoePreTrainedModel):
+    """Stock Qwen3-VL-MoE whose routers know which experts a token's kind may reach."""
+
+    def __init__(self, config: Qwen3VLMoeConfig) -> None:
+        Qwen3VLMoePreTrainedModel.__init__(self, config)
+        text: Any = config.text_config
+        record: dict[str, Any] = getattr(config, RECORD)
+        self.model = Qwen3VLMoeModel(config)
+        self.head = nn.Linear(text.hidden_size, record["num_heads"], bias=False)
+        # Explicitly on the CPU: a model is built on the meta device when it is loaded, and this is no weight.
+        self.routing = Routing(torch.tensor(record["reach"], dtype=torch.bool, device="cpu"))
+        assert self.routing.reach_CE.shape == (len(KINDS), text.num_experts)
+        for layer in self.model.language_model.layers:
+            layer.mlp.gate = KindRouter(text)
+            layer.mlp.gate.routing = self.routing
+        self.post_init()
+
+
+class DenseScorer(Scorer, Qwen3VLPreTrainedModel):
+    """Stock dense Qwen3-VL."""
+
+    def __init__(self, config: Qwen3VLConfig) -> None:
+        Qwen3VLPreTrainedModel.__init__(self, config)
+        self.model = Qwen3VLModel(config)
+        text: Any = config.text_config
+        self.head = nn.Linear(text.hidden_size, getattr(config, RECORD)["num_heads"], bias=False)
+        self.post_init()

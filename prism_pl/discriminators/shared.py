@@ -1,0 +1,42 @@
+"""One mixture and one head for both kinds: what PRISM's released code does.
+
+every token reaches every expert through a learned top-k router; the text alone tells the kinds apart
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from transformers import PreTrainedConfig
+
+from prism_pl.discriminators.base import Mixture, load_scorer
+from prism_pl.discriminators.model import RECORD, Scorer
+from prism_pl.discriminators.routing import KINDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedMixtureDiscriminator(Mixture):
+    """Also loads the released layout: a Qwen3VLMoe checkpoint with the head as ``v_head.1.weight``."""
+
+    num_experts: int = 4
+    """Experts of each feed-forward layer."""
+    readout: Literal["mean", "last"] = "last"
+
+    num_heads: ClassVar[int] = 1
+
+    def reach(self) -> list[list[bool]]:
+        return [[True] * self.num_experts for _ in KINDS]
+
+    def _without_record(self, folder: str, config: PreTrainedConfig, purpose: str, dtype: torch.dtype) -> Scorer:
+        if config.model_type != "qwen3_vl_moe":
+            return super()._without_record(folder, config, purpose, dtype)
+        # The checkpoint decides its own size; the record is what this class says of it.
+        text = config.text_config
+        own = type(self)(
+            num_experts=text.num_experts,
+            top_k=text.num_experts_per_tok,
+            reasoning_sees_caption=self.reasoning_sees_caption,
+            readout=self.readout,
+        )
+        setattr(config, RECORD, own.record())
+        return load_scorer(folder, purpose, dtype, config=config, key_mapping={r"^v_head\.1\.weight$": "head.weight"})

@@ -1,0 +1,106 @@
+"""From scores to advantages: the forms under discussion, each a class.
+
+All but the released one keep malformed responses out of every mean and std: they take ``-format_penalty`` after the
+normalisation and shift nobody. ``alpha`` weighs perception, ``1 - alpha`` reasoning. A group with fewer than two valid
+responses, or whose scores are equal, carries no preference.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from prism_pl.game.trial import Scores
+
+# Scores of a group closer than this carry no preference; dividing by their spread would only amplify noise.
+_SPREAD_FLOOR = 1e-4
+# Added to the std by the released code.
+_RELEASED_EPSILON = 1e-6
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialAdvantage(ABC):
+    """Base of the forms."""
+
+    alpha: float = 0.5
+    """Weight of the perception expert."""
+    format_penalty: float = 1.5
+    """A malformed response's advantage, negated."""
+
+    def __call__(self, scores: Scores) -> torch.Tensor:
+        """The advantage (P, G) of each response."""
+        return torch.where(scores.valid_PG, self.preference(scores), -self.format_penalty)
+
+    @abstractmethod
+    def preference(self, scores: Scores) -> torch.Tensor:
+        """(P, G) over the valid responses of each group; what it says of malformed ones is not used."""
+
+    def mixed(self, value_PGK: torch.Tensor) -> torch.Tensor:
+        return value_PGK @ torch.tensor([self.alpha, 1 - self.alpha], dtype=value_PGK.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormaliseThenMix(AdversarialAdvantage):
+    """A = sum_k alpha_k (D_k - mean D_k) / std D_k: the released code's form, its contamination by malformed ones repaired.
+
+    Both experts have the same say, whatever the spread of their scores (as GDPO, arXiv 2601.05242, without its batch step).
+    """
+
+    def preference(self, scores: Scores) -> torch.Tensor:
+        return self.mixed(_normalised(scores.policy_PGK, scores.valid_PG))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixThenNormalise(AdversarialAdvantage):
+    """r = alpha D_v + (1 - alpha) D_r, A = (r - mean r) / std r: the paper's equations 1 and 3 (arXiv 2604.28123).
+
+    The expert with the larger spread has the larger say.
+    """
+
+    def preference(self, scores: Scores) -> torch.Tensor:
+        return _normalised(self.mixed(scores.policy_PGK)[..., None], scores.valid_PG).squeeze(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixCentred(AdversarialAdvantage):
+    """r = alpha D_v + (1 - alpha) D_r, A = r - mean r: no division by the std (Dr. GRPO, arXiv 2503.20783)."""
+
+    def preference(self, scores: Scores) -> torch.Tensor:
+        return _centred(self.mixed(scores.policy_PGK)[..., None], scores.valid_PG)[0].squeeze(-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleasedAdvantage(AdversarialAdvantage):
+    """The released code's form as it is: the ``reference`` preset, for comparisons.
+
+    A malformed response's score is the worst valid one of its group minus 1 (-1 without a valid one), and takes part in
+    mean and std; A = sum_k alpha_k (D_k - mean) / (std + 1e-6) - format_penalty [malformed].
+    """
+
+    def __call__(self, scores: Scores) -> torch.Tensor:
+        return self.preference(scores) - self.format_penalty * ~scores.valid_PG
+
+    def preference(self, scores: Scores) -> torch.Tensor:
+        valid_PG1 = scores.valid_PG[..., None]
+        worst_P1K = scores.policy_PGK.masked_fill(~valid_PG1, torch.inf).amin(1, keepdim=True)
+        worst_P1K = torch.where(worst_P1K.isinf(), 0.0, worst_P1K)
+        score_PGK = torch.where(valid_PG1, scores.policy_PGK, worst_P1K - 1)
+        if score_PGK.shape[1] == 1:
+            return self.mixed(score_PGK / (1 + _RELEASED_EPSILON))
+        centred_PGK = score_PGK - score_PGK.mean(1, keepdim=True)
+        return self.mixed(centred_PGK / (score_PGK.std(1, keepdim=True) + _RELEASED_EPSILON))
+
+
+def _centred(value_PGK: torch.Tensor, valid_PG: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values minus their group's mean over the valid ones, 0 where invalid, and the number of valid ones (P, 1, 1)."""
+    valid_PG1 = valid_PG[..., None]
+    count_P11 = valid_PG1.sum(dim=1, keepdim=True)
+    mean_P1K = (value_PGK * valid_PG1).sum(dim=1, keepdim=True) / count_P11.clamp_min(1)
+    return (value_PGK - mean_P1K) * valid_PG1, count_P11
+
+
+def _normalised(value_PGK: torch.Tensor, valid_PG: torch.Tensor) -> torch.Tensor:
+    """Centred and divided by the unbiased std over the group's valid responses."""
+    centred_PGK, count_P11 = _centred(value_PGK, valid_PG)
+    std_P1K = (centred_PGK.square().sum(dim=1, keepdim=True) / (count_P11 - 1).clamp_min(1)).sqrt()
+    return torch.where(std_P1K > _SPREAD_FLOOR, centred_PGK / std_P1K.clamp_min(_SPREAD_FLOOR), 0.0)

@@ -1,0 +1,80 @@
+"""Alarms in words: what a step's metrics say about the game's health."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prism_pl.types import EXPERTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class HealthLimits:
+    """Where an alarm starts."""
+
+    saturation: float = 0.99
+    """Pair accuracy above which the policy has little to learn from."""
+    collapse: float = 0.05
+    """Policy entropy in nats a token below which it hardly explores."""
+    expert_load: float = 0.9
+    """Router probability that one expert may take of a kind's tokens, where they can reach several."""
+    length: float = 0.7
+    """Size of the correlation of score with length."""
+    image: float = 0.55
+    """Preference for the teacher's own image over another's: 0.5 is blind."""
+    dead_groups: float = 0.5
+    """Share of groups without any signal."""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """One finding."""
+
+    name: str
+    sentence: str
+
+
+def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
+    """The alarms that a step's metrics raise; a metric that is absent raises none."""
+    alarms = []
+
+    def alarm(name: str, sentence: str) -> None:
+        alarms.append(Alarm(name, sentence))
+
+    for expert in EXPERTS:
+        pairs = metrics.get(f"accuracy/{expert}")
+        if pairs is not None and pairs > limits.saturation:
+            alarm(
+                f"saturation_{expert}",
+                f"The {expert} expert tells teacher from policy in {pairs:.1%} of the pairs: its scores may carry style "
+                f"only. Lower the discriminator's rate or update it less often (cadence.discriminator_every).",
+            )
+        correlation = metrics.get(f"score_length_correlation/{expert}")
+        if correlation is not None and abs(correlation) > limits.length:
+            alarm(
+                f"length_{expert}",
+                f"The {expert} score follows the response's length (correlation {correlation:+.2f}): the policy can gain "
+                f"by length alone. Compare response/tokens with the teacher's.",
+            )
+        loads = [value for key, value in metrics.items() if key.startswith(f"expert_load/{expert}_") and value > 0]
+        if len(loads) > 1 and max(loads) > limits.expert_load:
+            alarm(
+                f"experts_{expert}",
+                f"One expert takes {max(loads):.0%} of the {expert} tokens: the mixture is collapsing. "
+                f"Raise objective.balance_weight.",
+            )
+    entropy = metrics.get("policy/entropy")
+    if entropy is not None and entropy < limits.collapse:
+        alarm(
+            "policy_collapse",
+            f"The policy's entropy is {entropy:.3f} nats a token: its responses are nearly the same. Lower its rate.",
+        )
+    preference = metrics.get("image/swap_preference")
+    if preference is not None and preference < limits.image:
+        alarm(
+            "image_ignored",
+            f"The perception expert prefers the true image in only {preference:.0%} of the cases (50 % is blind). "
+            f"Train it with objective.mismatch_weight, in warm-up already.",
+        )
+    dead = metrics.get("advantage/dead_groups")
+    if dead is not None and dead > limits.dead_groups:
+        alarm("dead_groups", f"{dead:.0%} of the groups carry no signal: scores are equal or responses malformed.")
+    return alarms

@@ -1,0 +1,111 @@
+"""What a person wants to know of the game: gaps, margins, lengths, experts, whether the image counts.
+
+Sums travel over micro-batches and ranks; quantiles and correlations are each rank's own, averaged over ranks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+
+from prism_pl.discriminators.routing import KINDS, Usage
+from prism_pl.game.trial import Scores
+from prism_pl.metrics import Means
+from prism_pl.types import EXPERTS, Prompt
+
+_QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
+
+
+def add_game_metrics(scores: Scores, means: Means, prefix: str = "") -> None:
+    """Reward gap (mean teacher minus mean policy score), accuracy, margins and scores of each expert, over valid pairs."""
+    add_pair_metrics(scores, means, prefix)
+    for k, expert in enumerate(EXPERTS):
+        margin_M = scores.margin_MK[:, k]
+        policy_M = scores.policy_PGK[..., k][scores.valid_PG]
+        means.add(f"{prefix}discriminator_loss/{expert}", -F.logsigmoid(margin_M))
+        means.add(f"{prefix}score/teacher_{expert}", scores.teacher_PK[:, k])
+        means.add(f"{prefix}score/policy_{expert}", policy_M)
+        means.add(f"{prefix}score/square_{expert}", torch.cat([scores.teacher_PK[:, k], policy_M]).square())
+        for name, level in _QUANTILES.items():
+            means.add(f"{prefix}margin/{expert}_{name}", margin_M.quantile(level) if len(margin_M) else margin_M)
+    means.add(f"{prefix}format_rate", scores.valid_PG.float())
+
+
+def add_pair_metrics(scores: Scores, means: Means, prefix: str) -> None:
+    """Reward gap and accuracy of each expert alone."""
+    for k, expert in enumerate(EXPERTS):
+        means.add(f"{prefix}reward_gap/{expert}", scores.margin_MK[:, k])
+        means.add(f"{prefix}accuracy/{expert}", accuracy(scores.margin_MK[:, k]))
+
+
+def accuracy(margin: torch.Tensor) -> torch.Tensor:
+    """1 where the teacher is ahead, 1/2 where the two scores are equal: what guessing would give."""
+    return 0.5 * ((margin > 0).float() + (margin >= 0).float())
+
+
+def add_length_correlation(scores: Scores, length_PG: torch.Tensor, means: Means) -> None:
+    """Pearson correlation of a policy response's score with its length in tokens, inside its group, per expert.
+
+    Scores and lengths are centred in each group, so that a prompt's difficulty does not count. Nothing is logged where one
+    of them is constant.
+    """
+    valid_PG = scores.valid_PG
+    count_P1 = valid_PG.sum(1, keepdim=True).clamp_min(1)
+
+    def centred(value_PG: torch.Tensor) -> torch.Tensor:
+        mean_P1 = (value_PG * valid_PG).sum(1, keepdim=True) / count_P1
+        return ((value_PG - mean_P1) * valid_PG)[valid_PG].double()
+
+    length_M = centred(length_PG.float())
+    for k, expert in enumerate(EXPERTS):
+        score_M = centred(scores.policy_PGK[..., k])
+        norms = score_M.norm() * length_M.norm()
+        value = (score_M @ length_M / norms)[None] if norms > 1e-6 else norms.new_empty(0)
+        means.add(f"score_length_correlation/{expert}", value)
+
+
+def add_expert_load(whole: Usage, means: Means) -> None:
+    """Each expert's mean router probability for each kind of token; ``whole`` is already summed over ranks."""
+    for kind, load_E in zip(KINDS, whole.load_CE().tolist(), strict=True):
+        for expert, load in enumerate(load_E):
+            means.add(f"expert_load/{kind}_{expert}", load)
+
+
+def swap_images(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Each prompt with the image of the next one of the same size; without such a one it keeps its own."""
+    result = list(prompts)
+    by_grid: dict[str, list[int]] = {}
+    for p, prompt in enumerate(prompts):
+        if prompt.image_grid is not None:
+            by_grid.setdefault(str(prompt.image_grid.tolist()), []).append(p)
+    for members in by_grid.values():
+        for own, other in zip(members, members[1:] + members[:1], strict=True):
+            result[own] = replace(prompts[own], pixel_values=prompts[other].pixel_values)
+    return result
+
+
+def blank_images(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Each prompt with its pixels replaced by their mean: an image of the same size that shows nothing."""
+    return [
+        prompt
+        if prompt.pixel_values is None
+        else replace(prompt, pixel_values=torch.full_like(prompt.pixel_values, float(prompt.pixel_values.mean())))
+        for prompt in prompts
+    ]
+
+
+def add_image_effect(prompts: Sequence[Prompt], scores: Scores, altered: Scores, kind: str, means: Means) -> None:
+    """What a changed image does to the perception expert, over the prompts that have one.
+
+    ``image/<kind>_preference`` is how often the teacher's caption scores higher with its own image than with the other: 1/2
+    if the image does not count. ``_score_drop`` and ``_accuracy_drop`` are the fall of the teacher's score and of the
+    pairs' accuracy.
+    """
+    shown_P = torch.tensor([prompt.pixel_values is not None for prompt in prompts])
+    own, other = scores.teacher_PK[shown_P, 0], altered.teacher_PK[shown_P, 0]
+    means.add(f"image/{kind}_preference", accuracy(own - other))
+    means.add(f"image/{kind}_score_drop", own - other)
+    valid_PG = scores.valid_PG & shown_P[:, None]
+    pairs = [accuracy((judged.teacher_PK[:, None] - judged.policy_PGK)[valid_PG][:, 0]) for judged in (scores, altered)]
+    means.add(f"image/{kind}_accuracy_drop", pairs[0] - pairs[1])

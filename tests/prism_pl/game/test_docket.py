@@ -1,0 +1,120 @@
+"""Everything that one update looks at, by hand: who stands where, how many pairs, and the loss."""
+
+import math
+
+import pytest
+import torch
+
+from prism_pl.conversation import PromptEncoder
+from prism_pl.discriminators.reading import Reading
+from prism_pl.game import Docket, ObjectiveOptions, make_docket
+from prism_pl.segments import parse_response, segment_ids
+from prism_pl.types import Prompt
+
+MALFORMED = "<caption>c</caption><think>t</think>"
+# One score a segment of the docket below.
+SCORES = torch.tensor([1, 0, -2, 3, 0.5, 1, 2, -1, 0, 0, 1, 1, -1, 2, 3, 2, 1, -3, 0, 4], dtype=torch.float64)
+# Teacher and policy of each pair of the batch and of the past, per expert.
+FRESH = [(0, 2), (1, 3), (6, 8), (7, 9), (6, 10), (7, 11)]
+PAST = [(14, 16), (15, 17), (14, 18), (15, 19)]
+# The teacher under its own prompt, and another's under it.
+MISMATCHED = [(0, 4), (1, 5), (6, 12), (7, 13)]
+
+
+def respond(caption: str) -> str:
+    return f"<caption>{caption}</caption><think>t</think><answer>7</answer>"
+
+
+@pytest.fixture(scope="module")
+def docket(prompts: list[Prompt], encoder: PromptEncoder) -> Docket:
+    """Two prompts with two responses, one of them malformed, and each with the other's teacher; a past prompt with two.
+
+    Segments: teacher 0 1, response 2 3, other teacher 4 5; teacher 6 7, responses 8 9 and 10 11, other teacher 12 13;
+    past teacher 14 15, responses 16 17 and 18 19.
+    """
+    return make_docket(
+        prompts[:2],
+        [[respond("a"), MALFORMED], [respond("b"), respond("c")]],
+        encoder.tokenizer,
+        Reading(),
+        mismatches=1,
+        past=[(prompts[2], [respond("d"), respond("e")])],
+    )
+
+
+def term(pairs: list[tuple[int, int]], penalty: float) -> float:
+    """Sum over pairs of log(1 + e^-(t - s)) and a quarter of the penalty of both squares: two experts, four scores."""
+    scores = [(float(SCORES[t]), float(SCORES[s])) for t, s in pairs]
+    return sum(math.log1p(math.exp(s - t)) + penalty / 4 * (t * t + s * s) for t, s in scores)
+
+
+def test_who_stands_where(docket: Docket, prompts: list[Prompt], encoder: PromptEncoder) -> None:
+    for part, pairs in ((docket.fresh, FRESH), (docket.mismatched, MISMATCHED), (docket.replayed, PAST)):
+        expected_MK = torch.tensor([float(SCORES[t] - SCORES[s]) for t, s in pairs], dtype=torch.float64).reshape(-1, 2)
+        torch.testing.assert_close(part(SCORES).margin_MK, expected_MK)
+    assert docket.fresh(SCORES).valid_PG.tolist() == [[True, False], [True, True]]
+    assert docket.num_pairs().tolist() == [5, 2]
+    # The other teacher's words stand under the prompt's own image.
+    first, second = docket.trial.groups[:2]
+    assert first.prompt is prompts[0]
+    assert first.segments[4:6] == segment_ids(parse_response(prompts[1].teacher), encoder.tokenizer)
+    assert second.segments[6:8] == segment_ids(parse_response(prompts[0].teacher), encoder.tokenizer)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_the_loss_by_hand(docket: Docket, weight: float) -> None:
+    options = ObjectiveOptions(score_penalty=0.02, mismatch_weight=weight)
+    loss = docket.loss(SCORES, docket.num_pairs(), options)
+    # Fresh and past pairs share one mean over 5; the mismatched have their own over 2.
+    expected = term(FRESH + PAST, 0.02) / 5 + weight * term(MISMATCHED, 0.02) / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_denominators_are_those_of_all_ranks(docket: Docket) -> None:
+    options = ObjectiveOptions(score_penalty=0.0, mismatch_weight=1.0)
+    loss = docket.loss(SCORES, torch.tensor([20.0, 8.0]), options)
+    assert loss.item() == pytest.approx(term(FRESH + PAST, 0) / 20 + term(MISMATCHED, 0) / 8, rel=1e-9)
+
+
+def test_the_loss_has_a_gradient_for_every_segment_that_is_judged(docket: Docket) -> None:
+    leaf_N = SCORES.clone().requires_grad_()
+    docket.loss(leaf_N, docket.num_pairs(), ObjectiveOptions(score_penalty=0.0, mismatch_weight=0.3)).backward()
+    # d/ds log(1 + e^-(t - s)) = sigma(s - t), and the negative of it for t.
+    expected = [0.0] * len(SCORES)
+    for pairs, factor in ((FRESH + PAST, 1 / 5), (MISMATCHED, 0.3 / 2)):
+        for t, s in pairs:
+            slope = factor / (1 + math.exp(float(SCORES[t] - SCORES[s])))
+            expected[t] -= slope
+            expected[s] += slope
+    torch.testing.assert_close(leaf_N.grad, torch.tensor(expected, dtype=torch.float64))
+    assert (leaf_N.grad != 0).all()
+
+
+def test_without_past_and_mismatched(prompts: list[Prompt], encoder: PromptEncoder) -> None:
+    docket = make_docket(prompts[:2], [[respond("a")], [respond("b")]], encoder.tokenizer, Reading())
+    score_N = SCORES[:8]
+    assert docket.num_pairs().tolist() == [2, 0]
+    for empty in (docket.mismatched(score_N), docket.replayed(score_N)):
+        assert empty.margin_MK.shape == (0, 2)
+    # Segments 0 1 against 2 3, and 4 5 against 6 7. The weight of what is not there does not matter.
+    expected = term([(0, 2), (1, 3), (4, 6), (5, 7)], 0.001) / 2
+    for weight in (0.0, 5.0):
+        loss = docket.loss(score_N, docket.num_pairs(), ObjectiveOptions(mismatch_weight=weight))
+        assert loss.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_several_mismatched_and_unequal_numbers_of_responses(prompts: list[Prompt], encoder: PromptEncoder) -> None:
+    """A prompt with fewer responses than others, and a past one with more, move nobody into another's place."""
+    docket = make_docket(
+        prompts[:3],
+        [[respond("a")], [respond("b"), respond("c")], []],
+        encoder.tokenizer,
+        Reading(),
+        mismatches=2,
+        past=[(prompts[3], [respond(letter) for letter in "defgh"]), (prompts[4], [])],
+    )
+    assert docket.num_responses == 2
+    assert docket.fresh(torch.zeros(100)).valid_PG.tolist() == [[True, False], [True, True], [False, False]]
+    assert docket.mismatched(torch.zeros(100)).valid_PG.tolist() == [[True, True, False]] * 3
+    assert docket.replayed(torch.zeros(100)).valid_PG.tolist() == [[True] * 5, [False] * 5]
+    assert docket.num_pairs().tolist() == [3 + 5, 6]

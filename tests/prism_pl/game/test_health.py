@@ -1,0 +1,66 @@
+"""Every alarm, just off and just on its limit."""
+
+import pytest
+
+from prism_pl.game import HealthLimits, diagnose
+
+LIMITS = HealthLimits()
+QUIET = {
+    "accuracy/perception": 0.99,
+    "accuracy/reasoning": 0.99,
+    "score_length_correlation/perception": 0.7,
+    "score_length_correlation/reasoning": -0.7,
+    "expert_load/perception_0": 0.9,
+    "expert_load/perception_1": 0.1,
+    "expert_load/perception_2": 0.0,
+    "expert_load/reasoning_2": 0.5,
+    "expert_load/reasoning_3": 0.5,
+    "policy/entropy": 0.05,
+    "image/swap_preference": 0.55,
+    "advantage/dead_groups": 0.5,
+}
+
+
+def names(metrics: dict[str, float], limits: HealthLimits = LIMITS) -> list[str]:
+    return [alarm.name for alarm in diagnose(metrics, limits)]
+
+
+def test_nothing_is_said_at_the_limits_and_of_what_was_not_measured() -> None:
+    assert names(QUIET) == []
+    assert names({}) == []
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "name", "said"),
+    [
+        ("accuracy/perception", 0.995, "saturation_perception", "in 99.5% of the pairs"),
+        ("accuracy/reasoning", 1.0, "saturation_reasoning", "in 100.0% of the pairs"),
+        ("score_length_correlation/perception", 0.71, "length_perception", "correlation +0.71"),
+        ("score_length_correlation/reasoning", -0.71, "length_reasoning", "correlation -0.71"),
+        ("expert_load/perception_0", 0.91, "experts_perception", "takes 91% of the perception tokens"),
+        ("expert_load/reasoning_3", 0.95, "experts_reasoning", "takes 95% of the reasoning tokens"),
+        ("policy/entropy", 0.049, "policy_collapse", "entropy is 0.049 nats"),
+        ("image/swap_preference", 0.54, "image_ignored", "in only 54% of the cases"),
+        ("advantage/dead_groups", 0.51, "dead_groups", "51% of the groups"),
+    ],
+)
+def test_each_alarm_beyond_its_limit(metric: str, value: float, name: str, said: str) -> None:
+    (alarm,) = diagnose(QUIET | {metric: value}, LIMITS)
+    assert alarm.name == name
+    assert said in alarm.sentence
+
+
+def test_a_single_expert_takes_all_without_an_alarm() -> None:
+    """A kind that can reach only one expert is not collapsing; experts out of reach have a load of 0."""
+    assert names({"expert_load/perception_0": 1.0, "expert_load/perception_1": 0.0}) == []
+    # Prompt tokens belong to no expert.
+    assert names({"expert_load/prompt_0": 0.99, "expert_load/prompt_1": 0.01}) == []
+
+
+def test_limits_are_options() -> None:
+    strict = HealthLimits(saturation=0.5, collapse=1.0, expert_load=0.4, length=0.1, image=0.9, dead_groups=0.1)
+    assert names(QUIET, strict) == [
+        "saturation_perception", "length_perception", "experts_perception",
+        "saturation_reasoning", "length_reasoning", "experts_reasoning",
+        "policy_collapse", "image_ignored", "dead_groups",
+    ]  # fmt: skip

@@ -1,0 +1,103 @@
+"""The full-size configurations parse, and the reference ones hold the numbers of PRISM's released script."""
+
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+import callbacks
+import datamodules  # noqa: F401
+import modules  # noqa: F401
+from prism_pl.cli import main
+
+SIZES = ["4b", "8b"]
+
+
+def printed(config: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """The complete configuration that ``fit --config qwen3_vl/<config>`` prints."""
+    saved = sys.argv
+    sys.argv = ["prism_pl", "fit", "--config", f"qwen3_vl/{config}", *arguments, "--print_config"]
+    try:
+        with pytest.raises(SystemExit) as end:
+            main(always_on=[callbacks.RunFolder], metrics_logger=callbacks.JsonlLogger)
+    finally:
+        sys.argv = saved
+    captured = capsys.readouterr()
+    assert not end.value.code, captured.err
+    return yaml.safe_load(captured.out)
+
+
+def own(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """The options of a callback of the configuration."""
+    (found,) = (c["init_args"] for c in config["trainer"]["callbacks"] if c["class_path"].endswith(f".{name}"))
+    return found
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", ["", "_reference"])
+def test_the_configuration_parses_and_fits_together(size: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed(f"align_{size}{kind}.yaml", capsys)
+    model, data, trainer = config["model"]["init_args"], config["data"]["init_args"], config["trainer"]
+    name = f"prism-vlm/Qwen3-VL-{size.upper()}-Instruct-SFT"
+    assert (config["run_dir"], model["policy"], data["model"]) == (f"runs/qwen3_vl/align_{size}{kind}", name, name)
+    assert trainer["strategy"] == "fsdp2"
+    assert trainer["precision"] == "bf16-mixed"
+    # Prompts are shared out whole; a longest prompt with a longest response is one row.
+    prompts, rest = divmod(data["batch_size"], trainer["devices"])
+    assert rest == 0
+    sampling = own(config, "RolloutCallback")["sampling"]
+    assert model["max_tokens"] >= data["max_prompt_tokens"] + sampling["max_new_tokens"]
+    # A mismatched teacher is another prompt's of the same device, and so many past prompts go to each device.
+    assert prompts > 1 or not model["objective"]["mismatch_weight"]
+    assert model["negatives"]["prompts_per_update"] % trainer["devices"] == 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_reference_holds_the_numbers_of_the_released_script(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed(f"align_{size}_reference.yaml", capsys)
+    model, data, rollout = config["model"]["init_args"], config["data"]["init_args"], own(config, "RolloutCallback")
+    for optimizer in (model["optimizer"], model["discriminator_optimizer"]):
+        assert optimizer["class_path"] == "torch.optim.AdamW"
+        options = optimizer["init_args"]
+        assert (options["lr"], options["weight_decay"], options["betas"]) == (1e-6, 0.01, [0.9, 0.999])
+    schedule = model["schedule"]
+    assert (schedule["kind"], schedule["warmup_ratio"], schedule["warmup_steps"]) == ("constant", 0, 0)
+    assert (model["clip_norm"], model["max_tokens"], model["updates_per_batch"]) == (1.0, 8192, 1)
+    assert model["advantage"]["class_path"].endswith(".ReleasedAdvantage")
+    assert model["advantage"]["init_args"] == {"alpha": 0.5, "format_penalty": 1.5}
+    assert model["discriminator"]["class_path"].endswith(".SharedMixtureDiscriminator")
+    judge = model["discriminator"]["init_args"]
+    assert judge["path"] == "prism-vlm/Qwen3-VL-2B-4X-Moe-warmup-120k"
+    assert (judge["num_experts"], judge["top_k"], judge["score_clip"]) == (4, 2, 10.0)
+    weights, cadence = model["objective"], model["cadence"]
+    assert (weights["score_penalty"], weights["balance_weight"], weights["mismatch_weight"]) == (0.001, 0.0, 0.0)
+    assert model["negatives"]["prompts_per_update"] == 0
+    assert (cadence["policy_delay"], cadence["discriminator_every"], cadence["discriminator_updates"]) == (0, 1, 1)
+    assert not any(model["freeze"].values())
+    assert (data["batch_size"], data["max_prompt_tokens"], data["drop_too_long"]) == (4, 2048, True)
+    sampling = rollout["sampling"]
+    assert (sampling["max_new_tokens"], sampling["group_size"], sampling["temperature"]) == (6144, 16, 1.0)
+    assert rollout["engine"]["init_args"]["gpu_memory_utilization"] == 0.25
+    # README and paper; the script's 1500 is three times this, at constant rates.
+    assert config["trainer"]["max_steps"] == 500
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_corrected_one_takes_our_parts(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed(f"align_{size}.yaml", capsys)
+    model = config["model"]["init_args"]
+    assert model["discriminator"]["class_path"].endswith(".DedicatedExpertsDiscriminator")
+    assert model["discriminator"]["init_args"]["score_clip"] is None
+    assert model["advantage"]["class_path"].endswith(".NormaliseThenMix")
+    assert model["objective"]["balance_weight"] == 0.01
+    assert model["objective"]["mismatch_weight"] > 0
+    assert own(config, "ConvergenceProbe")["every"] == 100
+    assert own(config, "HealthAlarm")
+
+
+@pytest.mark.parametrize("kind", ["", "_reference"])
+def test_the_sizes_differ_in_names_alone(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    small, large = (printed(f"align_{size}{kind}.yaml", capsys) for size in SIZES)
+    small["trainer"].pop("logger"), large["trainer"].pop("logger")
+    assert yaml.safe_dump(small).replace("4B", "8B").replace("4b", "8b") == yaml.safe_dump(large).replace("4b", "8b")
