@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from transformers import AutoTokenizer
 
-from modules.judge_step import add_heldout_metrics, judge, update_discriminator
+from modules.judge_step import add_heldout_metrics, judge, mismatched, update_discriminator
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
 from modules.stage import StageModule
 from prism_pl.algorithms import GRPO
@@ -146,7 +146,7 @@ class AdversarialAlignModule(StageModule):
             [[r.text for r in group] for group in batch.responses],
             self.tokenizer,
             self.discriminator.reading,
-            mismatches=self.objective.mismatches if self.objective.mismatch_weight else 0,
+            mismatched=mismatched(self, batch.prompts, self.objective),
             past=list(zip(past, drawn.values(), strict=True)),
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch.cli import OptimizerCallable
 from transformers import AutoTokenizer
 
-from modules.judge_step import add_heldout_metrics, judge, update_discriminator
+from modules.judge_step import add_heldout_metrics, judge, mismatched, update_discriminator
 from modules.stage import StageModule
 from prism_pl.discriminators import Discriminator
 from prism_pl.folders import model_folder
@@ -62,8 +62,8 @@ class DiscriminatorModule(StageModule):
     def docket(self, batch: list[Pair]) -> Docket:
         """The pairs as prompts with one response each."""
         prompts, responses = [pair.prompt for pair in batch], [[pair.policy] for pair in batch]
-        mismatches = self.objective.mismatches if self.objective.mismatch_weight else 0
-        return make_docket(prompts, responses, self.tokenizer, self.discriminator.reading, mismatches=mismatches)
+        wrong = mismatched(self, prompts, self.objective)
+        return make_docket(prompts, responses, self.tokenizer, self.discriminator.reading, mismatched=wrong)
 
     def training_step(self, batch: list[Pair], batch_idx: int) -> None:
         means, docket = Means(), self.docket(batch)

@@ -9,7 +9,16 @@ from transformers import PreTrainedTokenizerBase
 from modules.stage import StageModule
 from prism_pl.discriminators import Scorer
 from prism_pl.discriminators.routing import Usage, balance_loss
-from prism_pl.game import Docket, ObjectiveOptions, Scores, Trial, arrange, make_trial, score_trial
+from prism_pl.game import (
+    Docket,
+    ObjectiveOptions,
+    Scores,
+    Trial,
+    arrange,
+    make_trial,
+    mismatched_teachers,
+    score_trial,
+)
 from prism_pl.game.monitors import add_expert_load, add_game_metrics, add_image_effect, blank_images, swap_images
 from prism_pl.metrics import Means
 from prism_pl.packing import make_groups
@@ -23,6 +32,14 @@ def judge(stage: StageModule, discriminator: Scorer, trial: Trial) -> tuple[torc
     if own is None:
         return score_N, None
     return score_N, Usage(*(stage.global_sum(part).float() for part in vars(own).values()))
+
+
+def mismatched(stage: StageModule, prompts: Sequence[Prompt], options: ObjectiveOptions) -> list[list[str]]:
+    """Other prompts' teachers for each of this rank's prompts, chosen over the whole batch: sharding changes nothing."""
+    if not options.mismatch_weight:
+        return []
+    teachers = stage.whole_batch([prompt.teacher or "" for prompt in prompts])
+    return mismatched_teachers(teachers, options.mismatches)[stage.global_rank :: stage.trainer.world_size]
 
 
 def update_discriminator(
@@ -57,8 +74,9 @@ def update_discriminator(
     if options.r1_weight:
         _add_gradient_penalty(stage, discriminator, trial, options, means)
     if usage is not None and discriminator.routing is not None:
-        means.add("discriminator/balance", balance_loss(usage, usage, discriminator.routing.reach_CE.to(stage.device)))
-        add_expert_load(usage, means)
+        reach_CE = discriminator.routing.reach_CE.to(stage.device)
+        means.add("discriminator/balance", balance_loss(usage, usage, reach_CE))
+        add_expert_load(usage, reach_CE, means)
     stage.apply_gradients(optimizer, "discriminator", means, counted=counted)
 
 
@@ -96,5 +114,5 @@ def add_heldout_metrics(
 
     scores = scores_of(prompts)
     add_game_metrics(scores, means, prefix)
-    add_image_effect(prompts, scores, scores_of(swap_images(prompts)), "swap", means)
-    add_image_effect(prompts, scores, scores_of(blank_images(prompts)), "blank", means)
+    for kind, shown in (("swap", swap_images(prompts)), ("blank", blank_images(prompts))):
+        add_image_effect(prompts, shown, scores, scores_of(shown), kind, means)

@@ -118,6 +118,14 @@ class StageModule(L.LightningModule):
         tensor = torch.as_tensor(value, dtype=torch.float64, device=self.device)
         return self.trainer.strategy.reduce(tensor.clone(), reduce_op=op)
 
+    def whole_batch(self, own: list[str]) -> list[str]:
+        """The values of all ranks' rows, in the order of the batch: rank r of w has every w-th row from r on."""
+        if self.trainer.world_size == 1:
+            return own
+        shares: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(shares, own)
+        return [share[row] for row in range(len(own)) for share in shares]
+
     def backward_share(self, loss: torch.Tensor, counts: bool) -> None:
         """Backward of a loss with global denominators: ranks are summed, where the strategy would average them."""
         self.manual_backward(loss * (self.trainer.world_size if counts else 0.0))

@@ -97,7 +97,7 @@ class Scorer(nn.Module):
 
     def save(self, folder: Path, source: str, weights: dict[str, torch.Tensor]) -> None:
         """Writes a complete Hugging Face folder, heads included; the processor is copied from ``source``."""
-        self.save_pretrained(folder, state_dict=weights)  # type: ignore[operator]
+        self.save_pretrained(folder, state_dict=weights, save_original_format=False)  # type: ignore[operator]
         AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)
 
 

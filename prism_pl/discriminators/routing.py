@@ -8,7 +8,8 @@ Switch Transformer (arXiv 2101.03961, eq. 4-6), for each kind over the experts i
     balance = sum_dc n_c / (N D) |reach_c| sum_e f_dce P_dce,    f: share of assignments, P: mean probability
 
 It is ``top_k`` when a kind's experts are evenly used. f carries no gradient, so with f of the whole batch known the loss is
-a sum over tokens: it does not depend on how they were packed or sharded.
+a sum over tokens: it does not depend on how they were packed or sharded (but a prompt whose segments do not fit in one row
+is computed, and counts, once a row).
 """
 
 from dataclasses import dataclass
@@ -57,18 +58,24 @@ class Routing:
     def __init__(self, reach_CE: torch.Tensor) -> None:
         self.reach_CE = reach_CE
         self._kind_N = torch.empty(0, dtype=torch.long)
+        self._recording = False
         self._decided: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def begin(self, kind_N: torch.Tensor) -> None:
-        """``kind_N`` indexes KINDS for every token of the pass, -1 where padded."""
+        """``kind_N`` indexes KINDS for every token of the pass, -1 where padded.
+
+        Records until ``usage``: what checkpointing computes again in the backward pass is not kept.
+        """
         self._kind_N = kind_N
         self._decided = []
+        self._recording = True
 
     def allowed_NE(self) -> torch.Tensor:
         return self.reach_CE.to(self._kind_N.device)[self._kind_N.clamp_min(0)]
 
     def record(self, probability_NE: torch.Tensor, chosen_NK: torch.Tensor) -> None:
-        self._decided.append((probability_NE, chosen_NK))
+        if self._recording:
+            self._decided.append((probability_NE, chosen_NK))
 
     def usage(self) -> Usage:
         """Of the pass since ``begin``, padding left out."""
@@ -78,6 +85,7 @@ class Routing:
         for probability_NE, chosen_NK in self._decided:
             counts.append(member_CN @ F.one_hot(chosen_NK, num_experts).sum(1).float())
             probabilities.append(member_CN @ probability_NE)
+        self._decided, self._recording = [], False
         return Usage(member_CN.sum(1), torch.stack(counts), torch.stack(probabilities))
 
 

@@ -13,8 +13,6 @@ from prism_pl.errors import UserError
 from prism_pl.folders import atomic_folder, model_folder
 
 _SHARD_BYTES = 4 * 1024**3
-# Qwen3-VL-MoE checkpoints store the experts' matrices as (expert, in, out); transformers turns them round when it loads.
-_TURNED = ("mlp.experts.gate_up_proj", "mlp.experts.down_proj")
 
 
 def write_upcycled(
@@ -44,8 +42,7 @@ def write_upcycled(
             sizes.append(0)
 
         for name, tensor in discriminator.tensors(DenseWeights(source), config):
-            kept = tensor.transpose(1, 2) if name.endswith(_TURNED) else tensor
-            kept = kept.to(dtype).contiguous()
+            kept = tensor.to(dtype).contiguous()
             if shard and sizes[-1] + kept.nbytes > shard_bytes:
                 flush()
             shard[name] = kept

@@ -10,7 +10,7 @@ from prism_pl.game.advantages import (
 from prism_pl.game.docket import Docket, make_docket
 from prism_pl.game.health import Alarm, HealthLimits, diagnose
 from prism_pl.game.negatives import NegativeBuffer, NegativesOptions
-from prism_pl.game.objective import ObjectiveOptions, preference_loss
+from prism_pl.game.objective import ObjectiveOptions, mismatched_teachers, preference_loss
 from prism_pl.game.trial import Scores, Trial, arrange, make_trial, score_trial
 from prism_pl.game.two_sample import TwoSampleOptions, two_sample_accuracy
 
@@ -33,6 +33,7 @@ __all__ = [
     "diagnose",
     "make_docket",
     "make_trial",
+    "mismatched_teachers",
     "preference_loss",
     "score_trial",
     "two_sample_accuracy",

@@ -66,7 +66,8 @@ class MixCentred(AdversarialAdvantage):
     """r = alpha D_v + (1 - alpha) D_r, A = r - mean r: no division by the std (Dr. GRPO, arXiv 2503.20783)."""
 
     def preference(self, scores: Scores) -> torch.Tensor:
-        return _centred(self.mixed(scores.policy_PGK)[..., None], scores.valid_PG)[0].squeeze(-1)
+        centred_PG = _centred(self.mixed(scores.policy_PGK)[..., None], scores.valid_PG)[0].squeeze(-1)
+        return torch.where(centred_PG.abs().amax(1, keepdim=True) > _SPREAD_FLOOR, centred_PG, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from prism_pl.discriminators.reading import Reading
-from prism_pl.game.objective import ObjectiveOptions, mismatched_teachers, preference_loss
+from prism_pl.game.objective import ObjectiveOptions, preference_loss
 from prism_pl.game.trial import Scores, Trial, arrange, make_trial
 from prism_pl.types import Prompt
 
@@ -58,15 +58,15 @@ def make_docket(
     tokenizer: PreTrainedTokenizerBase,
     reading: Reading,
     *,
-    mismatches: int = 0,
+    mismatched: Sequence[Sequence[str]] = (),
     past: Sequence[tuple[Prompt, Sequence[str]]] = (),
 ) -> Docket:
-    """P prompts with G responses each and ``mismatches`` other teachers; ``past``: prompts with past responses."""
+    """P prompts with G responses each; ``mismatched``: other prompts' teachers; ``past``: prompts, past responses."""
     num_responses = max(len(texts) for texts in responses)
     columns = [list(texts) for texts in responses]
-    for texts, wrong in zip(columns, mismatched_teachers(prompts, mismatches), strict=True):
+    for texts, wrong in zip(columns, mismatched, strict=False):
         # A prompt with fewer responses than others keeps its places: the columns after them are the mismatched ones.
-        texts += [""] * (num_responses - len(texts)) + wrong
+        texts += [""] * (num_responses - len(texts)) + list(wrong)
     everyone = [*prompts, *(prompt for prompt, _ in past)]
     trial = make_trial(everyone, [*columns, *(texts for _, texts in past)], tokenizer, reading)
     return Docket(trial, len(prompts), num_responses)

@@ -54,7 +54,7 @@ def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
                 f"The {expert} score follows the response's length (correlation {correlation:+.2f}): the policy can gain "
                 f"by length alone. Compare response/tokens with the teacher's.",
             )
-        loads = [value for key, value in metrics.items() if key.startswith(f"expert_load/{expert}_") and value > 0]
+        loads = [value for key, value in metrics.items() if key.startswith(f"expert_load/{expert}_")]
         if len(loads) > 1 and max(loads) > limits.expert_load:
             alarm(
                 f"experts_{expert}",

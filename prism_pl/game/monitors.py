@@ -14,6 +14,8 @@ from prism_pl.game.trial import Scores
 from prism_pl.metrics import Means
 from prism_pl.types import EXPERTS, Prompt
 
+# Scores of equal texts differ by rounding: closer than this they are equal.
+_TIE = 1e-5
 _QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 
 
@@ -41,7 +43,7 @@ def add_pair_metrics(scores: Scores, means: Means, prefix: str) -> None:
 
 def accuracy(margin: torch.Tensor) -> torch.Tensor:
     """1 where the teacher is ahead, 1/2 where the two scores are equal: what guessing would give."""
-    return 0.5 * ((margin > 0).float() + (margin >= 0).float())
+    return 0.5 * ((margin > _TIE).float() + (margin > -_TIE).float())
 
 
 def add_length_correlation(scores: Scores, length_PG: torch.Tensor, means: Means) -> None:
@@ -60,16 +62,17 @@ def add_length_correlation(scores: Scores, length_PG: torch.Tensor, means: Means
     length_M = centred(length_PG.float())
     for k, expert in enumerate(EXPERTS):
         score_M = centred(scores.policy_PGK[..., k])
-        norms = score_M.norm() * length_M.norm()
-        value = (score_M @ length_M / norms)[None] if norms > 1e-6 else norms.new_empty(0)
+        varied = score_M.norm() > _TIE * len(score_M) ** 0.5 and length_M.norm() > 0
+        value = score_M @ length_M / (score_M.norm() * length_M.norm()) if varied else score_M.new_empty(0)
         means.add(f"score_length_correlation/{expert}", value)
 
 
-def add_expert_load(whole: Usage, means: Means) -> None:
-    """Each expert's mean router probability for each kind of token; ``whole`` is already summed over ranks."""
-    for kind, load_E in zip(KINDS, whole.load_CE().tolist(), strict=True):
-        for expert, load in enumerate(load_E):
-            means.add(f"expert_load/{kind}_{expert}", load)
+def add_expert_load(whole: Usage, reach_CE: torch.Tensor, means: Means) -> None:
+    """Mean router probability of each expert that a kind of token may reach; ``whole`` is summed over ranks."""
+    load_CE = whole.load_CE()
+    for c, kind in enumerate(KINDS):
+        for expert in reach_CE[c].nonzero().flatten().tolist():
+            means.add(f"expert_load/{kind}_{expert}", load_CE[c, expert])
 
 
 def swap_images(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -95,17 +98,20 @@ def blank_images(prompts: Sequence[Prompt]) -> list[Prompt]:
     ]
 
 
-def add_image_effect(prompts: Sequence[Prompt], scores: Scores, altered: Scores, kind: str, means: Means) -> None:
-    """What a changed image does to the perception expert, over the prompts that have one.
+def add_image_effect(
+    prompts: Sequence[Prompt], shown: Sequence[Prompt], scores: Scores, altered: Scores, kind: str, means: Means
+) -> None:
+    """What a changed image does to the perception expert, over the prompts whose pixels are others in ``shown``.
 
     ``image/<kind>_preference`` is how often the teacher's caption scores higher with its own image than with the other: 1/2
     if the image does not count. ``_score_drop`` and ``_accuracy_drop`` are the fall of the teacher's score and of the
     pairs' accuracy.
     """
-    shown_P = torch.tensor([prompt.pixel_values is not None for prompt in prompts])
-    own, other = scores.teacher_PK[shown_P, 0], altered.teacher_PK[shown_P, 0]
+    pairs_of_prompts = zip(prompts, shown, strict=True)
+    changed_P = torch.tensor([own.pixel_values is not other.pixel_values for own, other in pairs_of_prompts])
+    own, other = scores.teacher_PK[changed_P, 0], altered.teacher_PK[changed_P, 0]
     means.add(f"image/{kind}_preference", accuracy(own - other))
     means.add(f"image/{kind}_score_drop", own - other)
-    valid_PG = scores.valid_PG & shown_P[:, None]
+    valid_PG = scores.valid_PG & changed_P[:, None]
     pairs = [accuracy((judged.teacher_PK[:, None] - judged.policy_PGK)[valid_PG][:, 0]) for judged in (scores, altered)]
     means.add(f"image/{kind}_accuracy_drop", pairs[0] - pairs[1])

@@ -31,10 +31,15 @@ class NegativeBuffer:
         self.entries: dict[str, list[str]] = {}
 
     def add(self, sources: Sequence[str], responses: Sequence[Sequence[str]], *seed: int | str) -> None:
-        """Keeps some of each prompt's responses; a prompt that was here is replaced and becomes the newest."""
+        """Keeps some of each prompt's responses; a prompt that was here is replaced and becomes the newest.
+
+        A prompt without a response changes nothing.
+        """
         if not self.options.prompts_per_update:
             return
         for source, texts in zip(sources, responses, strict=True):
+            if not texts:
+                continue
             rng = random.Random(derive_seed(*seed, source))
             kept = rng.sample(list(texts), min(self.options.responses_per_prompt, len(texts)))
             self.entries.pop(source, None)

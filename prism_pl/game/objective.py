@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from prism_pl.game.trial import Scores
-from prism_pl.types import EXPERTS, Prompt
+from prism_pl.types import EXPERTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +49,13 @@ def preference_loss(scores: Scores, num_pairs: float, score_penalty: float) -> t
     return total / max(num_pairs, 1.0)
 
 
-def mismatched_teachers(prompts: Sequence[Prompt], count: int) -> list[list[str]]:
-    """For each prompt the teacher's responses to the next ``count`` other prompts with a different text, if there are."""
-    texts = [prompt.teacher or "" for prompt in prompts]
+def mismatched_teachers(teachers: Sequence[str], count: int) -> list[list[str]]:
+    """For each prompt of a batch the teacher's responses to the next ``count`` prompts with a different text.
+
+    Fewer where the batch has fewer. ``teachers`` are those of the whole batch, over all ranks.
+    """
     result = []
-    for p, own in enumerate(texts):
-        others = dict.fromkeys(texts[p + 1 :] + texts[:p])
+    for p, own in enumerate(teachers):
+        others = dict.fromkeys([*teachers[p + 1 :], *teachers[:p]])
         result.append([text for text in others if text != own][:count])
     return result

@@ -7,7 +7,7 @@ import torch
 
 from prism_pl.conversation import PromptEncoder
 from prism_pl.discriminators.reading import Reading
-from prism_pl.game import Docket, ObjectiveOptions, make_docket
+from prism_pl.game import Docket, ObjectiveOptions, make_docket, mismatched_teachers
 from prism_pl.segments import parse_response, segment_ids
 from prism_pl.types import Prompt
 
@@ -37,7 +37,7 @@ def docket(prompts: list[Prompt], encoder: PromptEncoder) -> Docket:
         [[respond("a"), MALFORMED], [respond("b"), respond("c")]],
         encoder.tokenizer,
         Reading(),
-        mismatches=1,
+        mismatched=[[prompts[1].teacher], [prompts[0].teacher]],
         past=[(prompts[2], [respond("d"), respond("e")])],
     )
 
@@ -110,7 +110,7 @@ def test_several_mismatched_and_unequal_numbers_of_responses(prompts: list[Promp
         [[respond("a")], [respond("b"), respond("c")], []],
         encoder.tokenizer,
         Reading(),
-        mismatches=2,
+        mismatched=mismatched_teachers([prompt.teacher for prompt in prompts[:3]], 2),
         past=[(prompts[3], [respond(letter) for letter in "defgh"]), (prompts[4], [])],
     )
     assert docket.num_responses == 2

@@ -51,8 +51,9 @@ def test_each_alarm_beyond_its_limit(metric: str, value: float, name: str, said:
 
 
 def test_a_single_expert_takes_all_without_an_alarm() -> None:
-    """A kind that can reach only one expert is not collapsing; experts out of reach have a load of 0."""
-    assert names({"expert_load/perception_0": 1.0, "expert_load/perception_1": 0.0}) == []
+    """A kind that can reach only one expert is not collapsing; where it could reach another, it is."""
+    assert names({"expert_load/perception_0": 1.0}) == []
+    assert names({"expert_load/perception_0": 1.0, "expert_load/perception_1": 0.0}) == ["experts_perception"]
     # Prompt tokens belong to no expert.
     assert names({"expert_load/prompt_0": 0.99, "expert_load/prompt_1": 0.01}) == []
 

@@ -127,13 +127,14 @@ def test_a_score_that_follows_length_in_each_group_is_found(
 def test_expert_load_by_hand() -> None:
     probability_DCE = torch.tensor([[[3.0, 1.0], [1.0, 1.0], [0.0, 6.0]], [[1.0, 3.0], [2.0, 0.0], [0.0, 6.0]]])
     means = Means()
-    add_expert_load(Usage(torch.tensor([4.0, 2.0, 6.0]), torch.zeros(2, 3, 2), probability_DCE), means)
+    # Reasoning cannot reach the first expert: it has no load there, not one of 0.
+    reach_CE = torch.tensor([[True, True], [True, True], [False, True]])
+    add_expert_load(Usage(torch.tensor([4.0, 2.0, 6.0]), torch.zeros(2, 3, 2), probability_DCE), reach_CE, means)
     assert means.result() == {
         "expert_load/prompt_0": 0.5,
         "expert_load/prompt_1": 0.5,
         "expert_load/perception_0": 0.75,
         "expert_load/perception_1": 0.25,
-        "expert_load/reasoning_0": 0.0,
         "expert_load/reasoning_1": 1.0,
     }
 
@@ -185,7 +186,7 @@ def test_image_effect_by_hand() -> None:
         valid_PG,
     )
     means = Means()
-    add_image_effect(prompts, scores, altered, "swap", means)
+    add_image_effect(prompts, swap_images(prompts), scores, altered, "swap", means)
     assert means.result() == {
         # 2 > -1 is right, 1 = 1 is half right.
         "image/swap_preference": 0.75,
@@ -198,22 +199,27 @@ def test_image_effect_by_hand() -> None:
 def test_without_images_there_is_no_effect() -> None:
     scores = make_scores([[1.0, 1.0]], [[[0.0, 0.0]]], [[True]])
     means = Means()
-    add_image_effect([shaped(None, 0)], scores, scores, "blank", means)
+    add_image_effect([shaped(None, 0)], blank_images([shaped(None, 0)]), scores, scores, "blank", means)
+    assert means.result() == {}
+    # Nor where the only image of its size is swapped with itself.
+    add_image_effect([lone := shaped([[1, 2, 2]], 0)], swap_images([lone]), scores, scores, "swap", means)
     assert means.result() == {}
 
 
 def test_the_same_image_is_no_preference_on_a_real_discriminator(
     prompts: list[Prompt], encoder: PromptEncoder, discriminator: Scorer
 ) -> None:
-    """Scores repeat bit for bit, so an unchanged image is a tie; a swapped one is none."""
+    """Scores repeat, so a copy of the image is a tie; a swapped one is none."""
 
     def scores_of(shown: list[Prompt]) -> Scores:
         trial = make_trial(shown, [[prompts[0].teacher]] * len(shown), encoder.tokenizer, discriminator.reading)
         return arrange(score_trial(discriminator, trial, [(pack(trial.groups), True)])[0], trial)
 
     scores, means = scores_of(prompts), Means()
-    add_image_effect(prompts, scores, scores_of(list(prompts)), "same", means)
-    add_image_effect(prompts, scores, scores_of(swap_images(prompts)), "swap", means)
+    copies = [replace(prompt, pixel_values=prompt.pixel_values.clone()) for prompt in prompts]
+    swapped = swap_images(prompts)
+    add_image_effect(prompts, copies, scores, scores_of(copies), "same", means)
+    add_image_effect(prompts, swapped, scores, scores_of(swapped), "swap", means)
     result = means.result()
     assert (result["image/same_preference"], result["image/same_score_drop"]) == (0.5, 0.0)
     assert result["image/swap_preference"] in {hits / 6 for hits in range(7)}

@@ -95,11 +95,9 @@ def test_the_buffer_is_bounded_and_holds_what_was_said_last(
     for step, batch in enumerate(batches):
         rows = {f"f:{row}": [f"{step}.{row}.{number}" for number in range(size)] for row, size in batch}
         buffer.add(list(rows), list(rows.values()), 0, step)
-        for source, texts in rows.items():
-            said.pop(source, None)
-            said[source] = texts
+        # A prompt without any response leaves the buffer as it was.
+        said |= {source: texts for source, texts in rows.items() if texts}
         assert len(buffer.entries) <= capacity
-        # A prompt without any response has nothing to keep, whether the buffer holds an empty entry or none.
         assert all(set(texts) <= set(said[source]) for source, texts in buffer.entries.items())
         assert all(len(texts) == min(2, len(said[source])) for source, texts in buffer.entries.items())
     drawn = buffer.draw(count, [f"f:{row}" for row in exclude], 1)

@@ -1,0 +1,112 @@
+"""Alignment in processes of its own: killed and resumed, and on two of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from prism_pl.run_files import read_lines
+
+# Small and quick: two prompts with four responses. The discriminator first learns on the fourth batch, after the checkpoint
+# of update 2: there its optimizer has never stepped (torch would invent a step for it on a sharded model).
+OPTIONS = {
+    "trainer.max_steps": "5",
+    "checkpoint.every_n_train_steps": "2",
+    "data.batch_size": "2",
+    "model.discriminator": "DenseDiscriminator",
+    "model.cadence.discriminator_every": "4",
+    "model.objective.mismatch_weight": "1.0",
+    "model.objective.r1_weight": "0.1",
+    "model.negatives.prompts_per_update": "2",
+    "model.policy": "embedded/digits",
+    "trainer.logger": "false",
+}
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    content = yaml.safe_load(Path("configs/align.yaml").read_text())
+    kept = []
+    for callback in content["trainer"]["callbacks"]:
+        if callback["class_path"] == "RolloutCallback":
+            callback["init_args"]["engine"] = {"class_path": "TransformersEngine"}
+            callback["init_args"]["sampling"] |= {"max_new_tokens": 24, "group_size": 4}
+            kept.append(callback)
+    content["trainer"]["callbacks"] = kept
+    # The start model is untrained, so its responses are malformed: the discriminator gets the mismatched pairs alone.
+    path = tmp_path_factory.mktemp("config") / "align.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def start(config: Path, folder: Path, **options: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "prism_pl", "fit", "--config", str(config), "--run_dir", str(folder)]
+    for key, value in (OPTIONS | {key.replace("__", "."): value for key, value in options.items()}).items():
+        command.append(f"--{key}={value}")
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: "subprocess.Popen[str]") -> None:
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output[-3000:]
+
+
+def metrics(folder: Path) -> dict[int, dict[str, Any]]:
+    """Everything that was logged, by step, but for what depends on the clock."""
+    found: dict[int, dict[str, Any]] = {}
+    for line in read_lines(folder / "metrics.jsonl"):
+        timeless = {k: v for k, v in line.items() if not k.startswith("seconds/") and "per_second" not in k}
+        found.setdefault(line["step"], {}).update(timeless)
+    return found
+
+
+def test_killed_and_resumed_alignment_gives_the_same_metrics(config: Path, tmp_path: Path) -> None:
+    finish(start(config, tmp_path / "whole"))
+    process = start(config, tmp_path / "killed")
+    while not any(line["step"] >= 3 for line in read_lines(tmp_path / "killed" / "metrics.jsonl")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "finished.json").exists()
+    finish(start(config, tmp_path / "killed"))
+    whole, killed = metrics(tmp_path / "whole"), metrics(tmp_path / "killed")
+    assert sorted(whole) == sorted(killed) == [1, 2, 3, 4, 5]
+    for step in whole:
+        # The engine is proven again after a resume: one probe more than in the whole run.
+        own = {key: value for key, value in killed[step].items() if key in whole[step] or key != "rollout/probe_gap"}
+        assert own == whole[step], f"step {step}"
+    assert "discriminator/gradient_norm" not in whole[3]
+    assert whole[4]["discriminator/gradient_norm"] > 0
+    assert "replayed/accuracy/perception" not in whole[1]
+
+
+def test_two_sharded_processes_give_the_losses_of_one(config: Path, tmp_path: Path) -> None:
+    common = {
+        "trainer__max_steps": "2",
+        "model__cadence__discriminator_every": "1",
+        "model__negatives__prompts_per_update": "0",
+        "model__objective__r1_weight": "0.0",  # its noise is drawn by each process for itself
+        "data__batch_size": "4",
+    }
+    finish(start(config, tmp_path / "one", **common))
+    # Mismatched teachers come from a process's own prompts, so that part is compared without them.
+    finish(
+        start(
+            config, tmp_path / "two", **common, trainer__devices="2", trainer__strategy="fsdp2", trainer__accelerator="cpu"
+        )
+    )
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert sorted(one) == sorted(two) == [1, 2]
+    for step in one:
+        for key in ("policy/loss", "policy/gradient_norm", "policy/entropy", "response/tokens"):
+            assert two[step][key] == pytest.approx(one[step][key], abs=1e-4), key
+        for key in ("mismatched/reward_gap/perception", "discriminator/gradient_norm", "score/teacher_reasoning"):
+            assert two[step][key] == pytest.approx(one[step][key], abs=1e-4), key
