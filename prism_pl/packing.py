@@ -7,6 +7,7 @@ Positions of every segment continue from the prompt, so a segment's hidden state
 prompt + segment (tested), while the prompt and its image are computed once instead of n times.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ import torch
 from prism_pl.types import Prompt
 
 _PAD = -1
+# Row length at which attention over the row costs about as much as everything else (measured on the embedded model;
+# larger models are wider, so theirs is longer and rows could be too).
+_ATTENTION_BREAK_EVEN = 8192
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,14 @@ def make_groups(prompts: Sequence[Prompt], segments: Sequence[Sequence[Sequence[
 def micro_batches(groups: Sequence[Group], max_tokens: int) -> list[list[Group]]:
     """Splits groups into lists whose padded rows hold at most ``max_tokens`` tokens, longest first.
 
-    A group over the budget is split into several rows, each with its own copy of the prompt; a single segment that does
-    not fit with its prompt still gets a row of its own.
+    A group is split into several rows, each with its own copy of the prompt, if it is over the budget, or if one long row
+    would cost more in attention than several cost in prompts. A single segment that does not fit with its prompt still gets
+    a row of its own.
     """
-    rows = sorted((part for group in groups for part in _split(group, max_tokens)), key=lambda g: -g.num_tokens)
+    rows = sorted(
+        (part for group in groups for part in _split(group, min(max_tokens, _best_row(len(group.prompt.input_ids))))),
+        key=lambda g: -g.num_tokens,
+    )
     batches: list[list[Group]] = []
     for row in rows:
         # Rows are sorted, so the first of a batch sets its padded length.
@@ -95,6 +103,11 @@ def micro_batches(groups: Sequence[Group], max_tokens: int) -> list[list[Group]]
         else:
             batches.append([row])
     return batches
+
+
+def _best_row(prompt: int) -> int:
+    """The row length at which a segment's share of the row's cost, (L + L^2 / E) / (L - prompt), is least."""
+    return prompt + math.isqrt(prompt * (prompt + _ATTENTION_BREAK_EVEN))
 
 
 def _split(group: Group, max_tokens: int) -> list[Group]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from prism_pl.report import monitors
 from prism_pl.report.charts import (
     COLOURS,
     Chart,
@@ -17,6 +18,7 @@ from prism_pl.report.charts import (
 from prism_pl.report.collect import PHASES, STAGES, TITLES, Answered, Run
 from prism_pl.report.distribution import make_proxies
 from prism_pl.report.judge import Judgement
+from prism_pl.report.monitors import alarms, monitor_charts
 from prism_pl.report.samples import Choice, Shown, choose, image_uri
 from prism_pl.report.style import STYLE
 from prism_pl.report.table import NOTHING, Row, cells
@@ -43,6 +45,8 @@ def render(
         _section("Accuracy per stage", [accuracy_chart(rows)]),
         _section("Reward gaps in alignment", _gap_charts(run), _GAP_NOTE),
         _section("Discriminator accuracy", _accuracy_charts(run), _ACCURACY_NOTE),
+        _section("Is it real?", monitor_charts(run), monitors.NOTE),
+        alarms(run),
         _section("RLVR", _rlvr_charts(run)),
         _section("Shape of the responses", [proxy_chart(proxy) for proxy in make_proxies(run, tokens)], _PROXY_NOTE),
         _section("Time", [seconds_chart(run, name, COLOURS[name]) for name in ("align", "rlvr")]),

@@ -28,6 +28,8 @@ OPTIONS = {
     "trainer.logger": "false",
 }
 
+SHARDED = {"trainer__devices": "2", "trainer__strategy": "fsdp2", "trainer__accelerator": "cpu"}
+
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -50,7 +52,9 @@ def start(config: Path, folder: Path, **options: str) -> "subprocess.Popen[str]"
     for key, value in (OPTIONS | {key.replace("__", "."): value for key, value in options.items()}).items():
         command.append(f"--{key}={value}")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def finish(process: "subprocess.Popen[str]") -> None:
@@ -67,16 +71,17 @@ def metrics(folder: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
-def test_killed_and_resumed_alignment_gives_the_same_metrics(config: Path, tmp_path: Path) -> None:
-    finish(start(config, tmp_path / "whole"))
-    process = start(config, tmp_path / "killed")
+@pytest.mark.parametrize("options", [{}, SHARDED], ids=["one process", "two sharded"])
+def test_killed_and_resumed_alignment_gives_the_same_metrics(config: Path, tmp_path: Path, options: dict[str, str]) -> None:
+    finish(start(config, tmp_path / "whole", **options))
+    process = start(config, tmp_path / "killed", **options)
     while not any(line["step"] >= 3 for line in read_lines(tmp_path / "killed" / "metrics.jsonl")):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "finished.json").exists()
-    finish(start(config, tmp_path / "killed"))
+    finish(start(config, tmp_path / "killed", **options))
     whole, killed = metrics(tmp_path / "whole"), metrics(tmp_path / "killed")
     assert sorted(whole) == sorted(killed) == [1, 2, 3, 4, 5]
     for step in whole:

@@ -203,6 +203,15 @@ def test_micro_batches_keep_a_segment_over_the_budget() -> None:
     assert [[group.order for group in batch] for batch in micro_batches(groups, 6)] == [[(0,)], [(1,)]]
 
 
+def test_a_group_is_split_where_attention_outweighs_its_prompt() -> None:
+    # A prompt of 100: 100 + floor(sqrt(100 * (100 + 8192))) = 100 + floor(910.6) = 1010 tokens, so 45 segments of 20 a row.
+    groups = make_groups([text_prompt(100)], [[(5,) * 20] * 100])
+    assert [[len(g.segments) for g in batch] for batch in micro_batches(groups, 10**6)] == [[45, 45, 10]]
+    # No other length costs less a segment token: (L + L^2 / 8192) / (L - 100).
+    cost = {length: (length + length**2 / 8192) / (length - 100) for length in range(101, 5000)}
+    assert abs(min(cost, key=lambda length: cost[length]) - 1010) <= 1
+
+
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 30), st.lists(st.integers(1, 12), max_size=8)), min_size=1, max_size=8),
     budget=st.integers(1, 120),

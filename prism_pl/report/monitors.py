@@ -1,0 +1,60 @@
+"""Is the game real? Charts of what tells convergence from artefact, and the alarms that were spoken."""
+
+from html import escape
+
+from prism_pl.report.charts import COLOURS, Chart, Line, line_chart
+from prism_pl.report.collect import PHASES, Run
+from prism_pl.run_files import read_lines
+from prism_pl.types import EXPERTS
+
+NOTE = (
+    "A reward gap can stand still because of the discriminator's regulariser alone. So: can a fresh discriminator still "
+    "learn to tell policy and teacher apart on held-out prompts (50 % is no), can one that sees the last tokens only (it "
+    "must not), how far are the responses' shapes from the teacher's (total variation), does the perception expert prefer "
+    "the true image to another (50 % is blind), and does a score follow the response's length."
+)
+
+
+def monitor_charts(run: Run) -> list[Chart | None]:
+    """Charts of alignment; the image's effect also in warm-up."""
+    perception, reasoning = (COLOURS[expert] for expert in EXPERTS)
+    fresh = [Line(f"convergence/fresh_accuracy_{expert}", f"{expert}", COLOURS[expert], heldout=True) for expert in EXPERTS]
+    fresh += [
+        Line("convergence/last_tokens_perception", "perception, last tokens", COLOURS["teacher"], heldout=True),
+        Line("convergence/last_tokens_reasoning", "reasoning, last tokens", COLOURS["sft"], heldout=True),
+    ]
+    distances = [
+        Line("convergence/tv_caption_items", "caption items", perception, heldout=True),
+        Line("convergence/tv_reasoning_steps", "reasoning steps", reasoning, heldout=True),
+        Line("convergence/tv_length", "length", COLOURS["align"], heldout=True),
+    ]
+    image = [
+        Line("image/swap_preference", "against another's", perception, heldout=True),
+        Line("image/blank_preference", "against a blank", COLOURS["teacher"], heldout=True),
+    ]
+    length = [Line(f"score_length_correlation/{expert}", expert, COLOURS[expert]) for expert in EXPERTS]
+    pairs, share = "share of held-out pairs", "share of held-out prompts"
+    return [
+        line_chart(run, "align", "Fresh discriminator's accuracy", pairs, fresh, reference=0.5, fraction=True),
+        line_chart(run, "align", "Distance to the teacher", "total variation", distances, reference=0.0, fraction=True),
+        line_chart(run, "warmup", "True image preferred, warm-up", share, image, reference=0.5, fraction=True),
+        line_chart(run, "align", "True image preferred, alignment", share, image, reference=0.5, fraction=True),
+        line_chart(run, "align", "Score and length in a group", "correlation", length, reference=0.0),
+        *(_margin_chart(run, expert) for expert in EXPERTS),
+    ]
+
+
+def _margin_chart(run: Run, expert: str) -> Chart | None:
+    colours = {"p10": COLOURS["teacher"], "p50": COLOURS[expert], "p90": COLOURS["align"]}
+    lines = [Line(f"margin/{expert}_{level}", level, colour) for level, colour in colours.items()]
+    return line_chart(run, "align", f"Margins, {expert}", "score, teacher - policy", lines, reference=0.0)
+
+
+def alarms(run: Run) -> str:
+    """A list of what the health callback said, empty if it said nothing."""
+    items = [
+        f"<li>{escape(PHASES[name])}, update {int(line['step'])}: {escape(line['sentence'])}</li>"
+        for name in run.stages
+        for line in read_lines(run.folder / name / "health.jsonl")
+    ]
+    return f"<section><h2>Alarms</h2><ul>{''.join(items)}</ul></section>" if items else ""
