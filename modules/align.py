@@ -43,7 +43,7 @@ class AdversarialAlignModule(StageModule):
         negatives: past responses that the discriminator is shown again.
         cadence: who learns when.
         updates_per_batch: policy updates on each rollout batch.
-        importance_cap: cap of the importance weights between engine and trainer.
+        importance_cap: cap of the importance weights between engine and trainer; null leaves them out.
         freeze: parts of the policy that are not trained.
     """
 
@@ -61,7 +61,7 @@ class AdversarialAlignModule(StageModule):
         negatives: NegativesOptions = NegativesOptions(),  # noqa: B008
         cadence: CadenceOptions = CadenceOptions(),  # noqa: B008
         updates_per_batch: int = 1,
-        importance_cap: float = 2.0,
+        importance_cap: float | None = 2.0,
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         freeze: FreezeOptions = FreezeOptions(vision_tower=False, projector=False),  # noqa: B008
         clip_norm: float = 1.0,

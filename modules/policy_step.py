@@ -30,7 +30,7 @@ def update_policy(
     advantage_PG: torch.Tensor,
     algorithm: Algorithm,
     num_updates: int,
-    importance_cap: float,
+    importance_cap: float | None,
     means: Means,
 ) -> None:
     """``num_updates`` optimizer steps on a rollout batch, fewer if ``max_steps`` is reached on the way."""

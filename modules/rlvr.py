@@ -23,7 +23,7 @@ class RLVRModule(StageModule):
         algorithm: ``GRPO``, ``DAPO``, ``GSPO``: shaping, group filter, advantages and objective.
         rewards: parts of the reward, each with its weight.
         updates_per_batch: policy updates on each rollout batch; with 1 every ratio is 1 and no clip acts.
-        importance_cap: cap of the importance weights between engine and trainer.
+        importance_cap: cap of the importance weights between engine and trainer; null leaves them out.
         freeze: parts of the policy that are not trained.
     """
 
@@ -36,7 +36,7 @@ class RLVRModule(StageModule):
         rewards: list[Reward],
         optimizer: OptimizerCallable,
         updates_per_batch: int = 1,
-        importance_cap: float = 2.0,
+        importance_cap: float | None = 2.0,
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         freeze: FreezeOptions = FreezeOptions(vision_tower=False, projector=False),  # noqa: B008
         clip_norm: float = 1.0,

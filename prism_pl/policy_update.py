@@ -46,7 +46,7 @@ def policy_terms(
     logp_BT: torch.Tensor,
     old_logp: Sequence[torch.Tensor] | None,
     totals: tuple[float, float],
-    importance_cap: float,
+    importance_cap: float | None,
     means: Means,
 ) -> PolicyTerms:
     """The terms of one micro-batch of ``update``.

@@ -39,3 +39,12 @@ def test_an_enormous_gap_is_capped_not_infinite() -> None:
     old_logp_BT, engine_logp_BT = torch.tensor([[0.0, -200.0]]), torch.tensor([[-200.0, 0.0]])
     weight_BT = importance_weights(old_logp_BT, engine_logp_BT, torch.ones(1, 2, dtype=torch.bool), 2.0, Means())
     assert weight_BT.tolist() == [[2.0, 0.0]]
+
+
+def test_without_a_cap_there_are_no_weights() -> None:
+    old_logp_BT, engine_logp_BT = torch.tensor([[0.0, -2.0]]), torch.tensor([[-1.0, -2.0]])
+    means = Means()
+    weight_BT = importance_weights(old_logp_BT, engine_logp_BT, torch.ones(1, 2, dtype=torch.bool), None, means)
+    assert weight_BT.tolist() == [[1.0, 1.0]]
+    # The gap is measured all the same: (1 + 0) / 2.
+    assert means.result() == {"rollout/logp_gap_mean": 0.5}
