@@ -38,6 +38,8 @@ def with_engine(config: str, folder: Path) -> Path:
             options["sampling"]["max_new_tokens"] = 48
         if callback["class_path"] == "EvaluationCallback":
             options |= {"max_new_tokens": 48, "num_prompts": 8, "num_final": 8}
+        if callback["class_path"] == "ConvergenceProbe":
+            options |= {"max_new_tokens": 48, "num_prompts": 8, "training": {"steps": 1}}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / config
     path.write_text(yaml.safe_dump(content))
@@ -152,6 +154,26 @@ def test_align_stops_after_exactly_three_policy_updates(
     samples = read_lines(folder / "samples.jsonl")
     assert len(samples) == len(steps) * 4 * 16
     assert (folder / "discriminator" / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["SharedMixtureDiscriminator", "DenseDiscriminator", "TextOnlyDiscriminator"])
+def test_align_runs_every_discriminator_by_its_class_alone(root: Path, sft: Path, name: str) -> None:
+    config = with_engine("align.yaml", root / "configs")
+    folder = root / f"align-{name}"
+    fit(
+        "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps", "1",
+        f"--model.discriminator={name}", "--model.policy", str(sft / "model"), "--data.batch_size", "2",
+    )  # fmt: skip
+    assert finished_updates(folder) == 1
+    record = json.loads((folder / "discriminator" / "config.json").read_text())["prism_discriminator"]
+    assert record["class"] == name
+    (line,) = [line for line in read_lines(folder / "metrics.jsonl") if "discriminator/gradient_norm" in line]
+    assert line["discriminator/gradient_norm"] > 0
+    # A discriminator without eyes has no preference for the true image.
+    key = "image/swap_preference"
+    effects = [line[key] for line in read_lines(folder / "metrics.jsonl") if key in line]
+    assert effects
+    assert (set(effects) == {0.5}) == (name == "TextOnlyDiscriminator")
 
 
 @pytest.mark.parametrize("algorithm", ["GRPO", "DAPO", "GSPO"])
