@@ -71,17 +71,16 @@ def metrics(folder: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
-@pytest.mark.parametrize("options", [{}, SHARDED], ids=["one process", "two sharded"])
-def test_killed_and_resumed_alignment_gives_the_same_metrics(config: Path, tmp_path: Path, options: dict[str, str]) -> None:
-    finish(start(config, tmp_path / "whole", **options))
-    process = start(config, tmp_path / "killed", **options)
+def test_killed_and_resumed_alignment_gives_the_same_metrics(config: Path, tmp_path: Path) -> None:
+    finish(start(config, tmp_path / "whole"))
+    process = start(config, tmp_path / "killed")
     while not any(line["step"] >= 3 for line in read_lines(tmp_path / "killed" / "metrics.jsonl")):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "killed" / "finished.json").exists()
-    finish(start(config, tmp_path / "killed", **options))
+    finish(start(config, tmp_path / "killed"))
     whole, killed = metrics(tmp_path / "whole"), metrics(tmp_path / "killed")
     assert sorted(whole) == sorted(killed) == [1, 2, 3, 4, 5]
     for step in whole:
