@@ -7,6 +7,7 @@ trained until its gap stands, for three score penalties c. Prediction: sigma(-g)
 """
 
 import random
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -16,8 +17,7 @@ from prism_pl.conversation import PromptEncoder
 from prism_pl.discriminators import DenseDiscriminator
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.embedded.demonstrations import Scene, public_response
-from prism_pl.game import ObjectiveOptions, make_docket, score_trial
-from prism_pl.packing import micro_batches, pack
+from prism_pl.game import ObjectiveOptions, learn_alone, make_docket
 from prism_pl.rows import DataFile
 
 matplotlib.use("Agg")
@@ -46,16 +46,9 @@ def play(penalty: float) -> list[float]:
         prompts = encoder.encode([data.prompt_row(rng.randrange(len(data))) for _ in range(PROMPTS)])
         texts = [[_terse(rng) for _ in range(RESPONSES)] for _ in prompts]
         docket = make_docket(prompts, texts, encoder.tokenizer, scorer.reading)
-        rounds = [(pack(batch), True) for batch in micro_batches(docket.trial.groups, MAX_TOKENS)]
-        leaf_N = score_trial(scorer, docket.trial, rounds)[0].requires_grad_()
-        (slope_N,) = torch.autograd.grad(docket.loss(leaf_N, docket.num_pairs(), options), leaf_N)
-        for packed, _ in rounds:
-            score_B, _ = scorer(packed, docket.trial.expert_N[packed.order_B])
-            (slope_N[packed.order_B] * score_B).sum().backward()
-        torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        gaps.append(docket.fresh(leaf_N.detach()).margin_MK.mean().item())
+        objective = partial(docket.loss, num_pairs=docket.num_pairs(), options=options)
+        score_N = learn_alone(scorer, docket.trial, objective, optimizer, MAX_TOKENS)
+        gaps.append(docket.fresh(score_N).margin_MK.mean().item())
     return gaps
 
 

@@ -14,8 +14,8 @@ import torch
 from prism_pl.conversation import PromptEncoder
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.game import Trial, make_trial, score_trial
-from prism_pl.packing import make_groups, micro_batches, pack
+from prism_pl.game import Trial, make_trial, score_alone
+from prism_pl.packing import make_groups, pack
 from prism_pl.rows import DataFile
 
 RESPONSES, REPEATS, MAX_TOKENS = 16, 7, 4096
@@ -33,8 +33,7 @@ def main() -> None:
 
 def _compare(scorer: Scorer, trial: Trial) -> None:
     def packed() -> torch.Tensor:
-        rounds = [(pack(batch), True) for batch in micro_batches(trial.groups, MAX_TOKENS)]
-        return score_trial(scorer, trial, rounds)[0]
+        return score_alone(scorer, trial, MAX_TOKENS)
 
     def plain() -> torch.Tensor:
         pairs = [(group.prompt, segment) for group in trial.groups for segment in group.segments]

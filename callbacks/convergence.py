@@ -1,23 +1,21 @@
 """When to stop: is the policy still told from the teacher by a discriminator that has never seen it?"""
 
 import logging
-import os
 from typing import Any
 
 import lightning as L
 import torch
 
-from callbacks.rollout import RolloutCallback
+from callbacks.heldout import load_prompts, rollout_of
 from prism_pl.conversation import PromptEncoder
 from prism_pl.discriminators import Discriminator
 from prism_pl.game import TwoSampleOptions, make_trial, two_sample_accuracy
 from prism_pl.metrics import Means
 from prism_pl.options import SamplingOptions
-from prism_pl.proxies import shares, total_variation
-from prism_pl.rows import DataFile, usable_rows
-from prism_pl.seeds import derive_seed
-from prism_pl.segments import count_items, parse_response
-from prism_pl.types import EXPERTS, Prompt
+from prism_pl.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
+from prism_pl.seeds import run_seed
+from prism_pl.segments import parse_response
+from prism_pl.types import EXPERTS, PromptBatch
 
 _log = logging.getLogger(__name__)
 
@@ -64,14 +62,9 @@ class ConvergenceProbe(L.Callback):
         self.sampling = SamplingOptions(max_new_tokens=max_new_tokens, group_size=1)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        encoder = PromptEncoder(pl_module.policy_name, self.max_prompt_tokens)
-        data = DataFile.open(self.path, "ConvergenceProbe.path")
-        rows = usable_rows(data, encoder, needs=("teacher",))[: self.num_prompts]
-        self._prompts = encoder.encode([data.prompt_row(row) for row in rows])
-        self._encoder = encoder
-        rollout = next((c for c in trainer.callbacks if isinstance(c, RolloutCallback)), None)
-        assert rollout is not None, "ConvergenceProbe needs a RolloutCallback"
-        self._rollout = rollout
+        self._encoder = PromptEncoder(pl_module.policy_name, self.max_prompt_tokens)
+        self._prompts = load_prompts(self.path, "ConvergenceProbe.path", self._encoder, ("teacher",), self.num_prompts)
+        self._engine = rollout_of(trainer, "ConvergenceProbe").engine
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._last = trainer.global_step
@@ -84,15 +77,12 @@ class ConvergenceProbe(L.Callback):
             self._probe(trainer, pl_module)
 
     def _probe(self, trainer: Any, pl_module: Any) -> None:
-        self._rollout.engine.sync(pl_module.policy.weights())
+        self._engine.sync(pl_module.policy.weights())
         own = self._prompts[trainer.global_rank :: trainer.world_size]
-        seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
-        seeds = [derive_seed(seed, "convergence", prompt.source) for prompt in own]
-        responses = self._rollout.engine.generate(own, seeds, self.sampling)
-        texts = [group[0].text for group in responses]
+        batch = self._engine.answer(own, self.sampling, run_seed(), "convergence")
         means = Means()
-        self._two_samples(pl_module, own, texts, means)
-        self._distances(own, texts, [len(group[0].token_ids) for group in responses], means)
+        self._two_samples(pl_module, batch, means)
+        self._distances(batch, means)
         metrics = means.result(pl_module.global_sum(means.stacked()))
         pl_module.publish(metrics)
         fresh = [metrics.get(f"convergence/fresh_accuracy_{expert}") for expert in EXPERTS]
@@ -104,31 +94,30 @@ class ConvergenceProbe(L.Callback):
             )  # fmt: skip
             trainer.should_stop = True
 
-    def _two_samples(self, pl_module: Any, prompts: list[Prompt], texts: list[str], means: Means) -> None:
+    def _two_samples(self, pl_module: Any, batch: PromptBatch, means: Means) -> None:
         """Each rank makes its own test on its share; the mean is over the ranks' pairs."""
-        half = len(prompts) // 2
+        half = len(batch.prompts) // 2
         for name, last in (("fresh_accuracy", None), ("last_tokens", self.last_tokens)):
             # A network of its own each time: nothing it learns may stay.
             scorer = self.discriminator.build(pl_module.policy_name, "ConvergenceProbe.discriminator").to(pl_module.device)
             training, testing = (
-                make_trial(prompts[part], [[t] for t in texts[part]], self._encoder.tokenizer, scorer.reading, last)
+                make_trial(batch.prompts[part], batch.texts[part], self._encoder.tokenizer, scorer.reading, last)
                 for part in (slice(half), slice(half, None))
             )
             result_MK = two_sample_accuracy(scorer, training, testing, self.training)
             for k, expert in enumerate(EXPERTS):
                 means.add(f"convergence/{name}_{expert}", result_MK[:, k])
 
-    def _distances(self, prompts: list[Prompt], texts: list[str], lengths: list[int], means: Means) -> None:
-        """Well-formed responses against the same prompts' teachers; lengths in twenty bins."""
-        taught = [parse_response(prompt.teacher or "") for prompt in prompts]
-        said = [parse_response(text) for text in texts]
-        teacher_lengths = [len(self._encoder.response_ids(prompt.teacher or "")) for prompt in prompts]
-        values = {
-            "caption_items": ([count_items(s.caption) for s in side if s] for side in (said, taught)),
-            "reasoning_steps": ([count_items(s.think) for s in side if s] for side in (said, taught)),
-            "length": (lengths, teacher_lengths),
-        }
-        for name, (policy, teacher) in values.items():
-            width = -(-max(*policy, *teacher) // 20) if name == "length" else 1
+    def _distances(self, batch: PromptBatch, means: Means) -> None:
+        """Well-formed responses against the same prompts' teachers."""
+        teachers = [prompt.teacher or "" for prompt in batch.prompts]
+        taught = [sections for sections in map(parse_response, teachers) if sections]
+        said = [sections for (text,) in batch.texts if (sections := parse_response(text))]
+        lengths = batch.length_PG.flatten().tolist(), [len(self._encoder.response_ids(text)) for text in teachers]
+        for name, (policy, teacher), width in (
+            ("caption_items", (caption_items(said), caption_items(taught)), 1),
+            ("reasoning_steps", (reasoning_steps(said), reasoning_steps(taught)), 1),
+            ("length", lengths, length_width(*lengths)),
+        ):
             distance = total_variation(shares(policy, width), shares(teacher, width)) if policy else torch.empty(0)
             means.add(f"convergence/tv_{name}", distance)

@@ -1,7 +1,6 @@
 """Fills each batch with the policy's own responses, and keeps the engine's weights the trainer's: proven, not assumed."""
 
 import logging
-import os
 from typing import Any
 
 import lightning as L
@@ -10,9 +9,9 @@ import torch
 from prism_pl.engines import RolloutEngine
 from prism_pl.metrics import Means
 from prism_pl.options import ProbeOptions, SamplingOptions
-from prism_pl.seeds import derive_seed
+from prism_pl.seeds import run_seed
 from prism_pl.timing import timed
-from prism_pl.types import Prompt, PromptBatch
+from prism_pl.types import PromptBatch
 
 _log = logging.getLogger(__name__)
 _PROBE_RESPONSES = 4
@@ -41,7 +40,7 @@ class RolloutCallback(L.Callback):
         self._means = Means()
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        self._seed = int(os.environ.get("PL_GLOBAL_SEED", "0"))
+        self._seed = run_seed()
         self.engine.start(pl_module.policy_name, trainer.datamodule.max_prompt_tokens, self.sampling)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
@@ -67,26 +66,20 @@ class RolloutCallback(L.Callback):
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self.engine.close()
 
-    def generate(self, prompts: list[Prompt], sampling: SamplingOptions, *words: int | str) -> PromptBatch:
-        """A batch of the prompts with responses; the seeds are a function of the run's seed and ``words``."""
-        seeds = [derive_seed(self._seed, *words, prompt.source) for prompt in prompts]
-        responses = self.engine.generate(prompts, seeds, sampling)
-        return PromptBatch(prompts, responses, sampling.temperature, sampling.max_new_tokens)
-
     def _fill(self, trainer: Any, pl_module: Any, batch: PromptBatch) -> None:
         """Responses for the batch's prompts; groups that the algorithm cannot use are replaced, up to its cap.
 
         When the cap is reached the batch goes on with unused groups in it: they carry no gradient, and the run lives.
         """
         step = trainer.global_step
-        sampled = self.generate(batch.prompts, self.sampling, "rollout", step, 0)
+        sampled = self.engine.answer(batch.prompts, self.sampling, self._seed, "rollout", step, 0)
         usable = pl_module.usable_groups(sampled).tolist()
         for attempt in range(1, pl_module.max_resampling + 1):
             holes = [p for p, good in enumerate(usable) if not good]
             if not holes:
                 break
             fresh = trainer.datamodule.draw(len(holes), step, attempt, trainer.global_rank)
-            extra = self.generate(fresh, self.sampling, "rollout", step, attempt)
+            extra = self.engine.answer(fresh, self.sampling, self._seed, "rollout", step, attempt)
             for p, good, prompt, group in zip(
                 holes, pl_module.usable_groups(extra).tolist(), extra.prompts, extra.responses, strict=False
             ):
@@ -109,7 +102,7 @@ class RolloutCallback(L.Callback):
             group_size=_PROBE_RESPONSES,
             temperature=self.sampling.temperature or 1.0,
         )
-        probe = self.generate([prompt], sampling, "probe", trainer.global_step)
+        probe = self.engine.answer([prompt], sampling, self._seed, "probe", trainer.global_step)
         own = pl_module.response_logprobs(probe)
         gap = max(
             float((torch.tensor(response.engine_logp) - logp.cpu()).abs().max())

@@ -7,7 +7,7 @@ from typing import Any
 
 import lightning as L
 
-from prism_pl.folders import atomic_folder
+from callbacks.export import write_models
 from prism_pl.run_files import drop_after, finish
 
 
@@ -26,15 +26,7 @@ class RunFolder(L.Callback):
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         # Not on_train_end, which Lightning leaves out when a resumed run has no update left to do.
         folder = Path(trainer.default_root_dir)
-        for name, model in pl_module.exports().items():
-            # One whole tensor at a time on the device, and all of them on the first process's CPU only.
-            weights = {}
-            for key, tensor in model.weights():
-                if trainer.is_global_zero:
-                    weights[key] = tensor.cpu()
-            if trainer.is_global_zero:
-                with atomic_folder(folder / name) as partial:
-                    model.save(partial, pl_module.policy_name, weights)
+        write_models(trainer, pl_module, folder)
         if trainer.is_global_zero:
             finish(folder, trainer.global_step, _commit())
             # A finished stage hands over its models; the checkpoints, several times their size, have served.

@@ -127,8 +127,7 @@ class AdversarialAlignModule(StageModule):
         add_pair_metrics(docket.mismatched(judged[0]), means, "mismatched/")
         add_pair_metrics(docket.replayed(judged[0]), means, "replayed/")
         means.add("advantage/dead_groups", (advantage_PG == advantage_PG[:, :1]).all(1).float())
-        length_PG = torch.tensor([[len(r.token_ids) for r in group] for group in batch.responses])
-        add_length_correlation(scores, length_PG, means)
+        add_length_correlation(scores, batch.length_PG, means)
         add_response_metrics(batch, means)
         self.report(means)
         score_PGK = scores.policy_PGK.masked_fill(~scores.valid_PG[..., None], torch.nan)
@@ -143,7 +142,7 @@ class AdversarialAlignModule(StageModule):
         past: Any = self.trainer.datamodule.by_source(list(drawn)) if drawn else []  # type: ignore[attr-defined]
         return make_docket(
             batch.prompts,
-            [[r.text for r in group] for group in batch.responses],
+            batch.texts,
             self.tokenizer,
             self.discriminator.reading,
             mismatched=mismatched(self, batch.prompts, self.objective),
@@ -151,8 +150,9 @@ class AdversarialAlignModule(StageModule):
         )
 
     def _remember(self, batch: PromptBatch) -> None:
-        well_formed = [[r.text for r in group if parse_response(r.text)] for group in batch.responses]
-        self.negatives.add([prompt.source for prompt in batch.prompts], well_formed, "keep", self.batches_done)
+        if self.negatives.options.prompts_per_update:
+            well_formed = [[text for text in group if parse_response(text)] for group in batch.texts]
+            self.negatives.add([prompt.source for prompt in batch.prompts], well_formed, "keep", self.batches_done)
         self.batches_done += 1
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -176,8 +176,8 @@ class AdversarialAlignModule(StageModule):
 
     def heldout_metrics(self, batch: PromptBatch, means: Means) -> None:
         """The game on held-out prompts, as the discriminator now is."""
-        texts = [[r.text for r in group] for group in batch.responses]
-        add_heldout_metrics(self, self.discriminator, batch.prompts, texts, self.tokenizer, means, "heldout/discriminator/")
+        prefix = "heldout/discriminator/"
+        add_heldout_metrics(self, self.discriminator, batch.prompts, batch.texts, self.tokenizer, means, prefix)
 
     def exports(self) -> dict[str, Any]:
         return {"model": self.policy, "discriminator": self.discriminator}

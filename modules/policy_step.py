@@ -55,7 +55,7 @@ def update_policy(
 
 def add_response_metrics(batch: PromptBatch, means: Means) -> None:
     """Length and truncation of the responses."""
-    means.add("response/tokens", torch.tensor([len(r.token_ids) for r in batch.flat_responses]))
+    means.add("response/tokens", batch.length_PG)
     means.add("response/truncated", torch.tensor([float(r.truncated) for r in batch.flat_responses]))
 
 

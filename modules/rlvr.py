@@ -90,8 +90,7 @@ class RLVRModule(StageModule):
 
     def shaped(self, reward_PG: torch.Tensor, batch: PromptBatch) -> torch.Tensor:
         """The reward as the algorithm shapes it by length."""
-        length_PG = torch.tensor([[len(r.token_ids) for r in group] for group in batch.responses])
-        return self.algorithm.shape(reward_PG, length_PG, batch.max_new_tokens)
+        return self.algorithm.shape(reward_PG, batch.length_PG, batch.max_new_tokens)
 
     def usable_groups(self, batch: PromptBatch) -> torch.Tensor:
         """True for the groups (P,) that the algorithm would learn from."""

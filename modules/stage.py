@@ -118,13 +118,13 @@ class StageModule(L.LightningModule):
         tensor = torch.as_tensor(value, dtype=torch.float64, device=self.device)
         return self.trainer.strategy.reduce(tensor.clone(), reduce_op=op)
 
-    def whole_batch(self, own: list[str]) -> list[str]:
+    def whole_batch(self, own: list[Any]) -> list[Any]:
         """The values of all ranks' rows, in the order of the batch: rank r of w has every w-th row from r on."""
         if self.trainer.world_size == 1:
             return own
         shares: list[Any] = [None] * self.trainer.world_size
         torch.distributed.all_gather_object(shares, own)
-        return [share[row] for row in range(len(own)) for share in shares]
+        return [share[row] for row in range(len(shares[0])) for share in shares if row < len(share)]
 
     def backward_share(self, loss: torch.Tensor, counts: bool) -> None:
         """Backward of a loss with global denominators: ranks are summed, where the strategy would average them."""

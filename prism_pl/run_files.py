@@ -11,6 +11,14 @@ FINISHED_MARK = "finished.json"
 """The last file of a run: a folder that holds it is whole."""
 
 
+def write_atomically(file: Path, text: str) -> None:
+    """The whole text or nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
 def append_lines(file: Path, lines: Sequence[str]) -> None:
     """Appends whole lines, after cutting off a last line that a kill left incomplete."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -37,17 +45,13 @@ def drop_after(file: Path, step: int) -> None:
     if not file.exists():
         return
     kept = [line for line in read_lines(file) if line["step"] <= step]
-    partial = file.with_suffix(".tmp")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-    partial.replace(file)
+    write_atomically(file, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def finish(folder: Path, updates: int, commit: str | None) -> None:
     """Marks a run's folder as whole, atomically, with an identity of its own that later stages can refer to."""
     mark = {"updates": updates, "commit": commit, "identity": uuid.uuid4().hex}
-    partial = folder / f".{FINISHED_MARK}"
-    partial.write_text(json.dumps(mark) + "\n", encoding="utf-8")
-    partial.replace(folder / FINISHED_MARK)
+    write_atomically(folder / FINISHED_MARK, json.dumps(mark) + "\n")
 
 
 def stage_identity(folder: Path) -> str | None:

@@ -70,6 +70,16 @@ class PromptBatch:
     """The length limit they were sampled under."""
 
     @property
+    def texts(self) -> list[list[str]]:
+        """P lists of G decoded responses."""
+        return [[response.text for response in group] for group in self.responses]
+
+    @property
+    def length_PG(self) -> torch.Tensor:
+        """Tokens of each response."""
+        return torch.tensor([[len(response.token_ids) for response in group] for group in self.responses])
+
+    @property
     def flat_responses(self) -> list[Response]:
         """The B responses, prompt-major."""
         return [response for group in self.responses for response in group]

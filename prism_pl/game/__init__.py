@@ -7,6 +7,7 @@ from prism_pl.game.advantages import (
     NormaliseThenMix,
     ReleasedAdvantage,
 )
+from prism_pl.game.alone import learn_alone, score_alone
 from prism_pl.game.docket import Docket, make_docket
 from prism_pl.game.health import Alarm, HealthLimits, diagnose
 from prism_pl.game.negatives import NegativeBuffer, NegativesOptions
@@ -31,10 +32,12 @@ __all__ = [
     "TwoSampleOptions",
     "arrange",
     "diagnose",
+    "learn_alone",
     "make_docket",
     "make_trial",
     "mismatched_teachers",
     "preference_loss",
+    "score_alone",
     "score_trial",
     "two_sample_accuracy",
 ]

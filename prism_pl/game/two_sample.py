@@ -10,10 +10,12 @@ from dataclasses import dataclass
 import torch
 
 from prism_pl.discriminators import Scorer
+from prism_pl.game.alone import learn_alone, score_alone
 from prism_pl.game.monitors import accuracy
 from prism_pl.game.objective import preference_loss
-from prism_pl.game.trial import Trial, arrange, score_trial
-from prism_pl.packing import micro_batches, pack
+from prism_pl.game.trial import Trial, arrange
+
+_SCORE_PENALTY = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,33 +28,16 @@ class TwoSampleOptions:
     """Padded tokens of a micro-batch."""
 
 
-@torch.enable_grad()
 def two_sample_accuracy(scorer: Scorer, training: Trial, testing: Trial, options: TwoSampleOptions) -> torch.Tensor:
     """Pair accuracy (pairs, K) on ``testing`` after training on ``training``; trains ``scorer`` in place."""
     optimizer = torch.optim.AdamW([p for p in scorer.parameters() if p.requires_grad], lr=options.learning_rate)
+
+    def objective(score_N: torch.Tensor) -> torch.Tensor:
+        scores = arrange(score_N, training)
+        return preference_loss(scores, float(scores.valid_PG.sum()), _SCORE_PENALTY)
+
     scorer.train()
     for _ in range(options.steps):
-        score_N = _scores(scorer, training, options)
-        leaf_N = score_N.requires_grad_()
-        scores = arrange(leaf_N, training)
-        (slope_N,) = torch.autograd.grad(preference_loss(scores, float(scores.valid_PG.sum()), 0.001), leaf_N)
-        for batch in micro_batches(training.groups, options.max_tokens):
-            packed = pack(batch).to(_device(scorer))
-            expert_B = training.expert_N.to(packed.order_B.device)[packed.order_B]
-            score_B, _ = scorer(packed, expert_B)
-            (slope_N[packed.order_B.cpu()].to(score_B) * score_B).sum().backward()
-        torch.nn.utils.clip_grad_norm_(scorer.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        learn_alone(scorer, training, objective, optimizer, options.max_tokens)
     scorer.eval()
-    return accuracy(arrange(_scores(scorer, testing, options), testing).margin_MK)
-
-
-def _scores(scorer: Scorer, trial: Trial, options: TwoSampleOptions) -> torch.Tensor:
-    device = _device(scorer)
-    rounds = ((pack(batch).to(device), True) for batch in micro_batches(trial.groups, options.max_tokens))
-    return score_trial(scorer, trial, rounds)[0]
-
-
-def _device(scorer: Scorer) -> torch.device:
-    return next(scorer.parameters()).device
+    return accuracy(arrange(score_alone(scorer, testing, options.max_tokens), testing).margin_MK)

@@ -6,6 +6,7 @@ from prism_pl.report.collect import collect
 from prism_pl.report.judge import judge_run, teacher_tokens
 from prism_pl.report.page import render
 from prism_pl.report.table import make_rows, plain_table
+from prism_pl.run_files import write_atomically
 
 
 def build_report(run_dir: Path) -> Path:
@@ -22,9 +23,7 @@ def build_report(run_dir: Path) -> Path:
     rows = make_rows(run, tokens, judges)
     missing = [*run.missing, *(judge.problem for judge in judges if judge.problem)]
     target = run_dir / "report.html"
-    partial = target.with_suffix(".tmp")
-    partial.write_text(render(run, rows, judges, tokens, missing), encoding="utf-8")
-    partial.replace(target)
+    write_atomically(target, render(run, rows, judges, tokens, missing))
     for line in (plain_table(rows) if rows else "No stage has held-out responses.", *missing):
         print(line, flush=True)
     return target

@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prism_pl.proxies import shares, total_variation
+from prism_pl.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
 from prism_pl.report.collect import Run
-from prism_pl.segments import count_items
-
-_TOKEN_BINS = 20
-"""At most so many bins for lengths: single lengths would each be too rare to compare."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +30,18 @@ class Proxy:
 
 def make_proxies(run: Run, teacher_tokens: Sequence[int]) -> list[Proxy]:
     """Caption items and reasoning steps of well-formed responses, and the length of all."""
-    captions, steps = {}, {}
     tokens = {"teacher": tuple(teacher_tokens)}
     taught = [record.teacher_sections for record in run.teacher if record.teacher_sections]
     said = {stage.name: [r.sections for r in stage.heldout if r.sections] for stage in run.answering}
-    for name, sections in {"teacher": taught, **said}.items():
-        captions[name] = tuple(count_items(section.caption) for section in sections)
-        steps[name] = tuple(count_items(section.think) for section in sections)
+    everyone = {"teacher": taught, **said}
+    captions = {name: caption_items(sections) for name, sections in everyone.items()}
+    steps = {name: reasoning_steps(sections) for name, sections in everyone.items()}
     for stage in run.answering:
         tokens[stage.name] = tuple(record.tokens for record in stage.heldout)
-    longest = max((max(values) for values in tokens.values() if values), default=1)
     return [
         Proxy("Caption items", "items a response", _filled(captions), 1),
         Proxy("Reasoning steps", "steps a response", _filled(steps), 1),
-        Proxy("Response length", "tokens", _filled(tokens), -(-longest // _TOKEN_BINS)),
+        Proxy("Response length", "tokens", _filled(tokens), length_width(*tokens.values())),
     ]
 
 

@@ -1,6 +1,5 @@
 """Reward gaps of all stages under one judge, so that a difference is the policies' and not the judge's."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,19 +7,17 @@ from pathlib import Path
 import torch
 
 from prism_pl.conversation import PromptEncoder
-from prism_pl.discriminators import Scorer, load_scorer
+from prism_pl.discriminators import load_scorer
 from prism_pl.errors import UserError
-from prism_pl.game import Scores, Trial, arrange, make_trial, score_trial
-from prism_pl.packing import micro_batches, pack
+from prism_pl.game import Scores, arrange, make_trial, score_alone
+from prism_pl.intervals import half_width
 from prism_pl.report.collect import Answered, Run
 from prism_pl.rows import DataFile
-from prism_pl.types import EXPERTS, Prompt
+from prism_pl.types import Prompt
 
 _MAX_TOKENS = 8192
 _NO_LIMIT = 2**31
 """Prompts that were trained on need no second check of their length."""
-Z95 = 1.959964
-"""Quantile of the normal distribution for 95% intervals."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +60,10 @@ def _gaps(run: Run, folder: Path) -> dict[str, tuple[Gap, ...]]:
     said = [{record.source: record.sampled for record in stage.heldout} for stage in run.answering]
     # A prompt that a stage was not asked has no response there: the empty text is malformed and not in the mean.
     texts = [[stage.get(record.source, "") for stage in said] for record in records]
-    scorer = load_scorer(str(folder), "report")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    scorer = load_scorer(str(folder), "report").eval().to(device)
     trial = make_trial(heldout_prompts(records, encoder), texts, encoder.tokenizer, scorer.reading)
-    scores = arrange(score(scorer, trial), trial)
+    scores = arrange(score_alone(scorer, trial, _MAX_TOKENS), trial)
     return {stage.name: _stage_gaps(scores, column) for column, stage in enumerate(run.answering)}
 
 
@@ -75,9 +73,7 @@ def _stage_gaps(scores: Scores, column: int) -> tuple[Gap, ...]:
     count = len(margin_MK)
     if not count:
         return ()
-    mean_K = margin_MK.mean(0).tolist()
-    half_K = (Z95 * margin_MK.std(0) / math.sqrt(count)).tolist() if count > 1 else [None] * len(EXPERTS)
-    return tuple(Gap(mean, half, count) for mean, half in zip(mean_K, half_K, strict=True))
+    return tuple(Gap(sum(column) / count, half_width(column), count) for column in margin_MK.T.tolist())
 
 
 def heldout_prompts(records: Sequence[Answered], encoder: PromptEncoder) -> list[Prompt]:
@@ -94,14 +90,6 @@ def heldout_prompts(records: Sequence[Answered], encoder: PromptEncoder) -> list
             raise UserError(f"{record.source}: the row's `teacher` is not the run's; the data file has changed since.")
         rows.append(row)
     return encoder.encode(rows)
-
-
-def score(scorer: Scorer, trial: Trial) -> torch.Tensor:
-    """The score (N,) of every segment, on the CPU."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    scorer.eval().to(device)
-    rounds = ((pack(batch).to(device), True) for batch in micro_batches(trial.groups, _MAX_TOKENS))
-    return score_trial(scorer, trial, rounds)[0]
 
 
 def teacher_tokens(run: Run) -> tuple[int, ...]:

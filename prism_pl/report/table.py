@@ -1,11 +1,11 @@
 """One row a policy: how right, how well-formed, how long, how far from the teacher."""
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from prism_pl.intervals import wilson
 from prism_pl.report.collect import TITLES, Answered, Run, Stage
-from prism_pl.report.judge import Z95, Gap, Judgement
+from prism_pl.report.judge import Gap, Judgement
 from prism_pl.rewards import AnswerReward
 from prism_pl.types import EXPERTS
 
@@ -26,17 +26,8 @@ class Share:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's 95% interval: unlike the normal one it stays within 0 and 1 and is not empty at either end.
-
-        >>> low, high = Share(5, 10).interval
-        >>> f"{low:.3f} {high:.3f}"
-        '0.237 0.763'
-        """
-        square = Z95**2 / self.count
-        centre = (self.value + square / 2) / (1 + square)
-        half = Z95 * math.sqrt(self.value * (1 - self.value) / self.count + square / (4 * self.count)) / (1 + square)
-        # Exact at the ends, where rounding would leave a hair.
-        return (0.0 if not self.hits else centre - half, 1.0 if self.hits == self.count else centre + half)
+        """Wilson's 95% interval."""
+        return wilson(self.hits, self.count)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ class FormatReward(Reward):
     weight: float = 0.2
     """Share of the total reward (arXiv 2604.28123, eq. 5)."""
     name: str = "format"
+    """Key in the logs."""
 
     def __call__(self, response: str, answer: str) -> float:
         return float(parse_response(response) is not None)

@@ -12,11 +12,11 @@ from prism_pl.conversation import PromptEncoder
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, load_scorer
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError
-from prism_pl.game import arrange, make_trial
+from prism_pl.game import arrange, make_trial, score_alone
 from prism_pl.report import build_report
 from prism_pl.report.collect import Series, collect
 from prism_pl.report.distribution import Proxy, make_proxies
-from prism_pl.report.judge import heldout_prompts, judge_run, score, teacher_tokens
+from prism_pl.report.judge import heldout_prompts, judge_run, teacher_tokens
 from prism_pl.report.samples import choose
 from prism_pl.report.table import Share, format_gap, make_rows, plain_table
 from prism_pl.rows import DataFile
@@ -128,7 +128,7 @@ def test_page_is_whole_and_escapes_model_text(tmp_path: Path, capsys: pytest.Cap
     page = build_report(fake_run(tmp_path))
     html = page.read_text(encoding="utf-8")
     assert page == tmp_path / "report.html"
-    assert not (tmp_path / "report.tmp").exists()
+    assert not (tmp_path / ".report.html").exists()
     assert "<script" not in html
     assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;" in html
     assert "http://" not in html
@@ -207,7 +207,7 @@ def test_gaps_equal_those_of_each_stage_judged_alone(judged_run: Path) -> None:
     for said in run.stages["sft"].heldout:
         shown = heldout_prompts([said], encoder)
         trial = make_trial(shown, [[said.sampled]], encoder.tokenizer, discriminator.reading)
-        margins.append(arrange(score(discriminator, trial), trial).margin_MK[0])
+        margins.append(arrange(score_alone(discriminator, trial, 8192), trial).margin_MK[0])
     margin_MK = torch.stack(margins).double()
     sft = judgement.gaps["sft"]
     assert [gap.mean for gap in sft] == pytest.approx(margin_MK.mean(0).tolist(), abs=1e-5)
