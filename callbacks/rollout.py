@@ -1,6 +1,9 @@
 """Fills each batch with the policy's own responses, and keeps the engine's weights the trainer's: proven, not assumed."""
 
 import logging
+import math
+from collections import deque
+from dataclasses import asdict
 from typing import Any
 
 import lightning as L
@@ -11,7 +14,7 @@ from prism_pl.metrics import Means
 from prism_pl.options import ProbeOptions, SamplingOptions
 from prism_pl.seeds import run_seed
 from prism_pl.timing import timed
-from prism_pl.types import PromptBatch
+from prism_pl.types import Prompt, PromptBatch, Response
 
 _log = logging.getLogger(__name__)
 _PROBE_RESPONSES = 4
@@ -38,6 +41,8 @@ class RolloutCallback(L.Callback):
         self.sampling = sampling
         self.probe_options = probe
         self._means = Means()
+        self._surplus: deque[tuple[Prompt, list[Response]]] = deque()
+        self._restored: list[dict[str, Any]] = []
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._seed = run_seed()
@@ -46,6 +51,22 @@ class RolloutCallback(L.Callback):
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self.engine.sync(pl_module.policy.weights())
         self._probed_at = -1
+        prompts = trainer.datamodule.by_source([entry["source"] for entry in self._restored]) if self._restored else []
+        for prompt, entry in zip(prompts, self._restored, strict=True):
+            self._surplus.append((prompt, [Response(**response) for response in entry["responses"]]))
+        self._restored = []
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        # Every rank has its own surplus; the file is written by the first.
+        own = [{"source": p.source, "responses": [asdict(r) for r in group]} for p, group in self._surplus]
+        everyone: list[Any] = [own]
+        if trainer.world_size > 1:
+            everyone = [None] * trainer.world_size
+            torch.distributed.all_gather_object(everyone, own)
+        checkpoint["surplus"] = everyone
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self._restored = checkpoint["surplus"][trainer.global_rank]
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int) -> None:
         self._means = Means()
@@ -69,28 +90,41 @@ class RolloutCallback(L.Callback):
     def _fill(self, trainer: Any, pl_module: Any, batch: PromptBatch) -> None:
         """Responses for the batch's prompts; groups that the algorithm cannot use are replaced, up to its cap.
 
-        When the cap is reached the batch goes on with unused groups in it: they carry no gradient, and the run lives.
+        Replacements come from the surplus of earlier steps first, then from further prompts, as many as the share of usable
+        groups so far makes necessary; what is left over is the next steps' surplus. Its responses are older than the
+        weights, which the importance weights between engine and trainer account for. When the cap is reached the batch goes
+        on with unused groups in it: they carry no gradient, and the run lives.
         """
         step = trainer.global_step
         sampled = self.engine.answer(batch.prompts, self.sampling, self._seed, "rollout", step, 0)
         usable = pl_module.usable_groups(sampled).tolist()
-        for attempt in range(1, pl_module.max_resampling + 1):
-            holes = [p for p, good in enumerate(usable) if not good]
-            if not holes:
+        holes = [p for p, good in enumerate(usable) if not good]
+        tried, found = len(usable), len(usable) - len(holes)
+        for attempt in range(pl_module.max_resampling + 1):
+            while holes and self._surplus:
+                p = holes.pop(0)
+                sampled.prompts[p], sampled.responses[p] = self._surplus.popleft()
+                usable[p] = True
+            if not holes or attempt == pl_module.max_resampling:
                 break
-            fresh = trainer.datamodule.draw(len(holes), step, attempt, trainer.global_rank)
-            extra = self.engine.answer(fresh, self.sampling, self._seed, "rollout", step, attempt)
-            for p, good, prompt, group in zip(
-                holes, pl_module.usable_groups(extra).tolist(), extra.prompts, extra.responses, strict=False
-            ):
-                if good:
-                    sampled.prompts[p], sampled.responses[p], usable[p] = prompt, group, True
-        if pl_module.max_resampling and not all(usable):
+            count = min(len(usable), math.ceil(len(holes) * tried / max(found, 1)))
+            fresh = trainer.datamodule.draw(count, step, attempt + 1, trainer.global_rank)
+            extra = self.engine.answer(fresh, self.sampling, self._seed, "rollout", step, attempt + 1)
+            good = pl_module.usable_groups(extra).tolist()
+            groups = zip(extra.prompts, extra.responses, strict=True)
+            self._surplus.extend(group for group, kept in zip(groups, good, strict=True) if kept)
+            tried, found = tried + len(good), found + sum(good)
+        if holes and pl_module.max_resampling:
             _log.warning(
                 "step %d: %d of %d groups still without signal after %d rounds of resampling; going on with them.",
-                step, usable.count(False), len(usable), pl_module.max_resampling,
+                step, len(holes), len(usable), pl_module.max_resampling,
             )  # fmt: skip
+        while len(self._surplus) > len(usable):
+            self._surplus.popleft()
         self._means.add("rollout/usable_groups", torch.tensor(usable, dtype=torch.float))
+        if pl_module.max_resampling:
+            self._means.add("rollout/prompts_sampled", float(tried))
+            self._means.add("rollout/surplus_groups", float(len(self._surplus)))
         batch.prompts, batch.responses = sampled.prompts, sampled.responses
         batch.temperature, batch.max_new_tokens = sampled.temperature, sampled.max_new_tokens
 
@@ -105,8 +139,8 @@ class RolloutCallback(L.Callback):
         probe = self.engine.answer([prompt], sampling, self._seed, "probe", trainer.global_step)
         own = pl_module.response_logprobs(probe)
         gap = max(
-            float((torch.tensor(response.engine_logp) - logp.cpu()).abs().max())
-            for response, logp in zip(probe.flat_responses, own, strict=True)
+            float((torch.tensor(response.engine_logp) - own[index].cpu()).abs().max())
+            for index, response in enumerate(probe.flat_responses)
         )
         self._probed_at = trainer.global_step
         self._means.add("rollout/probe_gap", gap)

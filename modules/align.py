@@ -22,7 +22,7 @@ from prism_pl.game import (
 )
 from prism_pl.game.monitors import add_game_metrics, add_length_correlation, add_pair_metrics
 from prism_pl.metrics import Means
-from prism_pl.options import CadenceOptions, FreezeOptions, ScheduleOptions
+from prism_pl.options import CadenceOptions, FreezeOptions, MismatchOptions, ReuseOptions, ScheduleOptions
 from prism_pl.segments import parse_response
 from prism_pl.timing import timed
 from prism_pl.types import PromptBatch, Sample
@@ -42,8 +42,8 @@ class AdversarialAlignModule(StageModule):
         objective: weights of the discriminator's loss.
         negatives: past responses that the discriminator is shown again.
         cadence: who learns when.
-        updates_per_batch: policy updates on each rollout batch.
-        importance_cap: cap of the importance weights between engine and trainer; null leaves them out.
+        reuse: policy updates on each rollout batch.
+        mismatch: correction for the difference between engine and trainer.
         freeze: parts of the policy that are not trained.
     """
 
@@ -60,8 +60,8 @@ class AdversarialAlignModule(StageModule):
         objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 (frozen)
         negatives: NegativesOptions = NegativesOptions(),  # noqa: B008
         cadence: CadenceOptions = CadenceOptions(),  # noqa: B008
-        updates_per_batch: int = 1,
-        importance_cap: float | None = 2.0,
+        reuse: ReuseOptions = ReuseOptions(),  # noqa: B008
+        mismatch: MismatchOptions = MismatchOptions(),  # noqa: B008
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         freeze: FreezeOptions = FreezeOptions(vision_tower=False, projector=False),  # noqa: B008
         clip_norm: float = 1.0,
@@ -76,8 +76,8 @@ class AdversarialAlignModule(StageModule):
         self.objective = objective
         self.negatives = NegativeBuffer(negatives)
         self.cadence = cadence
-        self.updates_per_batch = updates_per_batch
-        self.importance_cap = importance_cap
+        self.reuse = reuse
+        self.mismatch = mismatch
         self.freeze_options = freeze
         self.algorithm = GRPO()
         self.batches_done = 0
@@ -118,10 +118,7 @@ class AdversarialAlignModule(StageModule):
                     )  # fmt: skip
         if not delayed:
             with timed("policy_update", means):
-                update_policy(
-                    self, self.policy, batch, advantage_PG, self.algorithm,
-                    self.updates_per_batch, self.importance_cap, means,
-                )  # fmt: skip
+                update_policy(self, self.policy, batch, advantage_PG, self.algorithm, self.reuse, self.mismatch, means)
         self._remember(batch)
         add_game_metrics(scores, means)
         add_pair_metrics(docket.mismatched(judged[0]), means, "mismatched/")
@@ -171,7 +168,7 @@ class AdversarialAlignModule(StageModule):
         """All groups are used: the scores of a group are hardly ever equal."""
         return torch.ones(len(batch.prompts), dtype=torch.bool)
 
-    def response_logprobs(self, batch: PromptBatch) -> list[torch.Tensor]:
+    def response_logprobs(self, batch: PromptBatch) -> dict[int, torch.Tensor]:
         return response_logprobs(self, self.policy, batch)
 
     def heldout_metrics(self, batch: PromptBatch, means: Means) -> None:

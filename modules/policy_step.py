@@ -1,26 +1,32 @@
 """The policy's part of a step, shared by alignment and RLVR: log-probabilities and updates of a rollout batch."""
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm
+from prism_pl.importance import mismatch_metrics
 from prism_pl.metrics import Means
-from prism_pl.packing import make_groups, unpad
+from prism_pl.options import MismatchOptions, ReuseOptions
+from prism_pl.packing import unpad
 from prism_pl.policy import Policy
-from prism_pl.policy_update import policy_terms, split_updates
+from prism_pl.policy_update import groups_of, make_updates, policy_terms
 from prism_pl.types import PromptBatch, Sample
 
 
 @torch.no_grad()
-def response_logprobs(stage: StageModule, policy: Policy, batch: PromptBatch) -> list[torch.Tensor]:
-    """Log-probabilities of each of the B responses' tokens under the current weights."""
-    groups = make_groups(batch.prompts, [[r.token_ids for r in group] for group in batch.responses])
+def response_logprobs(
+    stage: StageModule, policy: Policy, batch: PromptBatch, rows: Sequence[int] | None = None
+) -> dict[int, torch.Tensor]:
+    """Log-probabilities of responses' tokens under the policy's weights, by index in the batch's B; all by default."""
+    rows = range(len(batch.flat_responses)) if rows is None else rows
     result: dict[int, torch.Tensor] = {}
-    for packed, counts in stage.rounds(groups):
+    for packed, counts in stage.rounds(groups_of(batch, rows), spare=groups_of(batch, [0])):
         logp_BT, _ = policy(packed, batch.temperature)
         if counts:
             result.update(zip(packed.order_B.tolist(), unpad(logp_BT, packed.token_mask_BT), strict=True))
-    return [result[index] for index in range(len(result))]
+    return result
 
 
 def update_policy(
@@ -29,28 +35,50 @@ def update_policy(
     batch: PromptBatch,
     advantage_PG: torch.Tensor,
     algorithm: Algorithm,
-    num_updates: int,
-    importance_cap: float | None,
+    reuse: ReuseOptions,
+    mismatch: MismatchOptions,
     means: Means,
+    reference_logp: Mapping[int, torch.Tensor] | None = None,
+    old_logp: Mapping[int, torch.Tensor] | None = None,
 ) -> None:
-    """``num_updates`` optimizer steps on a rollout batch, fewer if ``max_steps`` is reached on the way."""
+    """The optimizer steps on a rollout batch, fewer if ``max_steps`` is reached on the way.
+
+    ``old_logp`` are the log-probabilities under the present weights, if they are known already.
+    """
     optimizer, schedule = stage.main_optimizer, stage.main_schedule
-    old = response_logprobs(stage, policy, batch) if num_updates > 1 else None
-    start = 0
-    for update in split_updates(batch, advantage_PG, num_updates):
+    updates = make_updates(batch, advantage_PG, reuse, all_rows=algorithm.needs_all_rows)
+    first_epoch = len(updates) // reuse.epochs
+    rows = sorted({row for update in updates for row in update.rows})
+    # A single update is exactly on-policy: its own log-probabilities are the old ones.
+    old = (old_logp or response_logprobs(stage, policy, batch, rows)) if len(updates) > 1 else None
+    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
+    means.add("policy/trained_responses", torch.tensor([float(row in set(rows)) for row in range(advantage_PG.numel())]))
+    for number, update in enumerate(updates):
         if stage.finished():
-            return
-        own_old = old[start : start + len(update.responses)] if old else None
-        start += len(update.responses)
-        totals = stage.global_sum(torch.tensor([update.num_tokens, len(update.responses)])).tolist()
-        for packed, counts in stage.rounds(update.groups):
+            break
+        totals = stage.global_sum(torch.tensor([update.num_tokens, update.num_responses])).tolist()
+        for packed, counts in stage.rounds(update.groups, spare=groups_of(batch, [0])):
             logp_BT, entropy_BT = policy(packed, batch.temperature)
             kept = means if counts else Means()
-            kept.add("policy/entropy", entropy_BT[packed.token_mask_BT])
-            terms = policy_terms(update, packed, logp_BT, own_old, (totals[0], totals[1]), importance_cap, kept)
+            mask_BT = packed.token_mask_BT
+            kept.add("policy/entropy", entropy_BT[mask_BT])
+            known = old if counts else None
+            terms, engine_logp_BT = policy_terms(
+                batch, packed, logp_BT, entropy_BT, advantage_PG, known, reference_logp if counts else None,
+                (totals[0], totals[1]), mismatch,
+            )  # fmt: skip
             stage.backward_share(algorithm.loss(terms, kept), counts)
+            if counts and number < first_epoch:
+                seen.append((terms.old_logp_BT[mask_BT], engine_logp_BT[mask_BT], terms.weight_BT[mask_BT]))
         stage.apply_gradients(optimizer, "policy", means, counted=True)
         schedule.step()
+    trainer_N, engine_N, weight_N = (torch.cat([torch.zeros(0), *(p.cpu() for p in parts)]) for parts in _columns(seen))
+    for name, value in mismatch_metrics(trainer_N, engine_N, weight_N, mismatch, stage.global_sum).items():
+        means.add(name, value)
+
+
+def _columns(rows: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> list[list[torch.Tensor]]:
+    return [[row[column] for row in rows] for column in range(3)]
 
 
 def add_response_metrics(batch: PromptBatch, means: Means) -> None:

@@ -7,10 +7,10 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
 from modules.stage import StageModule
-from prism_pl.algorithms import Algorithm
+from prism_pl.algorithms import Algorithm, Outcomes
 from prism_pl.metrics import Means
-from prism_pl.options import FreezeOptions, ScheduleOptions
-from prism_pl.rewards import Reward, total_reward
+from prism_pl.options import FreezeOptions, MismatchOptions, ReuseOptions, ScheduleOptions
+from prism_pl.rewards import Reward, check_rewards, total_reward
 from prism_pl.timing import timed
 from prism_pl.types import PromptBatch, Sample
 
@@ -20,10 +20,12 @@ class RLVRModule(StageModule):
 
     Args:
         policy: the aligned (or SFT) model.
-        algorithm: ``GRPO``, ``DAPO``, ``GSPO``: shaping, group filter, advantages and objective.
+        algorithm: ``GRPO``, ``DAPO``, ``GSPO``, ``DrGRPO``, ``RLOO``, ``ReinforcePlusPlus``, ``CISPO``, ``SAPO``.
         rewards: parts of the reward, each with its weight.
-        updates_per_batch: policy updates on each rollout batch; with 1 every ratio is 1 and no clip acts.
-        importance_cap: cap of the importance weights between engine and trainer; null leaves them out.
+        reference: the model that the algorithm's divergence is taken from; null is the policy at the start. It is only
+            loaded if the algorithm has a ``kl_weight``.
+        reuse: policy updates on each rollout batch.
+        mismatch: correction for the difference between engine and trainer.
         freeze: parts of the policy that are not trained.
     """
 
@@ -35,8 +37,9 @@ class RLVRModule(StageModule):
         algorithm: Algorithm,
         rewards: list[Reward],
         optimizer: OptimizerCallable,
-        updates_per_batch: int = 1,
-        importance_cap: float | None = 2.0,
+        reference: str | None = None,
+        reuse: ReuseOptions = ReuseOptions(),  # noqa: B008
+        mismatch: MismatchOptions = MismatchOptions(),  # noqa: B008
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         freeze: FreezeOptions = FreezeOptions(vision_tower=False, projector=False),  # noqa: B008
         clip_norm: float = 1.0,
@@ -44,11 +47,13 @@ class RLVRModule(StageModule):
         gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing)
+        check_rewards(rewards)
         self.policy_name = policy
+        self.reference_name = reference or policy
         self.algorithm = algorithm
         self.rewards = rewards
-        self.updates_per_batch = updates_per_batch
-        self.importance_cap = importance_cap
+        self.reuse = reuse
+        self.mismatch = mismatch
         self.freeze_options = freeze
 
     @property
@@ -58,6 +63,9 @@ class RLVRModule(StageModule):
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
             self.policy = self.load_policy(self.policy_name, self.freeze_options)
+            if self.algorithm.uses_reference:
+                # In a list, which hides it from checkpoints: it never changes.
+                self._unsaved = [self.load_reference(self.reference_name)]
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = self.make_optimizer(self.policy, self.optimizer)
@@ -67,19 +75,21 @@ class RLVRModule(StageModule):
         means = Means()
         with timed("reward", means):
             reward_PG, parts = total_reward(self.rewards, batch)
-            advantage_PG = self.algorithm.advantages(self.shaped(reward_PG, batch))
+        goal_PG = self.algorithm.shape(reward_PG, batch.length_PG, batch.max_new_tokens)
+        reference = old = None
+        if self.algorithm.uses_reference:
+            with timed("reference", means):
+                reference = response_logprobs(self, self._unsaved[0].to(self.device), batch)
+                if self.algorithm.kl_in == "reward":
+                    old = self.response_logprobs(batch)
+                    goal_PG = goal_PG - self.algorithm.reward_divergence(old, reference).reshape(goal_PG.shape)
+        advantage_PG = self.algorithm.advantages(Outcomes(goal_PG, batch.length_PG, self.global_sum))
         with timed("policy_update", means):
             update_policy(
-                self,
-                self.policy,
-                batch,
-                advantage_PG,
-                self.algorithm,
-                self.updates_per_batch,
-                self.importance_cap,
-                means,
+                self, self.policy, batch, advantage_PG, self.algorithm, self.reuse, self.mismatch, means, reference, old
             )
         means.add("reward/total", reward_PG)
+        means.add("reward/shaped", goal_PG)
         means.add("reward/groups_without_signal", (advantage_PG == 0).all(dim=1).float())
         for name, part_PG in parts.items():
             means.add(f"reward/{name}", part_PG)
@@ -88,15 +98,11 @@ class RLVRModule(StageModule):
         columns = {"reward": reward_PG} | {name: parts[name] for name in parts if name == "accuracy"}
         return {"samples": make_samples(batch, advantage_PG, **columns)}
 
-    def shaped(self, reward_PG: torch.Tensor, batch: PromptBatch) -> torch.Tensor:
-        """The reward as the algorithm shapes it by length."""
-        return self.algorithm.shape(reward_PG, batch.length_PG, batch.max_new_tokens)
-
     def usable_groups(self, batch: PromptBatch) -> torch.Tensor:
         """True for the groups (P,) that the algorithm would learn from."""
         return self.algorithm.keeps(total_reward(self.rewards, batch)[0])
 
-    def response_logprobs(self, batch: PromptBatch) -> list[torch.Tensor]:
+    def response_logprobs(self, batch: PromptBatch) -> dict[int, torch.Tensor]:
         return response_logprobs(self, self.policy, batch)
 
     def exports(self) -> dict[str, Any]:

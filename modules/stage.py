@@ -71,6 +71,13 @@ class StageModule(L.LightningModule):
         # Loaded models come in eval mode, in which checkpointing does nothing. There is no dropout.
         return policy.train()
 
+    def load_reference(self, name: str) -> Policy:
+        """A frozen policy, sharded like the one that is trained."""
+        reference = Policy.load(name, "model.reference")
+        reference.requires_grad_(False)
+        self.shard_if_needed(reference)
+        return reference.eval()
+
     def shard_if_needed(self, model: Layered) -> None:
         """Shards a freshly loaded model when the strategy has a device mesh; refuses strategies that cannot hold two."""
         if self.trainer.world_size == 1:
@@ -103,15 +110,17 @@ class StageModule(L.LightningModule):
         schedules = self.lr_schedulers()
         return schedules[0] if isinstance(schedules, list) else schedules
 
-    def rounds(self, groups: Sequence[Group]) -> Iterator[tuple[PackedBatch, bool]]:
+    def rounds(self, groups: Sequence[Group], spare: Sequence[Group] = ()) -> Iterator[tuple[PackedBatch, bool]]:
         """Packed micro-batches, and whether each counts: a rank with fewer than the others repeats its last one.
 
-        Forward and backward of a sharded model are collectives, so all ranks must do the same number of them.
+        Forward and backward of a sharded model are collectives, so all ranks must do the same number of them. ``spare`` is
+        what a rank without any group goes through when another has one.
         """
         batches = micro_batches(groups, self.max_tokens)
         count = int(self.global_sum(torch.tensor(len(batches)), "max"))
         for index in range(count):
-            yield pack(batches[min(index, len(batches) - 1)]).to(self.device), index < len(batches)
+            batch = batches[min(index, len(batches) - 1)] if batches else spare
+            yield pack(batch).to(self.device), index < len(batches)
 
     def global_sum(self, value: torch.Tensor | float, op: str = "sum") -> torch.Tensor:
         """Reduced over ranks."""

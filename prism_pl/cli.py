@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +17,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 
-from prism_pl.algorithms import Algorithm
+from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
 from prism_pl.discriminators import (
     DedicatedExpertsDiscriminator,
     Discriminator,
@@ -204,26 +206,35 @@ def with_own_defaults(arguments: list[str]) -> list[str]:
     """A class named on the command line starts from its own defaults.
 
     jsonargparse keeps every value of the class before that the new one also accepts (its issue 460): GRPO's clip range
-    would end up in GSPO. Setting the key to null first is the way to forget them.
+    would end up in GSPO. Setting the key to null first is the way to forget them. For a class within a class it takes no
+    null; there the new class's defaults are spelt out.
     """
     result: list[str] = []
     for index, argument in enumerate(arguments):
         key, equals, value = argument.partition("=")
         value = value if equals else "".join(arguments[index + 1 : index + 2])
-        if key.startswith("--") and value.rsplit(".", 1)[-1] in _swappable_names():
-            result.append(f"{key.removesuffix('.class_path')}=null")
-        result.append(argument)
+        key, chosen = key.removesuffix(".class_path"), _subclasses(_SWAPPABLE).get(value.rsplit(".", 1)[-1])
+        if not key.startswith("--") or chosen is None:
+            result.append(argument)
+        elif issubclass(chosen, _NESTED):
+            options = [field for field in fields(chosen) if field.default is not None]  # type: ignore[arg-type]
+            result += [f"{key}={value}", *(f"{key}.{field.name}={field.default}" for field in options)]
+        else:
+            result += [f"{key}=null", argument]
     return result
 
 
-def _swappable_names() -> set[str]:
-    names: set[str] = set()
-    open_classes: list[type] = [AdversarialAdvantage, Algorithm, Discriminator, Optimizer, Reward, RolloutEngine]
-    while open_classes:
-        subclasses: list[type] = open_classes.pop().__subclasses__()
-        names |= {cls.__name__ for cls in subclasses}
-        open_classes += subclasses
-    return names
+_NESTED = (AdvantageEstimator, PolicyObjective)
+_SWAPPABLE = (AdversarialAdvantage, Algorithm, Discriminator, Optimizer, Reward, RolloutEngine, *_NESTED)
+
+
+def _subclasses(bases: Sequence[type]) -> dict[str, type]:
+    """All subclasses by name."""
+    found: dict[str, type] = {}
+    for base in bases:
+        own: list[type] = base.__subclasses__()
+        found |= {cls.__name__: cls for cls in own} | _subclasses(own)
+    return found
 
 
 def with_config_folder(arguments: list[str]) -> list[str]:

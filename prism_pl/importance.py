@@ -1,22 +1,60 @@
-"""Truncated importance sampling between the rollout engine and the trainer (fengyao.notion.site/off-policy-rl).
+"""The rollout engine does not compute exactly the trainer's probabilities: weights that correct for it, and by how much.
 
-w_t = min(pi_trainer_old(y_t) / pi_engine(y_t), C),   no gradient
+w_t = pi_trainer(y_t) / pi_engine(y_t), no gradient;     sequence level: prod_t w_t for all tokens of a response
+truncate: min(w, cap) (fengyao.notion.site/off-policy-rl);     mask: w where low <= w <= cap, else 0 (IcePop)
 """
+
+from collections.abc import Callable
 
 import torch
 
-from prism_pl.metrics import Means
+from prism_pl.options import MismatchOptions
+
+_LARGEST_LOG = 20.0
+"""Of a weight: a product over a long response would overflow."""
 
 
-def importance_weights(
-    old_logp_BT: torch.Tensor, engine_logp_BT: torch.Tensor, mask_BT: torch.Tensor, cap: float | None, means: Means
-) -> torch.Tensor:
-    """Token weights (B, T), 1 where masked, and everywhere without a cap. Logs the gap in log-probability and the share of
-    capped tokens."""
-    gap_BT = (old_logp_BT - engine_logp_BT).detach()
-    gap_N = gap_BT[mask_BT]
-    means.add("rollout/logp_gap_mean", gap_N.abs())
-    if cap is None:
+def importance_weights(gap_BT: torch.Tensor, mask_BT: torch.Tensor, options: MismatchOptions) -> torch.Tensor:
+    """Weights (B, T), 1 where masked; ``gap_BT`` is log p (trainer) - log p (engine)."""
+    gap_BT = gap_BT.detach() * mask_BT
+    if options.action == "off":
         return torch.ones_like(gap_BT)
-    means.add("rollout/capped", (gap_N.exp() > cap).float())
-    return torch.where(mask_BT, gap_BT.exp().clamp_max(cap), torch.ones_like(gap_BT))
+    if options.level == "sequence":
+        gap_BT = gap_BT.sum(-1, keepdim=True) * mask_BT
+    weight_BT = gap_BT.clamp_max(_LARGEST_LOG).exp()
+    if options.action == "truncate":
+        return weight_BT.clamp_max(options.cap)
+    return weight_BT * ((weight_BT >= options.low) & (weight_BT <= options.cap))
+
+
+def mismatch_metrics(
+    trainer_logp_N: torch.Tensor,
+    engine_logp_N: torch.Tensor,
+    weight_N: torch.Tensor,
+    options: MismatchOptions,
+    reduce: Callable[[torch.Tensor, str], torch.Tensor],
+) -> dict[str, float]:
+    """Over the N tokens of all ranks; ``reduce(tensor, "sum" or "max")`` is over ranks. No tokens, no metrics.
+
+    Mean and largest |delta p|, mean |delta log p|, KL(engine || trainer) by k3, the effective sample size
+    (sum w)^2 / (N sum w^2), and the share of tokens that the cap touched or the mask took out.
+    """
+    gap_N = trainer_logp_N - engine_logp_N
+    delta_N = (trainer_logp_N.exp() - engine_logp_N.exp()).abs()
+    out_N = weight_N == 0 if options.action == "mask" else weight_N >= options.cap
+    parts = [torch.ones_like(gap_N), gap_N.abs(), delta_N, gap_N.exp() - 1 - gap_N, weight_N, weight_N**2, out_N]
+    sums = reduce(torch.stack([part.double().sum() for part in parts]), "sum")
+    largest = reduce(delta_N.max() if delta_N.numel() else torch.zeros(()), "max")
+    count, gap, delta, kl, weight, square, out = sums.tolist()
+    if not count:
+        return {}
+    metrics = {
+        "mismatch/logp_gap_mean": gap / count,
+        "mismatch/delta_p_mean": delta / count,
+        "mismatch/delta_p_max": float(largest),
+        "mismatch/kl": kl / count,
+    }
+    if options.action != "off":
+        metrics["mismatch/effective_sample_size"] = weight**2 / (count * square) if square else 0.0
+        metrics["mismatch/masked" if options.action == "mask" else "mismatch/capped"] = out / count
+    return metrics

@@ -1,6 +1,7 @@
 """Groups of options that several stages share. Each field is documented once, below it, and so in ``--help``."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +57,27 @@ class CadenceOptions:
     """Its updates on such a batch."""
     policy_delay: int = 0
     """Batches at the start on which only the discriminator learns (GAD, arXiv 2511.10643, takes 10)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReuseOptions:
+    """How often the policy learns from a rollout batch. With one update every ratio is 1, and no clip acts."""
+
+    mini_batches: int = 1
+    """Updates in one pass over the batch, each on its share of the prompts."""
+    epochs: int = 1
+    """Passes over the batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MismatchOptions:
+    """Correction for the difference between the engine's and the trainer's probabilities."""
+
+    level: Literal["token", "sequence"] = "token"
+    """Weights of single tokens, or the product over a response for all of its tokens."""
+    action: Literal["truncate", "mask", "off"] = "truncate"
+    """``truncate`` weights at ``cap``; ``mask`` takes out those outside of ``low`` to ``cap``; ``off`` has none."""
+    cap: float = 2.0
+    """Largest weight (TRL's default)."""
+    low: float = 0.5
+    """Smallest weight that ``mask`` keeps."""

@@ -1,73 +1,95 @@
 """From sampled responses and advantages to the terms of a policy loss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from prism_pl.algorithms.base import PolicyTerms
+from prism_pl.algorithms import PolicyTerms
 from prism_pl.importance import importance_weights
-from prism_pl.metrics import Means
-from prism_pl.packing import Group, PackedBatch, make_groups
-from prism_pl.types import PromptBatch, Response
+from prism_pl.options import MismatchOptions, ReuseOptions
+from prism_pl.packing import Group, PackedBatch
+from prism_pl.types import PromptBatch
 
 
 @dataclass(frozen=True)
 class PolicyUpdate:
-    """One optimizer step's share of a rollout batch: some of its prompts, with all their responses."""
+    """One optimizer step's share of a rollout batch."""
 
+    rows: list[int]
+    """The responses that have a gradient, as indices into the batch's B, prompt-major."""
     groups: list[Group]
-    responses: list[Response]
-    """The update's responses, in the order of the groups' segments."""
-    advantage_B: torch.Tensor
-
-    @property
-    def num_tokens(self) -> int:
-        return sum(len(response.token_ids) for response in self.responses)
+    """Those responses; a segment's ``order`` is its index in the batch's B."""
+    num_tokens: int
+    """Of all responses of the share, also those without a gradient: they are part of every mean."""
+    num_responses: int
 
 
-def split_updates(batch: PromptBatch, advantage_PG: torch.Tensor, num_updates: int) -> list[PolicyUpdate]:
-    """Splits the prompts of a rollout batch into ``num_updates`` parts of as equal size as possible, in order."""
+def make_updates(
+    batch: PromptBatch, advantage_PG: torch.Tensor, reuse: ReuseOptions, *, all_rows: bool
+) -> list[PolicyUpdate]:
+    """The prompts split into ``mini_batches`` parts of as equal size as possible, in order, ``epochs`` times over.
+
+    Responses without advantage have no gradient and are left out of the forward pass, unless ``all_rows``.
+    """
+    size = advantage_PG.shape[1]
     updates = []
-    for part in torch.arange(len(batch.prompts)).tensor_split(num_updates):
-        index = part.tolist()
-        if not index:
+    for part in torch.arange(len(batch.prompts)).tensor_split(reuse.mini_batches):
+        share = [p * size + g for p in part.tolist() for g in range(size)]
+        if not share:
             continue
-        groups = make_groups([batch.prompts[i] for i in index], [[r.token_ids for r in batch.responses[i]] for i in index])
-        responses = [response for i in index for response in batch.responses[i]]
-        updates.append(PolicyUpdate(groups, responses, advantage_PG[part].flatten()))
-    return updates
+        rows = [row for row in share if all_rows or advantage_PG.flatten()[row] != 0]
+        tokens = sum(len(batch.flat_responses[row].token_ids) for row in share)
+        updates.append(PolicyUpdate(rows, groups_of(batch, rows), tokens, len(share)))
+    return updates * reuse.epochs
+
+
+def groups_of(batch: PromptBatch, rows: Sequence[int]) -> list[Group]:
+    """Some of a batch's responses, each prompt once; ``rows`` are sorted indices into B."""
+    size = len(batch.responses[0])
+    return [
+        Group(batch.prompts[p], tuple(batch.flat_responses[row].token_ids for row in own), tuple(own))
+        for p, members in groupby(rows, key=lambda row: row // size)
+        if (own := list(members))
+    ]
 
 
 def policy_terms(
-    update: PolicyUpdate,
+    batch: PromptBatch,
     packed: PackedBatch,
     logp_BT: torch.Tensor,
-    old_logp: Sequence[torch.Tensor] | None,
+    entropy_BT: torch.Tensor,
+    advantage_PG: torch.Tensor,
+    old_logp: Mapping[int, torch.Tensor] | None,
+    reference_logp: Mapping[int, torch.Tensor] | None,
     totals: tuple[float, float],
-    importance_cap: float | None,
-    means: Means,
-) -> PolicyTerms:
-    """The terms of one micro-batch of ``update``.
+    mismatch: MismatchOptions,
+) -> tuple[PolicyTerms, torch.Tensor]:
+    """The terms of one micro-batch, and the engine's log-probabilities (B, T).
 
-    ``old_logp`` holds the old log-probabilities of all the update's responses, or None if the step is exactly on-policy:
-    then the old log-probabilities are the current ones and no extra pass is needed. ``totals`` are the tokens and the
-    responses of the whole update over all ranks.
+    ``old_logp`` holds old log-probabilities by the response's index in the batch, or is None if the step is exactly
+    on-policy: then they are the current ones and no extra pass is needed. ``totals`` are the tokens and the responses of
+    the whole update over all ranks.
     """
-    order = packed.order_B.tolist()
-    mask_BT = packed.token_mask_BT
+    order, mask_BT = packed.order_B.tolist(), packed.token_mask_BT
+    responses = batch.flat_responses
     old_logp_BT = logp_BT.detach() if old_logp is None else _padded([old_logp[b] for b in order], logp_BT)
-    engine_logp_BT = _padded([torch.tensor(update.responses[b].engine_logp) for b in order], logp_BT)
-    return PolicyTerms(
+    engine_logp_BT = _padded([torch.tensor(responses[b].engine_logp) for b in order], logp_BT)
+    terms = PolicyTerms(
         logp_BT=logp_BT,
         old_logp_BT=old_logp_BT,
-        weight_BT=importance_weights(old_logp_BT, engine_logp_BT, mask_BT, importance_cap, means),
+        weight_BT=importance_weights(old_logp_BT - engine_logp_BT, mask_BT, mismatch),
         mask_BT=mask_BT,
-        advantage_B=update.advantage_B.to(logp_BT)[packed.order_B],
+        advantage_B=advantage_PG.flatten().to(logp_BT)[packed.order_B],
         num_tokens=totals[0],
         num_responses=totals[1],
+        max_length=batch.max_new_tokens,
+        entropy_BT=entropy_BT,
+        reference_logp_BT=_padded([reference_logp[b] for b in order], logp_BT) if reference_logp is not None else None,
     )
+    return terms, engine_logp_BT
 
 
 def _padded(rows: list[torch.Tensor], like_BT: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Every configuration parses and builds; a swapped class brings its own defaults; mistakes are named."""
 
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 import callbacks
 import datamodules  # noqa: F401
 import modules  # noqa: F401
+from prism_pl.algorithms import CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, Algorithm, DrGRPO, ReinforcePlusPlus
 from prism_pl.cli import main, with_config_folder, with_own_defaults
 from prism_pl.errors import UserError
 
@@ -38,25 +40,50 @@ def test_every_stage_prints_its_complete_configuration(config: str, capsys: pyte
     assert "class_path: modules." in out
 
 
-@pytest.mark.parametrize("before", ["GRPO", "DAPO", "GSPO"])
-@pytest.mark.parametrize(
-    ("after", "low", "high"), [("GRPO", "0.2", "0.2"), ("DAPO", "0.2", "0.28"), ("GSPO", "0.0003", "0.0004")]
-)
-def test_a_swapped_algorithm_brings_its_own_clip_range(
-    before: str, after: str, low: str, high: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+ALGORITHMS = [CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, DrGRPO, ReinforcePlusPlus]
+
+
+@pytest.mark.parametrize("after", ALGORITHMS)
+@pytest.mark.parametrize("before", ALGORITHMS)
+def test_a_swapped_algorithm_carries_nothing_over(
+    before: type[Algorithm], after: type[Algorithm], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = Path("configs/rlvr.yaml").read_text()
-    changed = text.replace(
-        "algorithm: {class_path: GRPO}",
-        f"algorithm: {{class_path: {before}, init_args: {{clip_low: 0.11, clip_high: 0.12}}}}",
-    )
-    assert changed != text
-    (tmp_path / "rlvr.yaml").write_text(changed)
-    _, out, _ = run(capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), f"--model.algorithm={after}", "--print_config")
-    lines = [f"class_path: prism_pl.algorithms.{after}", "init_args:", f"clip_low: {low}", f"clip_high: {high}"]
-    printed = [line.strip() for line in out.splitlines()]
-    start = printed.index(lines[0])
-    assert printed[start : start + 4] == lines
+    # Every number of the class before is changed, and it has another estimator.
+    changed = {
+        field.name: field.default + 0.11
+        for field in fields(before)
+        if isinstance(field.default, float) and field.name != "overlong_share"
+    }
+    changed |= {"advantage": {"class_path": "LeaveOneOut"}, "max_resampling": 3}
+    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
+    content["model"]["init_args"]["algorithm"] = {"class_path": before.__name__, "init_args": changed}
+    (tmp_path / "rlvr.yaml").write_text(yaml.safe_dump(content))
+    name = f"--model.algorithm={after.__name__}"
+    _, out, _ = run(capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), name, "--print_config")
+    printed = yaml.safe_load(out)["model"]["init_args"]["algorithm"]
+    assert printed["class_path"] == f"prism_pl.algorithms.{after.__name__}"
+    assert printed["init_args"] == {field.name: field.default for field in fields(after)}
+
+
+def test_an_estimator_swaps_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--model.algorithm=GSPO", "--model.algorithm.advantage=BatchWhitened"]
+    _, out, _ = run(capsys, "fit", "--config", "rlvr.yaml", *arguments, "--print_config")
+    printed = yaml.safe_load(out)["model"]["init_args"]["algorithm"]
+    assert printed["class_path"] == "prism_pl.algorithms.GSPO"
+    assert printed["init_args"]["clip_high"] == 4e-4
+    estimator = printed["init_args"]["advantage"]
+    assert estimator == {"class_path": "prism_pl.algorithms.BatchWhitened", "init_args": {"group_baseline": False}}
+
+
+def test_a_swapped_objective_carries_nothing_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
+    inner = {"class_path": "TokenClip", "init_args": {"clip_low": 0.33, "clip_high": 0.44}}
+    content["model"]["init_args"]["algorithm"] = {"class_path": "GRPO", "init_args": {"objective": inner}}
+    (tmp_path / "rlvr.yaml").write_text(yaml.safe_dump(content))
+    arguments = ["--model.algorithm.objective=SequenceClip", "--model.algorithm.objective.clip_high=0.5"]
+    _, out, _ = run(capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), *arguments, "--print_config")
+    printed = yaml.safe_load(out)["model"]["init_args"]["algorithm"]["init_args"]["objective"]
+    assert printed["init_args"] == {"clip_low": 3e-4, "clip_high": 0.5, "length_normalised": True}
 
 
 def test_an_unknown_key_is_named(capsys: pytest.CaptureFixture[str]) -> None:

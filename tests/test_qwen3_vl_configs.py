@@ -63,7 +63,9 @@ def test_the_reference_holds_the_numbers_of_the_released_script(size: str, capsy
         assert (options["lr"], options["weight_decay"], options["betas"]) == (1e-6, 0.01, [0.9, 0.999])
     schedule = model["schedule"]
     assert (schedule["kind"], schedule["warmup_ratio"], schedule["warmup_steps"]) == ("constant", 0, 0)
-    assert (model["clip_norm"], model["max_tokens"], model["updates_per_batch"]) == (1.0, 8192, 1)
+    assert (model["clip_norm"], model["max_tokens"]) == (1.0, 8192)
+    assert model["reuse"] == {"mini_batches": 1, "epochs": 1}
+    assert model["mismatch"]["action"] == "off"
     assert model["advantage"]["class_path"].endswith(".ReleasedAdvantage")
     assert model["advantage"]["init_args"] == {"alpha": 0.5, "format_penalty": 1.5}
     assert model["discriminator"]["class_path"].endswith(".SharedMixtureDiscriminator")

@@ -1,67 +1,120 @@
-"""What an RL algorithm decides: shaping, which groups count, advantages, and the loss of a micro-batch."""
+"""What an RL algorithm decides: shaping, which groups count, advantages, and the loss of a micro-batch.
+
+loss = aggregate( weight . objective + kl_weight . KL(pi || pi_ref) - entropy_weight . H(pi) )
+"""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
 
 import torch
 
+from prism_pl.algorithms.advantages import AdvantageEstimator
+from prism_pl.algorithms.divergence import Estimator, divergence
+from prism_pl.algorithms.objectives import PolicyObjective
+from prism_pl.algorithms.terms import Outcomes, PolicyTerms, has_signal
+from prism_pl.errors import UserError
 from prism_pl.metrics import Means
 
-# Rewards are sums of fp32 weights: equal rewards of a group can differ in the last bit (slime's spurious gradients).
-_SIGNAL_TOLERANCE = 1e-5
+Aggregation = Literal["token_mean", "sequence_mean", "length_limit"]
 
 
-@dataclass(frozen=True)
-class PolicyTerms:
-    """One micro-batch of responses. The denominators are those of the whole update, over all ranks and micro-batches."""
-
-    logp_BT: torch.Tensor
-    """Log-probabilities under the weights being trained; carries the gradient."""
-    old_logp_BT: torch.Tensor
-    """Under the weights that sampled the responses."""
-    weight_BT: torch.Tensor
-    """Importance weights between engine and trainer, 1 where they agree."""
-    mask_BT: torch.Tensor
-    """True on response tokens."""
-    advantage_B: torch.Tensor
-    num_tokens: float
-    """Response tokens of the update."""
-    num_responses: float
-    """Responses of the update."""
-
-
+@dataclass(frozen=True, kw_only=True)
 class Algorithm(ABC):
-    """Base of all algorithms; the leaves are frozen dataclasses whose fields are their options."""
+    """Base of all algorithms: the leaves set the defaults of their papers and add their own fields."""
 
+    advantage: AdvantageEstimator | None = None
+    """Another advantage estimator; null is the algorithm's own."""
+    objective: PolicyObjective | None = None
+    """Another policy objective; null is the algorithm's own."""
+    aggregation: Aggregation = "token_mean"
+    """From tokens to one loss: mean over all tokens; mean over responses of their token means; sum over all tokens divided
+    by responses times the length limit. The denominators are those of the whole update."""
+    kl_weight: float = 0.0
+    """Weight of the divergence from the reference model; 0 builds none."""
+    kl_estimator: Estimator = "k3"
+    """``k1``, ``k2`` or ``k3``."""
+    kl_in: Literal["loss", "reward"] = "loss"
+    """``reward`` takes the sum over a response's tokens off its reward."""
+    entropy_weight: float = 0.0
+    """Bonus for the entropy of each token's distribution."""
+    overlong_share: float = 0.0
+    """Soft overlong punishment (DAPO, eq. 13): the buffer before the length limit, as a share of it."""
+    overlong_penalty: float = 1.0
+    """What a response of the full length loses."""
     max_resampling: int = 0
-    """How many times the rollout callback may draw further prompts to replace groups without signal."""
+    """Dynamic sampling (DAPO, eq. 11): rounds of further prompts that replace groups without signal; 0 keeps all groups."""
+
+    def __post_init__(self) -> None:
+        if self.objective is None:
+            return
+        general = {field.name for field in fields(Algorithm)}
+        for field in fields(self):
+            if field.name not in general and getattr(self, field.name) != field.default:
+                raise UserError(
+                    f"model.algorithm.{field.name}: {type(self).__name__} does not use it when `objective` is set; give it "
+                    f"to the objective, {type(self.objective).__name__}."
+                )
+
+    @abstractmethod
+    def own_advantage(self) -> AdvantageEstimator:
+        """The estimator of the paper."""
+
+    @abstractmethod
+    def own_objective(self) -> PolicyObjective:
+        """The objective of the paper, with this instance's clip range."""
+
+    @property
+    def uses_reference(self) -> bool:
+        """Whether a reference model is needed at all."""
+        return self.kl_weight > 0
+
+    @property
+    def needs_all_rows(self) -> bool:
+        """Whether a response without advantage still has a gradient, from the divergence or the entropy."""
+        return self.entropy_weight > 0 or (self.uses_reference and self.kl_in == "loss")
 
     def shape(self, reward_PG: torch.Tensor, length_PG: torch.Tensor, max_length: int) -> torch.Tensor:
-        """The reward that is optimised; ``length_PG`` in tokens."""
-        return reward_PG
+        """r - penalty . clip((length - (L - buffer)) / buffer, 0, 1), lengths in tokens."""
+        buffer = self.overlong_share * max_length
+        if buffer == 0:
+            return reward_PG
+        over_PG = (length_PG - (max_length - buffer)).clamp(0, buffer)
+        return reward_PG - self.overlong_penalty * over_PG / buffer
 
     def keeps(self, reward_PG: torch.Tensor) -> torch.Tensor:
-        """True for each group (P,) that the update should use."""
-        return torch.ones(len(reward_PG), dtype=torch.bool)
+        """True for each group (P,) that the update should use; the reward is the unshaped one."""
+        if not self.max_resampling:
+            return torch.ones(len(reward_PG), dtype=torch.bool)
+        return has_signal(reward_PG)
 
-    @abstractmethod
-    def advantages(self, reward_PG: torch.Tensor) -> torch.Tensor:
+    def reward_divergence(self, logp: Mapping[int, torch.Tensor], reference: Mapping[int, torch.Tensor]) -> torch.Tensor:
+        """What each of the B responses loses: kl_weight times the sum of its tokens' divergence."""
+        sums = [divergence(logp[b], reference[b], self.kl_estimator).sum().cpu() for b in range(len(logp))]
+        return self.kl_weight * torch.stack(sums)
+
+    def advantages(self, outcomes: Outcomes) -> torch.Tensor:
         """The advantage (P, G) of each response."""
+        return (self.advantage or self.own_advantage())(outcomes)
 
-    @abstractmethod
     def loss(self, terms: PolicyTerms, means: Means) -> torch.Tensor:
         """The micro-batch's share of the loss; adds its metrics to ``means``."""
+        loss_BT = (self.objective or self.own_objective())(terms, means) * terms.weight_BT
+        means.add("policy/loss", loss_BT[terms.mask_BT])
+        if terms.reference_logp_BT is not None:
+            kl_BT = divergence(terms.logp_BT, terms.reference_logp_BT, self.kl_estimator)
+            means.add("policy/kl_reference", kl_BT[terms.mask_BT])
+            if self.kl_in == "loss":
+                loss_BT = loss_BT + self.kl_weight * kl_BT
+        if self.entropy_weight:
+            assert terms.entropy_BT is not None
+            loss_BT = loss_BT - self.entropy_weight * terms.entropy_BT
+        return self._aggregate(torch.where(terms.mask_BT, loss_BT, 0.0), terms)
 
-
-def has_signal(reward_PG: torch.Tensor) -> torch.Tensor:
-    """True for each group (P,) whose rewards differ."""
-    return reward_PG.max(dim=1).values - reward_PG.min(dim=1).values > _SIGNAL_TOLERANCE
-
-
-def normalised_advantages(reward_PG: torch.Tensor) -> torch.Tensor:
-    """A_i = (r_i - mean(r)) / std(r) in each group, with the unbiased std; 0 in a group without signal (GRPO, eq. 3)."""
-    centred_PG = reward_PG - reward_PG.mean(dim=1, keepdim=True)
-    if reward_PG.shape[1] == 1:
-        return torch.zeros_like(reward_PG)
-    scaled_PG = centred_PG / reward_PG.std(dim=1, keepdim=True).clamp_min(_SIGNAL_TOLERANCE)
-    return torch.where(has_signal(reward_PG)[:, None], scaled_PG, torch.zeros_like(scaled_PG))
+    def _aggregate(self, loss_BT: torch.Tensor, terms: PolicyTerms) -> torch.Tensor:
+        if self.aggregation == "token_mean":
+            return loss_BT.sum() / terms.num_tokens
+        if self.aggregation == "sequence_mean":
+            return (loss_BT.sum(-1) / terms.mask_BT.sum(-1).clamp_min(1)).sum() / terms.num_responses
+        return loss_BT.sum() / (terms.num_responses * terms.max_length)

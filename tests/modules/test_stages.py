@@ -133,21 +133,19 @@ def test_warmup_counts_its_updates_and_saves_heads(warmup: Path) -> None:
     assert [line["step"] for line in metrics if "discriminator/gradient_norm" in line] == [1, 2, 3]
 
 
-@pytest.mark.parametrize("updates_per_batch", [1, 2])
-def test_align_stops_after_exactly_three_policy_updates(
-    root: Path, sft: Path, warmup: Path, updates_per_batch: int
-) -> None:
+@pytest.mark.parametrize("mini_batches", [1, 2])
+def test_align_stops_after_exactly_three_policy_updates(root: Path, sft: Path, warmup: Path, mini_batches: int) -> None:
     config = with_engine("align.yaml", root / "configs")
-    folder = root / f"align-{updates_per_batch}"
+    folder = root / f"align-{mini_batches}"
     fit(
         "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps", "3",
         "--model.policy", str(sft / "model"), "--model.discriminator.path", str(warmup / "model"),
-        "--model.updates_per_batch", str(updates_per_batch), "--data.batch_size", "4",
+        "--model.reuse.mini_batches", str(mini_batches), "--data.batch_size", "4",
     )  # fmt: skip
     assert finished_updates(folder) == 3
     steps = [line for line in read_lines(folder / "metrics.jsonl") if "policy/loss" in line]
     # Two updates a batch: the second batch is left after its first.
-    assert [line["step"] for line in steps] == ([1, 2, 3] if updates_per_batch == 1 else [2, 3])
+    assert [line["step"] for line in steps] == ([1, 2, 3] if mini_batches == 1 else [2, 3])
     probes = [line["rollout/probe_gap"] for line in read_lines(folder / "metrics.jsonl") if "rollout/probe_gap" in line]
     assert len(probes) == 1  # before the first update; the next would be due at the tenth
     assert probes[0] < 1e-4
@@ -176,7 +174,10 @@ def test_align_runs_every_discriminator_by_its_class_alone(root: Path, sft: Path
     assert (set(effects) == {0.5}) == (name == "TextOnlyDiscriminator")
 
 
-@pytest.mark.parametrize("algorithm", ["GRPO", "DAPO", "GSPO"])
+ALGORITHMS = ["GRPO", "DAPO", "GSPO", "DrGRPO", "RLOO", "ReinforcePlusPlus", "CISPO", "SAPO"]
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_rlvr_runs_every_algorithm_for_exactly_three_updates(root: Path, sft: Path, algorithm: str) -> None:
     config = with_engine("rlvr.yaml", root / "configs")
     folder = root / f"rlvr-{algorithm}"
@@ -186,3 +187,64 @@ def test_rlvr_runs_every_algorithm_for_exactly_three_updates(root: Path, sft: Pa
     )  # fmt: skip
     assert finished_updates(folder) == 3
     assert (folder / "heldout.jsonl").read_text().count("\n") == 8
+    # Only the one with a divergence has built a reference.
+    measured = [line["seconds/reference"] for line in read_lines(folder / "metrics.jsonl") if "seconds/reference" in line]
+    assert bool(measured) == (algorithm == "RLOO")
+
+
+LENGTH_REWARD = """
+def score(inputs):
+    return [{"overall": (len(i["response"]) % 7) / 7, "extra": 1.0} for i in inputs]
+"""
+
+
+def rlvr_metrics(root: Path, sft: Path, name: str, *arguments: str) -> list[dict[str, float]]:
+    """Metrics of a run whose reward is a function in a file, which differs between the responses of a group."""
+    config = with_engine("rlvr.yaml", root / "configs")
+    (root / "length.py").write_text(LENGTH_REWARD)
+    reward = {"class_path": "PythonReward", "init_args": {"function": f"{root / 'length.py'}:score"}}
+    fit(
+        "--config", str(config), "--run_dir", str(root / name), "--model.policy", str(sft / "model"),
+        "--data.batch_size", "4", f"--model.rewards={json.dumps([reward])}", "--model.optimizer.lr=3e-3", *arguments,
+    )  # fmt: skip
+    return [line for line in read_lines(root / name / "metrics.jsonl") if "policy/loss" in line]
+
+
+@pytest.mark.parametrize("algorithm", ["GRPO", "DAPO", "GSPO"])
+def test_ratios_and_clips_act_with_several_updates_a_batch_and_only_then(root: Path, sft: Path, algorithm: str) -> None:
+    common = [f"--model.algorithm={algorithm}", "--model.schedule.kind=constant"]
+    (one,) = rlvr_metrics(root, sft, f"once-{algorithm}", *common, "--trainer.max_steps=1", "--model.reuse.mini_batches=1")
+    assert one["policy/ratio"] == 1.0
+    assert one["policy/clipped_low"] == one["policy/clipped_high"] == 0.0
+    assert one["reward/python"] > 0
+    (four,) = rlvr_metrics(root, sft, f"four-{algorithm}", *common, "--trainer.max_steps=4", "--model.reuse.mini_batches=4")
+    assert four["policy/ratio"] != 1.0
+    assert four["policy/clipped_low"] + four["policy/clipped_high"] > 0
+    assert four["mismatch/delta_p_max"] < 1e-4
+    assert four["mismatch/effective_sample_size"] == pytest.approx(1, abs=1e-4)
+
+
+def test_divergence_from_the_reference_is_zero_at_the_start_and_grows(root: Path, sft: Path) -> None:
+    arguments = ["--model.algorithm=GRPO", "--model.algorithm.kl_weight=0.1", "--model.reuse.mini_batches=1"]
+    first, second = rlvr_metrics(root, sft, "kl", *arguments, "--trainer.max_steps=2")
+    assert first["policy/kl_reference"] == pytest.approx(0, abs=1e-6)
+    assert second["policy/kl_reference"] > 1e-4
+    # Every response has a gradient now, from the divergence.
+    assert first["policy/trained_responses"] == 1.0
+
+
+def test_a_batch_without_any_signal_goes_by(root: Path, sft: Path) -> None:
+    # The policy is untrained: every reward is 0, so is every advantage, and nothing is sent through the model.
+    weights = load_file(sft / "model" / "model.safetensors")
+    config = with_engine("rlvr.yaml", root / "configs")
+    folder = root / "flat"
+    fit(
+        "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps=2", "--model.policy", str(sft / "model"),
+        "--data.batch_size", "2",
+    )  # fmt: skip
+    lines = [line for line in read_lines(folder / "metrics.jsonl") if "policy/trained_responses" in line]
+    assert [line["policy/trained_responses"] for line in lines] == [0.0]
+    assert "policy/loss" not in lines[0]
+    assert lines[0]["reward/groups_without_signal"] == 1.0
+    after = load_file(folder / "model" / "model.safetensors")
+    assert all(torch.equal(weights[name], after[name]) for name in weights)

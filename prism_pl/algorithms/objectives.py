@@ -1,0 +1,116 @@
+"""Policy objectives: the loss of each token, before importance weights and aggregation.
+
+rho_it = pi(y_it) / pi_old(y_it) is 1 in an on-policy step; then every objective has the gradient of -A log pi, up to
+lengths.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+
+from prism_pl.algorithms.terms import PolicyTerms
+from prism_pl.metrics import Means
+
+
+class PolicyObjective(ABC):
+    """Base of all objectives; the leaves are frozen dataclasses."""
+
+    @abstractmethod
+    def __call__(self, terms: PolicyTerms, means: Means) -> torch.Tensor:
+        """The loss (B, T) of each token; what stands where ``mask_BT`` is False is not read. Adds ratios to ``means``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenClip(PolicyObjective):
+    """-min(rho A, clip(rho, 1 - low, 1 + high) A) for each token (PPO, arXiv 1707.06347, eq. 7).
+
+    With ``dual_clip`` c the gain of a token with A < 0 is at least c A (arXiv 1912.09729, eq. 5).
+    """
+
+    clip_low: float = 0.2
+    """The ratio counts down to ``1 - clip_low``."""
+    clip_high: float = 0.2
+    """The ratio counts up to ``1 + clip_high``."""
+    dual_clip: float | None = None
+    """Bound on rho of tokens with a negative advantage; null for none."""
+
+    def __call__(self, terms: PolicyTerms, means: Means) -> torch.Tensor:
+        advantage_B1 = terms.advantage_B[:, None]
+        gain_BT = clipped_gain(terms.ratio_BT, advantage_B1, self.clip_low, self.clip_high)
+        if self.dual_clip is not None:
+            gain_BT = torch.where(advantage_B1 < 0, torch.maximum(gain_BT, self.dual_clip * advantage_B1), gain_BT)
+        add_clip_metrics(terms, terms.ratio_BT, self.clip_low, self.clip_high, means)
+        return -gain_BT
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceClip(PolicyObjective):
+    """-min(s A, clip(s, 1 - low, 1 + high) A) with one ratio a response, the same for each of its tokens.
+
+    s_i = exp(mean_t log rho_it) (GSPO, arXiv 2507.18071, eq. 7), or exp(sum_t log rho_it), the ratio of whole responses.
+    """
+
+    clip_low: float = 3e-4
+    """The sequence ratio counts down to ``1 - clip_low``."""
+    clip_high: float = 4e-4
+    """The sequence ratio counts up to ``1 + clip_high``."""
+    length_normalised: bool = True
+    """The mean over tokens in the exponent, not the sum."""
+
+    def __call__(self, terms: PolicyTerms, means: Means) -> torch.Tensor:
+        log_ratio_B = ((terms.logp_BT - terms.old_logp_BT) * terms.mask_BT).sum(-1)
+        if self.length_normalised:
+            log_ratio_B = log_ratio_B / terms.mask_BT.sum(-1).clamp_min(1)
+        ratio_BT = torch.exp(log_ratio_B)[:, None].expand_as(terms.logp_BT)
+        add_clip_metrics(terms, ratio_BT, self.clip_low, self.clip_high, means)
+        return -clipped_gain(ratio_BT, terms.advantage_B[:, None], self.clip_low, self.clip_high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CappedWeight(PolicyObjective):
+    """-sg[min(rho, cap)] A log pi: a token beyond the cap keeps its gradient (CISPO, arXiv 2506.13585, eq. 4)."""
+
+    ratio_cap: float = 5.0
+    """Largest weight of a token."""
+
+    def __call__(self, terms: PolicyTerms, means: Means) -> torch.Tensor:
+        ratio_BT = terms.ratio_BT.detach()
+        add_clip_metrics(terms, ratio_BT, 1.0, self.ratio_cap - 1, means)
+        return -ratio_BT.clamp_max(self.ratio_cap) * terms.advantage_B[:, None] * terms.logp_BT
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftGate(PolicyObjective):
+    """-f(rho) A with f(rho) = 4 / tau sigma(tau (rho - 1)): a gate that closes smoothly (SAPO, arXiv 2511.20347, eq. 6).
+
+    f'(1) = 1, as for the plain ratio; f'(rho) = 4 p (1 - p) with p = sigma(tau (rho - 1)) falls on both sides.
+    """
+
+    temperature_positive: float = 1.0
+    """tau where A > 0."""
+    temperature_negative: float = 1.05
+    """tau elsewhere; larger, because negative advantages raise many unsampled tokens."""
+
+    def __call__(self, terms: PolicyTerms, means: Means) -> torch.Tensor:
+        advantage_B1 = terms.advantage_B[:, None]
+        positive, negative = advantage_B1.new_tensor([self.temperature_positive, self.temperature_negative])
+        tau_B1 = torch.where(advantage_B1 > 0, positive, negative)
+        open_BT = torch.sigmoid(tau_B1 * (terms.ratio_BT - 1))
+        means.add("policy/ratio", terms.ratio_BT[terms.mask_BT])
+        means.add("policy/gate_slope", (4 * open_BT * (1 - open_BT))[terms.mask_BT])
+        return -4 / tau_B1 * open_BT * advantage_B1
+
+
+def clipped_gain(ratio: torch.Tensor, advantage: torch.Tensor, low: float, high: float) -> torch.Tensor:
+    """min(rho A, clip(rho, 1 - low, 1 + high) A), element by element."""
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
+
+
+def add_clip_metrics(terms: PolicyTerms, ratio_BT: torch.Tensor, low: float, high: float, means: Means) -> None:
+    """The mean ratio, and the share of tokens that each side of the clip takes out of the gradient."""
+    advantage_BT = terms.advantage_B[:, None].expand_as(ratio_BT)
+    ratio_N, advantage_N = ratio_BT.detach()[terms.mask_BT], advantage_BT[terms.mask_BT]
+    means.add("policy/ratio", ratio_N)
+    means.add("policy/clipped_low", ((ratio_N < 1 - low) & (advantage_N < 0)).float())
+    means.add("policy/clipped_high", ((ratio_N > 1 + high) & (advantage_N > 0)).float())

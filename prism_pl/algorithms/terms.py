@@ -1,0 +1,60 @@
+"""What an algorithm is given: the outcomes of a rollout batch, and the terms of one micro-batch's loss."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+_SIGNAL_TOLERANCE = 1e-5
+"""Rewards are sums of fp32 weights: equal rewards of a group can differ in the last bit (slime's spurious gradients)."""
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Rewards of this rank's share of a rollout batch, after shaping and a KL term in the reward."""
+
+    reward_PG: torch.Tensor
+    length_PG: torch.Tensor
+    """Tokens of each response."""
+    total: Callable[[torch.Tensor], torch.Tensor]
+    """Sums a tensor over all ranks."""
+
+    @property
+    def signal_P1(self) -> torch.Tensor:
+        """True for each group whose rewards differ by more than rounding."""
+        return has_signal(self.reward_PG)[:, None]
+
+
+def has_signal(reward_PG: torch.Tensor) -> torch.Tensor:
+    """True for each group (P,) whose rewards differ by more than rounding."""
+    return reward_PG.max(dim=1).values - reward_PG.min(dim=1).values > _SIGNAL_TOLERANCE
+
+
+@dataclass(frozen=True)
+class PolicyTerms:
+    """One micro-batch of responses. The denominators are those of the whole update, over all ranks and micro-batches."""
+
+    logp_BT: torch.Tensor
+    """Log-probabilities under the weights being trained; carries the gradient."""
+    old_logp_BT: torch.Tensor
+    """Under the weights at the start of the rollout batch."""
+    weight_BT: torch.Tensor
+    """Importance weights between engine and trainer, 1 where they agree."""
+    mask_BT: torch.Tensor
+    """True on response tokens."""
+    advantage_B: torch.Tensor
+    num_tokens: float
+    """Response tokens of the update."""
+    num_responses: float
+    """Responses of the update."""
+    max_length: int
+    """The length limit of a response, in tokens."""
+    entropy_BT: torch.Tensor | None = None
+    """Of the policy's next-token distribution; carries the gradient."""
+    reference_logp_BT: torch.Tensor | None = None
+    """Under the reference model, if the algorithm uses one."""
+
+    @property
+    def ratio_BT(self) -> torch.Tensor:
+        """rho = pi / pi_old, token by token."""
+        return torch.exp(self.logp_BT - self.old_logp_BT)
