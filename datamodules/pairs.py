@@ -1,21 +1,22 @@
 """Pairs of teacher and policy responses for the warm-up of the discriminator."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch.utils.data import DataLoader
 
 from datamodules.order import IndexDataset, OrderedDataModule
+from prism_pl.answer_file import answer_rows
 from prism_pl.conversation import PromptEncoder
 from prism_pl.engines import RolloutEngine
 from prism_pl.options import SamplingOptions
 from prism_pl.rows import DataFile, usable_rows
-from prism_pl.run_files import append_lines, read_lines
-from prism_pl.seeds import derive_seed
-from prism_pl.types import Pair
+from prism_pl.run_files import read_lines
+from prism_pl.types import Pair, PromptBatch
 
-_PROMPTS_A_CALL = 64
+
+def _record(batch: PromptBatch) -> list[dict[str, Any]]:
+    return [{"responses": texts} for texts in batch.texts]
 
 
 class PairDataModule(OrderedDataModule):
@@ -65,8 +66,8 @@ class PairDataModule(OrderedDataModule):
         if not missing:
             return
         self.engine.start(self.policy, self.max_prompt_tokens, self.sampling)
-        for data, file, indices, sampling in missing:
-            self._sample(data, file, indices, sampling)
+        for data, file, rows, sampling in missing:
+            answer_rows(self.engine, data, self.encoder, rows, file, sampling, _record, self.seed, "pairs")
         self.engine.close()
 
     def setup(self, stage: str) -> None:
@@ -105,22 +106,6 @@ class PairDataModule(OrderedDataModule):
                 single,
             ),
         ]
-
-    def _sample(self, data: DataFile, file: Path, indices: list[int], sampling: SamplingOptions) -> None:
-        done = {line["row"] for line in read_lines(file)}
-        todo = [index for index in indices if index not in done]
-        for start in range(0, len(todo), _PROMPTS_A_CALL):
-            rows = todo[start : start + _PROMPTS_A_CALL]
-            prompts = self.encoder.encode([data.prompt_row(row) for row in rows])
-            seeds = [derive_seed(self.seed, "pairs", prompt.source) for prompt in prompts]
-            groups = self.engine.generate(prompts, seeds, sampling)
-            append_lines(
-                file,
-                [
-                    json.dumps({"row": row, "responses": [response.text for response in group]})
-                    for row, group in zip(rows, groups, strict=True)
-                ],
-            )
 
     def _encode(self, items: list[tuple[DataFile, int, str]]) -> list[Pair]:
         prompts = self.encoder.encode([data.prompt_row(row) for data, row, _ in items])

@@ -1,4 +1,4 @@
-"""The command line: ``fit``, ``pipeline``, ``report``, ``upcycle``. The only Lightning import of the package."""
+"""The command line: fit, pipeline, report, filter, upcycle. The only Lightning import of the package."""
 
 import logging
 import os
@@ -26,6 +26,7 @@ from prism_pl.discriminators import (
 )
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
+from prism_pl.filtering import filter_prompts
 from prism_pl.game import AdversarialAdvantage
 from prism_pl.pipeline import Stage, run_pipeline
 from prism_pl.rewards import Reward
@@ -112,7 +113,7 @@ def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip" not in record.getMessage())
     transformers.utils.logging.disable_progress_bar()
     arguments = with_own_defaults(with_config_folder(sys.argv[1:]))
-    commands = {"pipeline": _pipeline, "report": _report, "upcycle": _upcycle}
+    commands = {"pipeline": _pipeline, "report": _report, "filter": _filter, "upcycle": _upcycle}
     try:
         if arguments and arguments[0] in commands:
             commands[arguments[0]](arguments[1:])
@@ -169,6 +170,16 @@ def _report(arguments: list[str]) -> None:
     parser = ArgumentParser(prog="prism_pl report", exit_on_error=False, description="Table and page of a pipeline's run.")
     parser.add_argument("--run_dir", type=str, required=True, help="Folder of all stages.")
     _write_report(Path(parser.parse_args(arguments).run_dir))
+
+
+def _filter(arguments: list[str]) -> None:
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    about = "Pass rates of a policy over a prompt set, and the prompts worth training on."
+    parser = ArgumentParser(prog="prism_pl filter", exit_on_error=False, description=about)
+    parser.add_argument("--config", action="config", help="A YAML file with the keys below.")
+    parser.add_function_arguments(filter_prompts, fail_untyped=False)
+    config = parser.instantiate_classes(parser.parse_args(arguments))
+    filter_prompts(**{key: value for key, value in config.items() if key != "config"})
 
 
 def _upcycle(arguments: list[str]) -> None:

@@ -16,7 +16,10 @@ from prism_pl.verification.workers import equal_expressions
 MAX_CHARACTERS = 1024
 """Longer texts are wrong unless they are spelt alike (PRISM's released checker has the same limit)."""
 
-_WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{3,}")
+MAX_NESTING = 30
+"""Brackets within brackets of an expression; math-verify's grammar is exponential in it."""
+
+_WORD = re.compile(r"(?<![\\A-Za-z])[^\W\d_]{3,}|(?<=\d )[apAP][mM]\b")
 _MATHS_WORDS = {"and", "or", "sqrt", "mod", "max", "min", "lim", "gcd", "lcm", "det", "all", "real", "numbers"}
 
 
@@ -44,7 +47,15 @@ def answers_agree(prediction: str, answer: str) -> bool:
         return left.equals(right)
     if is_prose(said) or is_prose(true):
         return words(said) == words(true) != ""
-    return equal_expressions(said, true)
+    return max(_nesting(said), _nesting(true)) <= MAX_NESTING and equal_expressions(said, true)
+
+
+def _nesting(text: str) -> int:
+    deepest = depth = 0
+    for character in text:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def is_prose(text: str) -> bool:

@@ -30,6 +30,7 @@ _RULES = [
         (r"\\(?:leq|leqslant)\b", r"\\le"),
         (r"\\(?:geq|geqslant)\b", r"\\ge"),
         (r"\*\*([^*]+)\*\*", r"\1"),
+        (r"(\\(?:begin|end)\s*\{)[bvBV]?matrix\}", r"\1pmatrix}"),
         # A root of one number or letter; functions by name.
         (r"\\sqrt\s+(\d+|[a-zA-Z])(?![a-zA-Z])", r"\\sqrt{\1}"),
         (r"(?<![\\a-zA-Z])sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}"),
@@ -37,7 +38,7 @@ _RULES = [
         (r"(?<![\\a-zA-Z])pi(?![a-zA-Z])", r"\\pi "),
         (r"(?<![\\a-zA-Z])(?:infinity|inf)(?![a-zA-Z])", r"\\infty "),
         # Numbers: thousands by comma or space, powers of ten, mixed numbers.
-        (r"(?<![\d.,])(\d{1,3})((?:,\d{3})+)(?![\d,])", lambda match: match[1] + match[2].replace(",", "")),
+        (r"(?<![\d.,])(\d{1,3})((?:,\d{3})+)(?!\d|,\d)", lambda match: match[1] + match[2].replace(",", "")),
         (r"(?<![\d.,] )(?<![\d.,])(\d{1,3})((?: \d{3})+)(?![\d/]| \d)", lambda match: match[1] + match[2].replace(" ", "")),
         (r"(?<![\w.])(\d+(?:\.\d+)?)[eE]([-+]?\d+)(?!\w)", r"\1\\times 10^{\2}"),
         (r"(?<![\d./])(\d+)\s+(\d+)\s*/\s*(\d+)(?![\d./])", r"\1\\frac{\2}{\3}"),

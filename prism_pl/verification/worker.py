@@ -23,7 +23,8 @@ def main() -> None:
         try:
             # Their timeouts are off: they are signals, and the parent has a better one.
             said, true = (parse(f"\\boxed{{{text}}}", parsing_timeout=None) for text in (prediction, answer))
-            verdict = bool(verify(true, said, timeout_seconds=None))
+            # An inequality may stand for an interval on either side.
+            verdict = bool(verify(true, said, timeout_seconds=None, allow_set_relation_comp=True))
         except (Exception, RecursionError, MemoryError):
             verdict = False
         print(int(verdict), file=replies, flush=True)

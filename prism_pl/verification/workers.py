@@ -31,6 +31,8 @@ class Worker:
     def equal(self, prediction: str, answer: str, seconds: float = SECONDS) -> bool:
         """False also when the worker needs too long or dies of the expression, which is warned of."""
         with self._lock:
+            if self._process is not None and self._process.poll() is not None:
+                self._kill()  # it died between two answers, of neither
             process = self._process or self._start()
             assert process.stdin is not None
             process.stdin.write(json.dumps([prediction, answer]).encode() + b"\n")

@@ -1,88 +1,26 @@
-"""Verifiable rewards on golden pairs, and what must hold for any number."""
+"""Rewards of whole responses, and their weighted sum."""
 
-from decimal import Decimal
+import importlib.util
+from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from prism_pl.rewards import AnswerReward, FormatReward, total_reward
-from prism_pl.rewards.answer import answers_agree
-from prism_pl.types import Prompt, PromptBatch, Response
-
-numbers = st.one_of(
-    st.integers(-(10**9), 10**9).map(str),
-    st.decimals(-1000, 1000, places=3, allow_nan=False).map(lambda value: format(value, "f")),
+from prism_pl.errors import UserError
+from prism_pl.rewards import (
+    AnswerReward,
+    FormatReward,
+    MultipleChoiceReward,
+    NumericReward,
+    PythonReward,
+    check_rewards,
+    total_reward,
 )
-spaces = st.text(alphabet=" \n\t", max_size=3)
+from prism_pl.types import Prompt, PromptBatch, Response
 
 
 def respond(answer: str, think: str = "One step.") -> str:
     return f"<caption>c</caption><think>{think}</think><answer>{answer}</answer>"
-
-
-@pytest.mark.parametrize(
-    ("prediction", "answer"),
-    [
-        ("12", "12"),
-        ("12.50", "12.5"),
-        ("12.0", "12"),
-        ("+3", "3"),
-        ("-0.5", "-0.50"),
-        ("007", "7"),
-        (" 4\n", "4"),
-        (r"\frac{1}{2}", "0.5"),
-        ("0.25", r"\frac{1}{4}"),
-        (r"$\frac{3}{4}$", "0.75"),
-        (r"2\sqrt{2}", r"\sqrt{8}"),
-        ("(B)", "(B)"),
-        ("B", "B"),
-        ("a blue cat", "a blue cat"),
-    ],
-)
-def test_answers_that_agree(prediction: str, answer: str) -> None:
-    assert answers_agree(prediction, answer)
-
-
-@pytest.mark.parametrize(
-    ("prediction", "answer"),
-    [
-        ("11", "12"),
-        ("-12", "12"),
-        ("12.5", "12.05"),
-        ("1.20", "120"),
-        ("0.333", r"\frac{1}{3}"),
-        (r"\frac{1}{2}", r"\frac{2}{1}"),
-        ("A", "B"),
-        ("cat", "dog"),
-        # Nothing never agrees, not even with nothing.
-        ("", ""),
-        ("", "12"),
-        ("12", ""),
-        (" \n", " \n"),
-    ],
-)
-def test_answers_that_do_not_agree(prediction: str, answer: str) -> None:
-    assert not answers_agree(prediction, answer)
-
-
-@given(number=numbers, before=spaces, after=spaces)
-def test_agreement_is_reflexive_and_blind_to_spacing(number: str, before: str, after: str) -> None:
-    assert answers_agree(number, number)
-    assert answers_agree(f"{before}{number}{after}", number)
-    assert answers_agree(number, f"{after}{number}{before}")
-
-
-@given(first=numbers, second=numbers)
-def test_agreement_of_numbers_is_symmetric_equality_of_values(first: str, second: str) -> None:
-    assert answers_agree(first, second) == answers_agree(second, first) == (Decimal(first) == Decimal(second))
-
-
-@given(number=st.integers(-(10**6), 10**6), zeros=st.integers(1, 4), step=st.integers(1, 9))
-def test_trailing_zeros_do_not_matter_and_a_step_does(number: int, zeros: int, step: int) -> None:
-    assert answers_agree(f"{number}.{'0' * zeros}", str(number))
-    assert not answers_agree(f"{number}.{'0' * zeros}{step}", str(number))
 
 
 @pytest.mark.parametrize(
@@ -112,6 +50,120 @@ def test_rewards_of_a_response(response: str, accuracy: float, form: float) -> N
 
 def test_a_latex_answer_earns_its_reward() -> None:
     assert AnswerReward()(respond(r"\frac{1}{2}"), "0.5") == 1.0
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("B", 1.0), ("(B)", 1.0), ("B. a cat", 1.0), ("The answer is B.", 1.0), ("C", 0.0), ("a cat", 0.0)],
+)
+def test_multiple_choice(said: str, expected: float) -> None:
+    assert MultipleChoiceReward()(respond(said), "B") == MultipleChoiceReward()(respond(said), "(B) a cat") == expected
+    assert MultipleChoiceReward()(said, "B") == 0.0  # malformed
+
+
+@pytest.mark.parametrize(
+    ("reward", "said", "answer", "expected"),
+    [
+        (NumericReward(), "12", "12.0", 1.0),
+        (NumericReward(), "12.1", "12", 0.0),
+        (NumericReward(relative=0.05), "12.6", "12", 1.0),  # 0.6 = 5 % of 12
+        (NumericReward(relative=0.05), "12.61", "12", 0.0),
+        (NumericReward(relative=0.05), "-12", "12", 0.0),
+        (NumericReward(absolute=0.5), "12.5", "12", 1.0),
+        (NumericReward(absolute=0.5), "12.51", "12", 0.0),
+        # 0.5 m of tolerance, in the true answer's unit.
+        (NumericReward(absolute=0.5), "1249 cm", "12 m", 1.0),
+        (NumericReward(absolute=0.5), "1251 cm", "12 m", 0.0),
+        (NumericReward(), "100 cm", "1 m", 1.0),
+        (NumericReward(), "1 kg", "1 m", 0.0),
+        (NumericReward(), "12 kg", "12", 1.0),
+        (NumericReward(), "1,200", "1200", 1.0),
+        (NumericReward(), "50%", "0.5", 1.0),
+        (NumericReward(), "50%", "50", 0.0),
+        (NumericReward(percent="unit"), "50%", "50", 1.0),
+        (NumericReward(percent="unit"), "50%", "0.5", 0.0),
+        (NumericReward(), "about twelve", "12", 0.0),
+    ],
+)
+def test_numeric(reward: NumericReward, said: str, answer: str, expected: float) -> None:
+    assert reward(respond(said), answer) == expected
+
+
+def test_an_answer_that_a_reward_cannot_use_is_named_with_its_row() -> None:
+    prompt = Prompt("rows.jsonl:7", "", (1,), (1,), torch.zeros(3, 1), answer="a cat")
+    with pytest.raises(UserError, match=r"rows.jsonl:7: NumericReward: the answer 'a cat' is no number"):
+        NumericReward().grade([prompt], [["x"]])
+    with pytest.raises(UserError, match=r"rows.jsonl:7: MultipleChoiceReward: the answer 'a cat' names no choice"):
+        MultipleChoiceReward().grade([prompt], [["x"]])
+
+
+FUNCTIONS = """
+calls = []
+
+def shares(inputs):
+    calls.append(len(inputs))
+    return [{"overall": float(i["response"] == i["ground_truth"]), "other": 9} for i in inputs]
+
+def short(inputs):
+    return [1.0]
+
+def wrong(inputs):
+    return ["good" for _ in inputs]
+
+def sources(inputs):
+    return [float(i["source"] == "rows:1" and i["response_length"] == len(i["response"])) for i in inputs]
+"""
+
+
+def test_python_reward(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(FUNCTIONS)
+    batch = make_batch()
+    reward = PythonReward(function=f"{file}:shares", weight=2.0)
+    _, parts = total_reward([reward], batch)
+    # The second prompt's first response is the bare text "3", its answer is 7.
+    assert parts["python"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert reward("7", "7") == 1.0
+    assert reward._call.__globals__["calls"] == [4, 1]  # once a batch
+    assert PythonReward(function=f"{file}:sources").grade(batch.prompts, batch.texts) == [[1.0, 1.0], [1.0, 1.0]]
+    with pytest.raises(UserError, match="returned 1 scores for 4 responses"):
+        PythonReward(function=f"{file}:short").grade(batch.prompts, batch.texts)
+    with pytest.raises(UserError, match="returned 'good', which is no number"):
+        PythonReward(function=f"{file}:wrong").grade(batch.prompts, batch.texts)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.py:f", "is not `path.py:name` of a file"),
+        ("mine.py", "is not `path.py:name`"),
+        ("mine.py:f", "no function 'f'"),
+    ],
+)
+def test_a_python_reward_fails_at_the_start(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text("x = 1")
+    Path("broken.py").write_text("import nothing_of_that_name")
+    with pytest.raises(UserError, match=message):
+        PythonReward(function=name)
+    with pytest.raises(UserError, match="fails when imported: ModuleNotFoundError"):
+        PythonReward(function="broken.py:f")
+
+
+def test_rewards_need_names_of_their_own() -> None:
+    check_rewards([AnswerReward(), FormatReward()])
+    with pytest.raises(UserError, match="two rewards are called 'accuracy'"):
+        check_rewards([AnswerReward(), NumericReward()])
+    with pytest.raises(UserError, match="the list is empty"):
+        check_rewards([])
+
+
+def test_missing_math_verify_is_an_error_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="AnswerReward needs math-verify"):
+        AnswerReward()
 
 
 def sampled(text: str) -> Response:

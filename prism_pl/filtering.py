@@ -1,0 +1,132 @@
+"""The difficulty filter: prompts that the policy always or never solves carry no signal for group-relative RL.
+
+pass rate = mean score of n samples;     kept: low <= pass rate <= high
+"""
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from prism_pl.answer_file import answer_rows
+from prism_pl.conversation import PromptEncoder
+from prism_pl.engines import RolloutEngine
+from prism_pl.errors import UserError
+from prism_pl.options import SamplingOptions
+from prism_pl.rewards import AnswerReward, Reward
+from prism_pl.rows import DataFile, usable_rows
+from prism_pl.run_files import read_lines, write_atomically
+from prism_pl.types import PromptBatch
+
+_BAR = 40
+_MOST_BINS = 20
+
+
+def filter_prompts(
+    model: str,
+    path: str,
+    out: str,
+    engine: RolloutEngine,
+    sampling: SamplingOptions,
+    reward: Reward | None = None,
+    low: float = 0.2,
+    high: float = 0.8,
+    max_prompt_tokens: int = 2048,
+    drop_too_long: bool = False,
+    seed: int = 0,
+) -> None:
+    """Writes ``pass_rates.jsonl`` as it samples, then ``all.parquet`` with the column ``pass_rate`` and ``kept.parquet``.
+
+    The same command goes on where a run stopped; another model, file, sampling or seed needs another folder.
+
+    Args:
+        model: the policy whose pass rates are wanted.
+        path: data file with answers.
+        out: folder to write.
+        engine: ``VLLMEngine`` or ``TransformersEngine``.
+        sampling: ``group_size`` samples a prompt.
+        reward: what a response scores; null is ``AnswerReward``.
+        low: smallest pass rate that is kept.
+        high: largest pass rate that is kept.
+        max_prompt_tokens: limit of a prompt, images included.
+        drop_too_long: drop and count rows over the limit instead of stopping.
+        seed: of sampling.
+    """
+    if not 0 <= low <= high <= 1:
+        raise UserError(f"low and high: 0 <= low <= high <= 1 is needed, they are {low} and {high}.")
+    folder, judge = Path(out), reward or AnswerReward()
+    data, encoder = DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
+    rows = usable_rows(data, encoder, needs=("answer",), drop_too_long=drop_too_long)
+    _same_settings(folder, {"model": model, "path": path, "seed": seed, "reward": repr(judge), **vars(sampling)})
+    file = folder / "pass_rates.jsonl"
+    if len(read_lines(file)) < len(rows):
+        engine.start(model, max_prompt_tokens, sampling)
+
+        def record(batch: PromptBatch) -> list[dict[str, Any]]:
+            scores = judge.grade(batch.prompts, batch.texts)
+            return [{"pass_rate": sum(own) / len(own), "scores": own} for own in scores]
+
+        answer_rows(engine, data, encoder, rows, file, sampling, record, seed, "filter")
+        engine.close()
+    rates = {line["row"]: line["pass_rate"] for line in read_lines(file)}
+    table = _relocated(data, rows, folder).add_column("pass_rate", [rates[row] for row in rows])
+    _write(table, folder / "all.parquet")
+    kept = [index for index, row in enumerate(rows) if low <= rates[row] <= high]
+    _write(table.select(kept), folder / "kept.parquet")
+    print(histogram([rates[row] for row in rows], sampling.group_size, low, high))
+    print(f"\nkept {len(kept)} of {len(rows)} prompts: {folder / 'kept.parquet'}")
+
+
+def histogram(rates: list[float], num_samples: int, low: float, high: float) -> str:
+    """A line for each possible pass rate, or for twenty bins if there are more; kept ones are marked.
+
+    >>> print(histogram([0.0, 0.5, 0.5, 1.0], 2, 0.2, 0.8))
+    pass rate  prompts
+         0.00        1  ####################
+         0.50        2  ########################################  kept
+         1.00        1  ####################
+    """
+    steps = min(num_samples, _MOST_BINS)
+    counts = Counter(round(rate * steps) for rate in rates)
+    most = max(counts.values())
+    lines = ["pass rate  prompts"]
+    for step in range(steps + 1):
+        mark = "  kept" if low <= step / steps <= high else ""
+        bar = "#" * round(_BAR * counts[step] / most)
+        lines.append(f"{step / steps:9.2f}  {counts[step]:7d}  {bar}{mark}".rstrip())
+    return "\n".join(lines)
+
+
+def _same_settings(folder: Path, settings: dict[str, Any]) -> None:
+    file = folder / "filter.json"
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [key for key in settings if before.get(key) != settings[key]]
+        if changed:
+            key = changed[0]
+            raise UserError(
+                f"out: {folder} holds pass rates with {key} {before.get(key)!r}, not {settings[key]!r}. "
+                f"Give another folder, or remove this one."
+            )
+    write_atomically(file, json.dumps(settings) + "\n")
+
+
+def _relocated(data: DataFile, rows: list[int], folder: Path) -> Dataset:
+    """The rows with image paths that are relative to their new folder."""
+    table = data.table.select(rows)
+    if "images" not in table.column_names:
+        return table
+
+    def move(row: dict[str, Any]) -> dict[str, Any]:
+        return {"images": [os.path.relpath(data.path.parent / image, folder) for image in row["images"] or ()]}
+
+    return table.map(move, load_from_cache_file=False)
+
+
+def _write(table: Dataset, file: Path) -> None:
+    partial = file.with_name(f".{file.name}")
+    table.to_parquet(partial)
+    partial.replace(file)
