@@ -103,3 +103,48 @@ def test_the_sizes_differ_in_names_alone(kind: str, capsys: pytest.CaptureFixtur
     small, large = (printed(f"align_{size}{kind}.yaml", capsys) for size in SIZES)
     small["trainer"].pop("logger"), large["trainer"].pop("logger")
     assert yaml.safe_dump(small).replace("4B", "8B").replace("4b", "8b") == yaml.safe_dump(large).replace("4b", "8b")
+
+
+RLVR = [f"rlvr_{algorithm}" for algorithm in ("grpo", "dapo", "gspo")]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", RLVR)
+def test_rlvr_holds_the_numbers_of_the_released_script(name: str, size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed(f"{name}_{size}.yaml", capsys)
+    model, data, rollout = config["model"]["init_args"], config["data"]["init_args"], own(config, "RolloutCallback")
+    algorithm = model["algorithm"]
+    options = algorithm["init_args"]
+    assert algorithm["class_path"] == f"prism_pl.algorithms.{name.removeprefix('rlvr_').upper()}"
+    # clip low and high, dual clip, aggregation; overlong buffer and its factor; rounds after the first.
+    own_numbers = {
+        "rlvr_grpo": (0.2, 0.2, 3.0, "token_mean", 0.0, 0),
+        "rlvr_dapo": (0.2, 0.28, 10.0, "token_mean", 4096 / 8192, 9),
+        "rlvr_gspo": (3e-4, 4e-4, None, "sequence_mean", 0.0, 0),
+    }[name]
+    found = (
+        options["clip_low"], options["clip_high"], options.get("dual_clip"), options["aggregation"],
+        options["overlong_share"], options["max_resampling"],
+    )  # fmt: skip
+    assert found == own_numbers
+    assert options["overlong_penalty"] == 1.0
+    assert (options["kl_weight"], options["entropy_weight"]) == (0, 0)
+    optimizer = model["optimizer"]["init_args"]
+    assert (optimizer["lr"], optimizer["weight_decay"]) == (1e-6, 0.01 if name == "rlvr_grpo" else 0.1)
+    schedule = model["schedule"]
+    warmup = schedule["warmup_steps"] + round(schedule["warmup_ratio"] * config["trainer"]["max_steps"])
+    assert (schedule["kind"], warmup) == ("constant", {"rlvr_grpo": 0, "rlvr_dapo": 10, "rlvr_gspo": 75}[name])
+    assert (model["clip_norm"], model["reuse"], config["trainer"]["max_steps"]) == (
+        1.0, {"mini_batches": 1, "epochs": 1}, 1500,
+    )  # fmt: skip
+    assert [(r["class_path"].rsplit(".")[-1], r["init_args"]["weight"]) for r in model["rewards"]] == [
+        ("AnswerReward", 0.8), ("FormatReward", 0.2),
+    ]  # fmt: skip
+    assert (data["batch_size"], data["max_prompt_tokens"], data["drop_too_long"]) == (32, 2048, True)
+    sampling = rollout["sampling"]
+    assert (sampling["max_new_tokens"], sampling["group_size"], sampling["temperature"]) == (8192, 16, 1.0)
+    assert rollout["engine"]["init_args"]["gpu_memory_utilization"] == 0.6
+    assert model["max_tokens"] == (20480 if name == "rlvr_gspo" else 10240)
+    assert model["max_tokens"] >= data["max_prompt_tokens"] + sampling["max_new_tokens"]
+    assert (own(config, "EvaluationCallback")["every"], config["checkpoint"]["every_n_train_steps"]) == (6, 120)
+    assert (config["trainer"]["devices"], data["batch_size"] % config["trainer"]["devices"]) == (4, 0)

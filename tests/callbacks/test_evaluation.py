@@ -1,0 +1,76 @@
+"""Held-out figures by hand, and the best model kept."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from callbacks import EvaluationCallback
+from callbacks.evaluation import accuracy_metrics
+from prism_pl.intervals import half_width, pass_at_k, wilson
+
+
+def record(greedy: float, samples: list[float]) -> dict[str, Any]:
+    return {"greedy_correct": greedy, "samples_correct": samples}
+
+
+def test_accuracy_metrics_by_hand() -> None:
+    records = [
+        record(1.0, [1.0, 1.0, 0.0, 0.0]),
+        record(0.0, [0.0] * 4),
+        record(1.0, [1.0] * 4),
+        record(1.0, [1.0, 0, 0, 0]),
+    ]
+    metrics = accuracy_metrics(records)
+    assert metrics["heldout/accuracy"] == 0.75
+    # avg@4: (0.5 + 0 + 1 + 0.25) / 4.
+    assert metrics["heldout/accuracy_sampled"] == 0.4375
+    # pass@2: 1 - C(2,2)/C(4,2) = 5/6; 0; 1; 1 - C(3,2)/6 = 1/2. pass@4: 1, 0, 1, 1.
+    assert metrics["heldout/pass@2"] == pytest.approx((5 / 6 + 0 + 1 + 0.5) / 4)
+    assert metrics["heldout/pass@4"] == 0.75
+    # std of 0.5, 0, 1, 0.25: squares 0.00390625 + 0.19140625 + 0.31640625 + 0.03515625 = 0.546875; / 3; / 4; root; z.
+    assert metrics["heldout/accuracy_sampled_half_width"] == pytest.approx(1.959964 * (0.546875 / 12) ** 0.5)
+    # Wilson for 3 of 4: (0.75 + z^2/8 +- z sqrt(0.1875/4 + z^2/64)) / (1 + z^2/4) with z^2 = 3.841459.
+    assert metrics["heldout/accuracy_low"] == pytest.approx(0.300642, abs=1e-6)
+    assert metrics["heldout/accuracy_high"] == pytest.approx(0.954413, abs=1e-6)
+
+
+def test_one_sample_has_no_pass_at_k() -> None:
+    metrics = accuracy_metrics([record(1.0, [1.0])])
+    assert not [name for name in metrics if "pass@" in name or "half_width" in name]
+    assert accuracy_metrics([record(0.0, [0.0, 0, 1])])["heldout/pass@3"] == 1.0
+
+
+def test_pass_at_k_by_hand() -> None:
+    assert pass_at_k(5, 0, 3) == 0.0
+    assert pass_at_k(5, 3, 3) == 1.0  # two wrong ones cannot fill three places
+    assert pass_at_k(5, 1, 1) == pytest.approx(0.2)
+    assert pass_at_k(5, 2, 2) == pytest.approx(1 - 3 / 10)
+
+
+def test_intervals_at_their_ends() -> None:
+    assert wilson(0, 10)[0] == 0.0
+    assert wilson(10, 10)[1] == 1.0
+    assert half_width([0.3]) is None
+    assert half_width([1.0, 1.0]) == 0.0
+
+
+def test_the_best_model_is_kept_and_a_resumed_run_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    trainer = SimpleNamespace(global_step=0, default_root_dir=str(tmp_path), is_global_zero=True)
+    monkeypatch.setattr(
+        "callbacks.evaluation.write_models", lambda trainer, module, folder: written.append(trainer.global_step)
+    )
+    callback = EvaluationCallback("none.jsonl", every=2, max_new_tokens=8, keep_best=True)
+    callback.prompts, callback._last = [], 0
+    for step, accuracy in ((2, 0.5), (4, 0.4), (6, 0.7)):
+        trainer.global_step = step
+        monkeypatch.setattr(callback, "_evaluate", lambda *_, value=accuracy: ({"heldout/accuracy": value}, []))
+        callback.on_train_batch_end(trainer, None, None, None, 0)
+    assert written == [2, 6]
+    assert json.loads((tmp_path / "best" / "best.json").read_text()) == {"updates": 6, "heldout/accuracy": 0.7}
+    resumed = EvaluationCallback("none.jsonl", every=2, max_new_tokens=8, keep_best=True)
+    resumed.load_state_dict(callback.state_dict())
+    assert resumed.best == {"updates": 6, "heldout/accuracy": 0.7}
