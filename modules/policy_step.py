@@ -58,7 +58,7 @@ def update_policy(
             break
         totals = stage.global_sum(torch.tensor([update.num_tokens, update.num_responses])).tolist()
         for packed, counts in stage.rounds(update.groups, spare=groups_of(batch, [0])):
-            logp_BT, entropy_BT = policy(packed, batch.temperature)
+            logp_BT, entropy_BT = policy(packed, batch.temperature, algorithm.entropy_weight > 0)
             kept = means if counts else Means()
             mask_BT = packed.token_mask_BT
             kept.add("policy/entropy", entropy_BT[mask_BT])

@@ -46,6 +46,7 @@ _NOISE = (
     # True of other loaders; ours goes on at the right row (datamodules/order.py).
     ".*resuming from a checkpoint that ended before the epoch.*",
 )
+_LOGGED_NOISE = {"lightning.pytorch.utilities.rank_zero": "Tip", "DeepSpeed": "Setting accelerator to CPU"}
 
 
 class PrismCLI(LightningCLI):
@@ -110,7 +111,8 @@ def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for pattern in _NOISE:
         warnings.filterwarnings("ignore", message=pattern)
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "Tip" not in record.getMessage())
+    for logger, line in _LOGGED_NOISE.items():
+        logging.getLogger(logger).addFilter(lambda record, line=line: line not in record.getMessage())
     transformers.utils.logging.disable_progress_bar()
     arguments = with_own_defaults(with_config_folder(sys.argv[1:]))
     commands = {"pipeline": _pipeline, "report": _report, "filter": _filter, "upcycle": _upcycle}

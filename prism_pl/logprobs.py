@@ -20,17 +20,19 @@ def token_logprobs(
     head: Callable[[torch.Tensor], torch.Tensor],
     temperature: float = 1.0,
     chunk_tokens: int = CHUNK_TOKENS,
+    *,
+    entropy_gradient: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probability (N,) and entropy in nats (N,) of each target under softmax(head(hidden) / temperature).
 
-    ``hidden_NH`` are the hidden states that predict the N targets. The entropy carries no gradient.
+    ``hidden_NH`` are the hidden states that predict the N targets. The entropy carries a gradient on request only.
     """
 
     def chunk(hidden_CH: torch.Tensor, target_C: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits_CV = head(hidden_CH).float() / temperature
         normaliser_C = torch.logsumexp(logits_CV, dim=-1)
         logp_C = logits_CV.gather(-1, target_C[:, None]).squeeze(-1) - normaliser_C
-        with torch.no_grad():
+        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
             entropy_C = normaliser_C - (torch.softmax(logits_CV, dim=-1) * logits_CV).sum(-1)
         return logp_C, entropy_C
 

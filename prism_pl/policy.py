@@ -59,12 +59,16 @@ class Policy(nn.Module):
             raise UserError(f"{purpose}: {name} is a {kind} model; supported are {', '.join(_CLASSES)}.")
         return cls(_CLASSES[kind].from_pretrained(folder, dtype=dtype, attn_implementation="sdpa"))
 
-    def forward(self, packed: PackedBatch, temperature: float = 1.0) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(
+        self, packed: PackedBatch, temperature: float = 1.0, entropy_gradient: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """``(logp_BT, entropy_BT)`` of the segments' tokens, 0 where padded."""
         hidden_RLH = self.vlm.model(**packed.model_inputs()).last_hidden_state
         mask_BT = packed.token_mask_BT
         hidden_NH = hidden_RLH.flatten(0, 1)[packed.source_BT[mask_BT]]
-        logp_N, entropy_N = token_logprobs(hidden_NH, packed.target_BT[mask_BT], self._logits, temperature)
+        logp_N, entropy_N = token_logprobs(
+            hidden_NH, packed.target_BT[mask_BT], self._logits, temperature, entropy_gradient=entropy_gradient
+        )
         zeros_BT = torch.zeros(mask_BT.shape, dtype=logp_N.dtype, device=logp_N.device)
         return zeros_BT.masked_scatter(mask_BT, logp_N), zeros_BT.masked_scatter(mask_BT, entropy_N)
 

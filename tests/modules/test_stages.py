@@ -248,3 +248,17 @@ def test_a_batch_without_any_signal_goes_by(root: Path, sft: Path) -> None:
     assert lines[0]["reward/groups_without_signal"] == 1.0
     after = load_file(folder / "model" / "model.safetensors")
     assert all(torch.equal(weights[name], after[name]) for name in weights)
+
+
+def test_the_entropy_bonus_raises_the_entropy(root: Path, sft: Path) -> None:
+    # No reward signal: what moves the policy is the bonus alone.
+    config = with_engine("rlvr.yaml", root / "configs")
+    fit(
+        "--config", str(config), "--run_dir", str(root / "entropy"), "--trainer.max_steps=3", "--model.policy",
+        str(sft / "model"), "--data.batch_size", "2", "--model.algorithm.entropy_weight=1.0", "--model.optimizer.lr=3e-3",
+        "--model.reuse.mini_batches=1",
+    )  # fmt: skip
+    entropy = [
+        line["policy/entropy"] for line in read_lines(root / "entropy" / "metrics.jsonl") if "policy/entropy" in line
+    ]
+    assert entropy[-1] > entropy[0] + 0.01

@@ -88,3 +88,18 @@ def test_logits_are_formed_in_fp32() -> None:
     assert logp_N.dtype == entropy_N.dtype == torch.float32
     # log(e^1.0078125 / (e^1 + e^1.0078125 + e^3)) = 1.0078125 - log(2.718282 + 2.739601 + 20.085537).
     assert logp_N.item() == pytest.approx(1.0078125 - math.log(math.e + math.exp(1.0078125) + math.exp(3)), abs=1e-6)
+
+
+@pytest.mark.parametrize("chunk_tokens", [2, 512])
+def test_the_entropy_has_its_gradient_on_request(
+    problem: tuple[torch.Tensor, torch.Tensor, nn.Linear], chunk_tokens: int
+) -> None:
+    hidden_NH, target_N, head = problem
+    _, expected = plain(hidden_NH, target_N, head, 0.7)
+    _, actual = token_logprobs(hidden_NH, target_N, head, 0.7, chunk_tokens, entropy_gradient=True)
+    inputs = (hidden_NH, head.weight, head.bias)
+    for own, other in zip(
+        torch.autograd.grad(actual.sum(), inputs), torch.autograd.grad(expected.sum(), inputs), strict=True
+    ):
+        torch.testing.assert_close(own, other)
+        assert own.abs().max() > 0
