@@ -9,7 +9,7 @@ from prism_pl.algorithms import Algorithm
 from prism_pl.importance import mismatch_metrics
 from prism_pl.metrics import Means
 from prism_pl.options import MismatchOptions, ReuseOptions
-from prism_pl.packing import unpad
+from prism_pl.packing import by_index
 from prism_pl.policy import Policy
 from prism_pl.policy_update import groups_of, make_updates, policy_terms
 from prism_pl.types import PromptBatch, Sample
@@ -25,7 +25,7 @@ def response_logprobs(
     for packed, counts in stage.rounds(groups_of(batch, rows), spare=groups_of(batch, [0])):
         logp_BT, _ = policy(packed, batch.temperature)
         if counts:
-            result.update(zip(packed.order_B.tolist(), unpad(logp_BT, packed.token_mask_BT), strict=True))
+            result.update(by_index(logp_BT, packed))
     return result
 
 

@@ -49,6 +49,17 @@ _NOISE = (
 _LOGGED_NOISE = {"lightning.pytorch.utilities.rank_zero": "Tip", "DeepSpeed": "Setting accelerator to CPU"}
 
 
+class _Without(logging.Filter):
+    """Drops the records that contain a text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return self.text not in record.getMessage()
+
+
 class PrismCLI(LightningCLI):
     """LightningCLI with a run folder, a metrics file that is always on, and resumption.
 
@@ -112,7 +123,7 @@ def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
     for pattern in _NOISE:
         warnings.filterwarnings("ignore", message=pattern)
     for logger, line in _LOGGED_NOISE.items():
-        logging.getLogger(logger).addFilter(lambda record, line=line: line not in record.getMessage())
+        logging.getLogger(logger).addFilter(_Without(line))
     transformers.utils.logging.disable_progress_bar()
     arguments = with_own_defaults(with_config_folder(sys.argv[1:]))
     commands = {"pipeline": _pipeline, "report": _report, "filter": _filter, "upcycle": _upcycle}

@@ -1,17 +1,20 @@
-"""The packed layout: one row holds a prompt once and all its segments, each of which sees the prompt and itself.
+"""The packed layout: a row holds groups, a group a prompt once and all its segments, each seeing the prompt and itself.
 
-    [prompt 0][segment 1][segment 2]..[segment n]
-    allowed(i, j) = j <= i and (segment_j = 0 or segment_j = segment_i)
+    [prompt a][segment a1][segment a2]..[segment an][prompt b][segment b1]..
+    allowed(i, j) = j <= i and (part_j = home_i or part_j = part_i)
 
-Positions of every segment continue from the prompt, so a segment's hidden states equal those of the plain sequence
-prompt + segment (tested), while the prompt and its image are computed once instead of n times.
+part: the prompt or segment that a token belongs to; home: the prompt of its group. Positions of every segment continue from
+its prompt, so a segment's hidden states equal those of the plain sequence prompt + segment (tested), while the prompt and
+its image are computed once instead of n times.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
 from prism_pl.types import Prompt
 
@@ -41,8 +44,10 @@ class PackedBatch:
 
     input_ids_RL: torch.Tensor
     positions_3RL: torch.Tensor
-    mask_R1LL: torch.Tensor
-    """True where a query (row of the matrix) may attend to a key."""
+    part_RL: torch.Tensor
+    """The prompt or segment of each token, numbered in its row; -1 where padded."""
+    home_RL: torch.Tensor
+    """The part that is the prompt of the token's group; the first one where padded, for no query may see nothing."""
     real_RL: torch.Tensor
     """False where padded."""
     owner_RL: torch.Tensor
@@ -63,15 +68,35 @@ class PackedBatch:
         moved = {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in vars(self).items()}
         return PackedBatch(**moved)
 
-    def model_inputs(self) -> dict[str, torch.Tensor | None]:
-        """Keyword arguments of transformers' ``Qwen3VLModel.forward``."""
+    def model_inputs(self, attention: str = "sdpa") -> dict[str, Any]:
+        """Keyword arguments of transformers' ``Qwen3VLModel.forward`` for one of its attention implementations."""
         return {
             "input_ids": self.input_ids_RL,
             "position_ids": self.positions_3RL,
-            "attention_mask": self.mask_R1LL,
+            "attention_mask": self.block_mask() if attention == "flex_attention" else self.dense_mask(),
             "pixel_values": self.pixel_values,
             "image_grid_thw": self.image_grid,
         }
+
+    def dense_mask(self) -> torch.Tensor:
+        """(R, 1, L, L), True where a query (row of the matrix) may attend to a key."""
+        part_R1L, part_RL1, home_RL1 = self.part_RL[:, None, :], self.part_RL[:, :, None], self.home_RL[:, :, None]
+        length = self.part_RL.shape[1]
+        causal_LL = torch.ones(length, length, dtype=torch.bool, device=self.part_RL.device).tril()
+        seen_RLL = ((part_R1L == home_RL1) | (part_R1L == part_RL1)) & (part_R1L != _PAD)
+        return (seen_RLL & causal_LL)[:, None]
+
+    def block_mask(self) -> BlockMask:
+        """The same for FlexAttention: blocks that no query of theirs may see are never computed."""
+        part_RL, home_RL = self.part_RL, self.home_RL
+
+        def allowed(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+            part = part_RL[row, key]
+            seen = (part == home_RL[row, query]) | (part == part_RL[row, query])
+            return (query >= key) & seen & (part != _PAD)
+
+        rows, length = part_RL.shape
+        return create_block_mask(allowed, rows, None, length, length, device=part_RL.device)
 
 
 def make_groups(prompts: Sequence[Prompt], segments: Sequence[Sequence[Sequence[int]]]) -> list[Group]:
@@ -84,25 +109,40 @@ def make_groups(prompts: Sequence[Prompt], segments: Sequence[Sequence[Sequence[
     return groups
 
 
-def micro_batches(groups: Sequence[Group], max_tokens: int) -> list[list[Group]]:
-    """Splits groups into lists whose padded rows hold at most ``max_tokens`` tokens, longest first.
+def micro_batches(groups: Sequence[Group], max_tokens: int, row_tokens: int | None = None) -> list[list[Group]]:
+    """Splits groups into lists whose padded rows, as ``pack`` lays them out, hold at most ``max_tokens`` tokens.
 
-    A group is split into several rows, each with its own copy of the prompt, if it is over the budget, or if one long row
-    would cost more in attention than several cost in prompts. A single segment that does not fit with its prompt still gets
-    a row of its own.
+    A group is split into several, each with its own copy of the prompt, if it is over the budget, or longer than
+    ``row_tokens``; by default that is where one long row would cost more in attention than several cost in prompts. A single
+    segment that does not fit with its prompt still gets a row of its own.
     """
-    rows = sorted(
-        (part for group in groups for part in _split(group, min(max_tokens, _best_row(len(group.prompt.input_ids))))),
-        key=lambda g: -g.num_tokens,
-    )
+    parts = [part for g in groups for part in _split(g, min(max_tokens, row_tokens or _best_row(len(g.prompt.input_ids))))]
     batches: list[list[Group]] = []
-    for row in rows:
-        # Rows are sorted, so the first of a batch sets its padded length.
-        if batches and batches[-1][0].num_tokens * (len(batches[-1]) + 1) <= max_tokens:
-            batches[-1].append(row)
-        else:
-            batches.append([row])
+    rows: list[int] = []
+    # Longest first: the first of a batch sets the length of its rows.
+    for part in sorted(parts, key=lambda part: -part.num_tokens):
+        length = batches[-1][0].num_tokens if batches else 0
+        if not batches or (not _placed(rows, length, part) and length * (len(rows) + 1) > max_tokens):
+            batches.append([])
+            rows, length = [], part.num_tokens
+        _place(rows, length, part)
+        batches[-1].append(part)
     return batches
+
+
+def _placed(rows: list[int], length: int, group: Group) -> bool:
+    """Whether one of the rows, given by their tokens, has room for the group."""
+    return any(used + group.num_tokens <= length for used in rows)
+
+
+def _place(rows: list[int], length: int, group: Group) -> int:
+    """Adds the group to the first row with room, or to a new one; the row's index."""
+    for row, used in enumerate(rows):
+        if used + group.num_tokens <= length:
+            rows[row] += group.num_tokens
+            return row
+    rows.append(group.num_tokens)
+    return len(rows) - 1
 
 
 def _best_row(prompt: int) -> int:
@@ -122,50 +162,63 @@ def _split(group: Group, max_tokens: int) -> list[Group]:
     return [part for part in parts if part.segments]
 
 
-def pack(groups: Sequence[Group]) -> PackedBatch:
-    """Lays the groups out, one a row."""
-    num_rows, length = len(groups), max(group.num_tokens for group in groups)
+def pack(groups: Sequence[Group], multiple: int = 1) -> PackedBatch:
+    """Lays the groups out, each in the first row with room; rows are as long as the longest group, rounded up."""
+    length = -(-max(group.num_tokens for group in groups) // multiple) * multiple
+    used: list[int] = []
+    rows: list[list[Group]] = []
+    for group in groups:
+        row = _place(used, length, group)
+        if row == len(rows):
+            rows.append([])
+        rows[row].append(group)
     num_segments = sum(len(group.segments) for group in groups)
     longest = max(len(segment) for group in groups for segment in group.segments)
-    input_ids_RL = torch.zeros(num_rows, length, dtype=torch.long)
-    positions_3RL = torch.zeros(3, num_rows, length, dtype=torch.long)
-    segment_RL = torch.full((num_rows, length), _PAD)
-    owner_RL = torch.full((num_rows, length), -1)
+    shape = len(rows), length
+    input_ids_RL = torch.zeros(shape, dtype=torch.long)
+    positions_3RL = torch.zeros(3, *shape, dtype=torch.long)
+    part_RL, home_RL, owner_RL = torch.full(shape, _PAD), torch.zeros(shape, dtype=torch.long), torch.full(shape, -1)
     source_BT = torch.zeros(num_segments, longest, dtype=torch.long)
     target_BT = torch.zeros(num_segments, longest, dtype=torch.long)
     token_mask_BT = torch.zeros(num_segments, longest, dtype=torch.bool)
     last_B = torch.zeros(num_segments, dtype=torch.long)
     b = 0
-    for row, group in enumerate(groups):
-        start = len(group.prompt.input_ids)
-        input_ids_RL[row, :start] = torch.tensor(group.prompt.input_ids)
-        positions_3RL[:, row, :start] = group.prompt.positions_3T
-        segment_RL[row, :start] = 0
-        next_position = int(group.prompt.positions_3T.max()) + 1
-        prompt_end = row * length + start - 1
-        for number, segment in enumerate(group.segments, start=1):
-            size = len(segment)
-            ids = torch.tensor(segment)
-            input_ids_RL[row, start : start + size] = ids
-            positions_3RL[:, row, start : start + size] = torch.arange(next_position, next_position + size)
-            segment_RL[row, start : start + size] = number
-            owner_RL[row, start : start + size] = b
-            flat = row * length + start
-            # The prompt's last hidden state predicts the first token, each token the next one.
-            source_BT[b, 0] = prompt_end
-            source_BT[b, 1:size] = torch.arange(flat, flat + size - 1)
-            target_BT[b, :size] = ids
-            token_mask_BT[b, :size] = True
-            last_B[b] = flat + size - 1
-            start += size
-            b += 1
-    pixel_values = [group.prompt.pixel_values for group in groups if group.prompt.pixel_values is not None]
-    grids = [group.prompt.image_grid for group in groups if group.prompt.image_grid is not None]
+    for row, members in enumerate(rows):
+        end = part = 0
+        for group in members:
+            home, start, end = part, end, end + len(group.prompt.input_ids)
+            input_ids_RL[row, start:end] = torch.tensor(group.prompt.input_ids)
+            positions_3RL[:, row, start:end] = group.prompt.positions_3T
+            part_RL[row, start:end] = home_RL[row, start:end] = home
+            next_position = int(group.prompt.positions_3T.max()) + 1
+            prompt_end = row * length + end - 1
+            for segment in group.segments:
+                part += 1
+                start, end = end, end + len(segment)
+                size, flat = len(segment), row * length + start
+                ids = torch.tensor(segment)
+                input_ids_RL[row, start:end] = ids
+                positions_3RL[:, row, start:end] = torch.arange(next_position, next_position + size)
+                part_RL[row, start:end] = part
+                home_RL[row, start:end] = home
+                owner_RL[row, start:end] = b
+                # The prompt's last hidden state predicts the first token, each token the next one.
+                source_BT[b, 0] = prompt_end
+                source_BT[b, 1:size] = torch.arange(flat, flat + size - 1)
+                target_BT[b, :size] = ids
+                token_mask_BT[b, :size] = True
+                last_B[b] = flat + size - 1
+                b += 1
+            part += 1
+    laid_out = [group for members in rows for group in members]
+    pixel_values = [group.prompt.pixel_values for group in laid_out if group.prompt.pixel_values is not None]
+    grids = [group.prompt.image_grid for group in laid_out if group.prompt.image_grid is not None]
     return PackedBatch(
         input_ids_RL=input_ids_RL,
         positions_3RL=positions_3RL,
-        mask_R1LL=_attention_mask(segment_RL)[:, None],
-        real_RL=segment_RL != _PAD,
+        part_RL=part_RL,
+        home_RL=home_RL,
+        real_RL=part_RL != _PAD,
         owner_RL=owner_RL,
         pixel_values=torch.cat(pixel_values) if pixel_values else None,
         image_grid=torch.cat(grids) if grids else None,
@@ -173,18 +226,11 @@ def pack(groups: Sequence[Group]) -> PackedBatch:
         target_BT=target_BT,
         token_mask_BT=token_mask_BT,
         last_B=last_B,
-        order_B=torch.tensor([index for group in groups for index in group.order]),
+        order_B=torch.tensor([index for group in laid_out for index in group.order]),
     )
 
 
-def _attention_mask(segment_RL: torch.Tensor) -> torch.Tensor:
-    """(R, L, L). No row is empty, for a softmax over no key would be NaN: padding sees its prompt, and nothing sees it."""
-    query_RL1, key_R1L = segment_RL[:, :, None], segment_RL[:, None, :]
-    length = segment_RL.shape[1]
-    causal_LL = torch.ones(length, length, dtype=torch.bool).tril()
-    return ((key_R1L == 0) | (key_R1L == query_RL1)) & causal_LL & (key_R1L != _PAD)
-
-
-def unpad(values_BT: torch.Tensor, mask_BT: torch.Tensor) -> list[torch.Tensor]:
-    """The valid values of each segment, without padding."""
-    return [values[mask] for values, mask in zip(values_BT, mask_BT, strict=True)]
+def by_index(values_BT: torch.Tensor, packed: PackedBatch) -> dict[int, torch.Tensor]:
+    """The values of each segment's tokens, without padding, by the segment's index in the whole batch."""
+    order, masks = packed.order_B.tolist(), packed.token_mask_BT
+    return {index: values[mask] for index, values, mask in zip(order, values_BT, masks, strict=True)}

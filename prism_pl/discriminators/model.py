@@ -50,7 +50,7 @@ class Scorer(nn.Module):
             kind_RL = torch.where(packed.owner_RL < 0, 0, 1 + expert_B[packed.owner_RL.clamp_min(0)])
             self.routing.begin(kind_RL.masked_fill(~packed.real_RL, -1).flatten())
         with self._noisy_embeddings(packed, noise):
-            output = self.model(**packed.model_inputs())
+            output = self.model(**packed.model_inputs(self.config._attn_implementation))
         score_BK = self.head(self._read_out(output.last_hidden_state.flatten(0, 1), packed)).float()
         if score_BK.shape[1] > 1:
             score_BK = score_BK.gather(-1, expert_B[:, None])

@@ -18,7 +18,7 @@ from prism_pl.engines import RolloutEngine, TransformersEngine, VLLMEngine
 from prism_pl.engines.base import preserved_random_state
 from prism_pl.errors import UserError
 from prism_pl.options import SamplingOptions
-from prism_pl.packing import make_groups, pack, unpad
+from prism_pl.packing import by_index, make_groups, pack
 from prism_pl.policy import Policy
 from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt, Response
@@ -50,7 +50,8 @@ def trainer_logp(
 ) -> list[torch.Tensor]:
     packed = pack(make_groups(prompts, [[response.token_ids for response in group] for group in responses]))
     logp_BT, _ = policy(packed, temperature)
-    return unpad(logp_BT, packed.token_mask_BT)
+    rows = by_index(logp_BT, packed)
+    return [rows[index] for index in range(len(rows))]
 
 
 def largest_gap(

@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.attention.flex_attention import create_mask
 
-from prism_pl.packing import Group, make_groups, micro_batches, pack, unpad
+from prism_pl.packing import Group, by_index, make_groups, micro_batches, pack
 from prism_pl.policy import Policy
 from prism_pl.types import Prompt
 
@@ -77,11 +78,11 @@ def test_log_probabilities_equal_plain_forward(lively: Policy, mixed_prompts: li
     packed = pack(make_groups(mixed_prompts, segments))
     with torch.no_grad():
         logp_BT, _ = lively(packed)
-        rows = unpad(logp_BT, packed.token_mask_BT)
+        rows = by_index(logp_BT, packed)
         pairs = [(prompt, segment) for prompt, own in zip(mixed_prompts, segments, strict=True) for segment in own]
         assert len(rows) == len(pairs) == len(mixed_prompts) * group_size
-        for row, (prompt, segment) in zip(rows, pairs, strict=True):
-            torch.testing.assert_close(row, plain_logprobs(lively, prompt, segment), atol=1e-5, rtol=1e-5)
+        for index, (prompt, segment) in enumerate(pairs):
+            torch.testing.assert_close(rows[index], plain_logprobs(lively, prompt, segment), atol=1e-5, rtol=1e-5)
 
 
 def test_log_probabilities_without_any_image(lively: Policy, mixed_prompts: list[Prompt]) -> None:
@@ -110,11 +111,11 @@ def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively: Policy, mixed_pro
     """The equality above has power: breaking the layout moves log-probabilities by far more than its 1e-5."""
     packed = pack(make_groups(mixed_prompts, random_segments(len(mixed_prompts), 3)))
     length = packed.input_ids_RL.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril().expand_as(packed.mask_R1LL)
+    causal = {"part_RL": torch.zeros_like(packed.part_RL), "home_RL": torch.zeros_like(packed.home_RL)}
     text_positions = torch.arange(length).expand_as(packed.positions_3RL)
     with torch.no_grad():
         right, _ = lively(packed)
-        for changed in ({"mask_R1LL": causal}, {"positions_3RL": text_positions}):
+        for changed in (causal, {"positions_3RL": text_positions}):
             wrong, _ = lively(type(packed)(**{**vars(packed), **changed}))
             assert (wrong - right).abs().max() > 1e-2
 
@@ -127,11 +128,10 @@ def test_gradients_equal_plain_forward(lively: Policy, mixed_prompts: list[Promp
     logp_BT, _ = lively(packed)
     (logp_BT * weight_BT).sum().backward()
     fast = gradients(lively)
-    b = 0
-    for prompt, own in zip(mixed_prompts, segments, strict=True):
-        for segment in own:
-            (plain_logprobs(lively, prompt, segment) * weight_BT[b, : len(segment)]).sum().backward()
-            b += 1
+    pairs = [(prompt, segment) for prompt, own in zip(mixed_prompts, segments, strict=True) for segment in own]
+    for b, index in enumerate(packed.order_B.tolist()):
+        prompt, segment = pairs[index]
+        (plain_logprobs(lively, prompt, segment) * weight_BT[b, : len(segment)]).sum().backward()
     plain = gradients(lively)
     assert len(plain) == len(list(lively.parameters()))
     assert_same_gradients(fast, plain, 1e-4)
@@ -151,7 +151,7 @@ def text_prompt(size: int) -> Prompt:
 
 
 def test_layout_by_hand() -> None:
-    """Prompt 0 1, segments (7 8) and (9); beside it prompt 0 and segment (5), padded to length 5."""
+    """Prompt 0 1, segments (7 8) and (9); below it prompt 0 and segment (5), padded to length 5."""
     packed = pack(make_groups([text_prompt(2), text_prompt(1)], [[(7, 8), (9,)], [(5,)]]))
     assert packed.input_ids_RL.tolist() == [[0, 1, 7, 8, 9], [0, 5, 0, 0, 0]]
     assert packed.real_RL.tolist() == [[True] * 5, [True, True, False, False, False]]
@@ -166,7 +166,7 @@ def test_layout_by_hand() -> None:
     # Segments 0, 0, 1 and 2 own their tokens; prompts and padding belong to none.
     assert packed.owner_RL.tolist() == [[-1, -1, 0, 0, 1], [-1, 2, -1, -1, -1]]
     # Rows: prompt, prompt, first segment twice, second segment, which does not see the first.
-    assert packed.mask_R1LL[0, 0].int().tolist() == [
+    assert packed.dense_mask()[0, 0].int().tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [1, 1, 1, 0, 0],
@@ -174,13 +174,53 @@ def test_layout_by_hand() -> None:
         [1, 1, 0, 0, 1],
     ]
     # No real token sees padding, and padding sees only the prompt.
-    assert packed.mask_R1LL[1, 0].int().tolist() == [
+    assert packed.dense_mask()[1, 0].int().tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [1, 0, 0, 0, 0],
         [1, 0, 0, 0, 0],
         [1, 0, 0, 0, 0],
     ]
+
+
+def test_two_groups_in_a_row_by_hand() -> None:
+    """Prompt 0 with segment (7 8 9 9) sets the length of 5; prompts 0 with (5) and 0 1 with (6) share the next row."""
+    groups = make_groups([text_prompt(1), text_prompt(1), text_prompt(2)], [[(7, 8, 9, 9)], [(5,)], [(6,)]])
+    packed = pack(groups)
+    assert packed.input_ids_RL.tolist() == [[0, 7, 8, 9, 9], [0, 5, 0, 1, 6]]
+    assert packed.positions_3RL[0].tolist() == [[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]]
+    assert packed.part_RL.tolist() == [[0, 1, 1, 1, 1], [0, 1, 2, 2, 3]]
+    assert packed.home_RL.tolist() == [[0] * 5, [0, 0, 2, 2, 2]]
+    assert packed.source_BT[:, 0].tolist() == [0, 5, 8]
+    # The second group sees nothing of the first.
+    assert packed.dense_mask()[1, 0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [0, 0, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 1, 1, 1],
+    ]
+    assert [[group.order for group in batch] for batch in micro_batches(groups, 10)] == [[(0,), (2,), (1,)]]
+    assert [len(batch) for batch in micro_batches(groups, 9)] == [1, 2]
+
+
+def test_rows_are_rounded_up_on_request() -> None:
+    packed = pack(make_groups([text_prompt(3)], [[(1, 2)]]), multiple=4)
+    assert packed.input_ids_RL.shape == (1, 8)
+    assert packed.real_RL.sum() == 5
+
+
+@given(
+    sizes=st.lists(
+        st.tuples(st.integers(1, 9), st.lists(st.integers(1, 6), min_size=1, max_size=5)), min_size=1, max_size=5
+    )
+)
+@settings(max_examples=50)
+def test_the_block_mask_is_the_dense_one(sizes: list[tuple[int, list[int]]]) -> None:
+    packed = pack(make_groups([text_prompt(size) for size, _ in sizes], [[(1,) * n for n in own] for _, own in sizes]))
+    rows, length = packed.part_RL.shape
+    seen_RLL = create_mask(packed.block_mask().mask_mod, rows, None, length, length, device="cpu")
+    assert torch.equal(seen_RLL, packed.dense_mask())
 
 
 def test_an_empty_segment_is_refused() -> None:
@@ -235,7 +275,7 @@ def test_micro_batches_keep_every_segment_once_within_the_budget(sizes: list[tup
     assert sorted(order for order, _ in found) == sorted(expected)
     assert all(expected[order][0] is prompt and expected[order][1] == segment for order, (prompt, segment) in found)
     for batch in batches:
-        padded = len(batch) * max(group.num_tokens for group in batch)
+        padded = pack(batch).input_ids_RL.numel()
         lone_segment = len(batch) == 1 and len(batch[0].segments) == 1
         assert padded <= budget or lone_segment
 
@@ -249,8 +289,9 @@ def test_every_segment_owns_its_own_tokens(sizes: list[tuple[int, list[int]]]) -
     texts = [text_prompt(size) for size, _ in sizes]
     segments = [[tuple(range(100 + 7 * n, 100 + 7 * n + size)) for n, size in enumerate(own)] for _, own in sizes]
     packed = pack(make_groups(texts, segments))
-    for b, segment in enumerate(ids for own in segments for ids in own):
-        owned = packed.owner_RL == b
+    flat = [ids for own in segments for ids in own]
+    for b, index in enumerate(packed.order_B.tolist()):
+        segment, owned = flat[index], packed.owner_RL == b
         assert packed.input_ids_RL[owned].tolist() == list(segment)
         assert owned.flatten().nonzero().max() == packed.last_B[b]
     prompt_tokens = sum(size for size, _ in sizes)

@@ -69,11 +69,11 @@ def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively: Scorer, mixed_pro
     shown = [lively.reading.show(prompt) for prompt in mixed_prompts]
     packed = pack(make_groups(shown, random_segments(len(shown))))
     length = packed.input_ids_RL.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool).tril().expand_as(packed.mask_R1LL)
+    causal = {"part_RL": torch.zeros_like(packed.part_RL), "home_RL": torch.zeros_like(packed.home_RL)}
     running = torch.arange(length).expand_as(packed.positions_3RL)
     with torch.no_grad():
         right_B, _ = lively(packed, packed.order_B % 2)
-        for changed in ({"mask_R1LL": causal}, {"positions_3RL": running}):
+        for changed in (causal, {"positions_3RL": running}):
             wrong_B, _ = lively(type(packed)(**{**vars(packed), **changed}), packed.order_B % 2)
             assert (wrong_B - right_B).abs().max() > 1e-2
 
