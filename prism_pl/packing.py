@@ -116,7 +116,9 @@ def micro_batches(groups: Sequence[Group], max_tokens: int, row_tokens: int | No
     ``row_tokens``; by default that is where one long row would cost more in attention than several cost in prompts. A single
     segment that does not fit with its prompt still gets a row of its own.
     """
-    parts = [part for g in groups for part in _split(g, min(max_tokens, row_tokens or _best_row(len(g.prompt.input_ids))))]
+    parts: list[Group] = []
+    for group in groups:
+        parts += _split(group, min(max_tokens, row_tokens or _best_row(len(group.prompt.input_ids))))
     batches: list[list[Group]] = []
     rows: list[int] = []
     # Longest first: the first of a batch sets the length of its rows.
