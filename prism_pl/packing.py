@@ -113,8 +113,8 @@ def micro_batches(groups: Sequence[Group], max_tokens: int, row_tokens: int | No
     """Splits groups into lists whose padded rows, as ``pack`` lays them out, hold at most ``max_tokens`` tokens.
 
     A group is split into several, each with its own copy of the prompt, if it is over the budget, or longer than
-    ``row_tokens``; by default that is where one long row would cost more in attention than several cost in prompts. A single
-    segment that does not fit with its prompt still gets a row of its own.
+    ``row_tokens``; by default that is where one long row would cost more in attention than several cost in prompts. A
+    single segment that does not fit with its prompt still gets a row of its own.
     """
     parts: list[Group] = []
     for group in groups:
