@@ -4,13 +4,18 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: demo test lint install clean
+.PHONY: demo test lint bench install clean
 
 demo: install
 	$(RUN) -m prism_pl pipeline --config demo.yaml
 
 test: install
 	$(RUN) -m pytest
+
+bench: install
+	$(RUN) -m benchmarks.policy_step
+	$(RUN) -m benchmarks.scoring
+	$(RUN) -m benchmarks.logprob_memory
 
 lint: install
 	$(VENV)/bin/ruff check .

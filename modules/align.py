@@ -10,6 +10,7 @@ from modules.judge_step import add_heldout_metrics, judge, mismatched, update_di
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
 from modules.stage import StageModule
 from prism_pl.algorithms import GRPO
+from prism_pl.backbone import Attention, use_attention
 from prism_pl.discriminators import Discriminator
 from prism_pl.folders import model_folder
 from prism_pl.game import (
@@ -67,8 +68,9 @@ class AdversarialAlignModule(StageModule):
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
+        attention: Attention = "sdpa",
     ) -> None:
-        super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing)
+        super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing, attention)
         self.policy_name = policy
         self.discriminator_class = discriminator
         self.advantage = advantage
@@ -86,6 +88,7 @@ class AdversarialAlignModule(StageModule):
         if not hasattr(self, "policy"):
             self.policy = self.load_policy(self.policy_name, self.freeze_options)
             self.discriminator = self.discriminator_class.build(self.policy_name, "model.discriminator")
+            use_attention(self.discriminator.model, self.attention)
             self.shard_if_needed(self.discriminator)
             self.tokenizer = AutoTokenizer.from_pretrained(model_folder(self.policy_name, "model.policy"))
 

@@ -8,6 +8,7 @@ from transformers import AutoTokenizer
 
 from modules.judge_step import add_heldout_metrics, judge, mismatched, update_discriminator
 from modules.stage import StageModule
+from prism_pl.backbone import Attention, use_attention
 from prism_pl.discriminators import Discriminator
 from prism_pl.folders import model_folder
 from prism_pl.game import Docket, ObjectiveOptions, make_docket
@@ -42,8 +43,9 @@ class DiscriminatorModule(StageModule):
         schedule: ScheduleOptions = ScheduleOptions(kind="cosine", warmup_ratio=0.1),  # noqa: B008
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
+        attention: Attention = "sdpa",
     ) -> None:
-        super().__init__(optimizer, schedule, clip_norm, max_tokens)
+        super().__init__(optimizer, schedule, clip_norm, max_tokens, attention=attention)
         self.policy_name = base
         self.discriminator_class = discriminator
         self.objective = objective
@@ -52,6 +54,7 @@ class DiscriminatorModule(StageModule):
     def configure_model(self) -> None:
         if not hasattr(self, "discriminator"):
             self.discriminator = self.discriminator_class.build(self.policy_name, "model.discriminator")
+            use_attention(self.discriminator.model, self.attention)
             self.shard_if_needed(self.discriminator)
             self.tokenizer = AutoTokenizer.from_pretrained(model_folder(self.policy_name, "model.base"))
 

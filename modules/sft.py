@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch.cli import OptimizerCallable
 
 from modules.stage import StageModule
+from prism_pl.backbone import Attention
 from prism_pl.metrics import Means
 from prism_pl.options import FreezeOptions, ScheduleOptions
 from prism_pl.packing import make_groups
@@ -31,8 +32,9 @@ class SFTModule(StageModule):
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
+        attention: Attention = "sdpa",
     ) -> None:
-        super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing)
+        super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing, attention)
         self.policy_name = policy
         self.freeze_options = freeze
 

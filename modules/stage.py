@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
+from prism_pl.backbone import Attention, use_attention
 from prism_pl.errors import UserError
 from prism_pl.metrics import Means
 from prism_pl.options import FreezeOptions, ScheduleOptions
@@ -32,6 +33,8 @@ class StageModule(L.LightningModule):
         schedule: its learning rate over updates.
         clip_norm: gradients are clipped to this norm.
         max_tokens: padded tokens of a micro-batch, the memory knob; the result does not depend on it.
+        attention: ``sdpa`` with a dense mask, or ``flex_attention`` with a block mask, on a GPU; rows are then as long as
+            ``max_tokens``.
         gradient_checkpointing: compute the policy's activations again in the backward pass, for less memory.
     """
 
@@ -47,6 +50,7 @@ class StageModule(L.LightningModule):
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
+        attention: Attention = "sdpa",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -56,6 +60,7 @@ class StageModule(L.LightningModule):
         self.clip_norm = clip_norm
         self.max_tokens = max_tokens
         self.gradient_checkpointing = gradient_checkpointing
+        self.attention = attention
 
     def exports(self) -> dict[str, Any]:
         """Models to write at the end, by folder name: objects with ``weights()`` and ``save()``."""
@@ -65,6 +70,7 @@ class StageModule(L.LightningModule):
         """The policy of ``model.policy``, its parts frozen, sharded if the strategy shards."""
         policy = Policy.load(name, "model.policy")
         policy.freeze(freeze)
+        use_attention(policy.vlm.model, self.attention)
         if self.gradient_checkpointing:
             policy.vlm.gradient_checkpointing_enable({"use_reentrant": False})
         self.shard_if_needed(policy)
@@ -75,6 +81,7 @@ class StageModule(L.LightningModule):
         """A frozen policy, sharded like the one that is trained."""
         reference = Policy.load(name, "model.reference")
         reference.requires_grad_(False)
+        use_attention(reference.vlm.model, self.attention)
         self.shard_if_needed(reference)
         return reference.eval()
 
@@ -116,11 +123,13 @@ class StageModule(L.LightningModule):
         Forward and backward of a sharded model are collectives, so all ranks must do the same number of them. ``spare`` is
         what a rank without any group goes through when another has one.
         """
-        batches = micro_batches(groups, self.max_tokens)
+        # A block mask makes one long row cost no more than many short ones, and few shapes to compile for.
+        row_tokens, multiple = (self.max_tokens, 128) if self.attention == "flex_attention" else (0, 1)
+        batches = micro_batches(groups, self.max_tokens, row_tokens)
         count = int(self.global_sum(torch.tensor(len(batches)), "max"))
         for index in range(count):
             batch = batches[min(index, len(batches) - 1)] if batches else spare
-            yield pack(batch).to(self.device), index < len(batches)
+            yield pack(batch, row_tokens, multiple).to(self.device), index < len(batches)
 
     def global_sum(self, value: torch.Tensor | float, op: str = "sum") -> torch.Tensor:
         """Reduced over ranks."""

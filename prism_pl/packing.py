@@ -109,12 +109,13 @@ def make_groups(prompts: Sequence[Prompt], segments: Sequence[Sequence[Sequence[
     return groups
 
 
-def micro_batches(groups: Sequence[Group], max_tokens: int, row_tokens: int | None = None) -> list[list[Group]]:
+def micro_batches(groups: Sequence[Group], max_tokens: int, row_tokens: int = 0) -> list[list[Group]]:
     """Splits groups into lists whose padded rows, as ``pack`` lays them out, hold at most ``max_tokens`` tokens.
 
-    A group is split into several, each with its own copy of the prompt, if it is over the budget, or longer than
-    ``row_tokens``; by default that is where one long row would cost more in attention than several cost in prompts. A
-    single segment that does not fit with its prompt still gets a row of its own.
+    Rows are as long as the longest group, or ``row_tokens`` if that is more. A group is split into several, each with its
+    own copy of the prompt, if it is over the budget or the length of a row; by default that is where one long row would
+    cost more in attention than several cost in prompts. A single segment that does not fit with its prompt still gets a row
+    of its own.
     """
     parts: list[Group] = []
     for group in groups:
@@ -123,10 +124,10 @@ def micro_batches(groups: Sequence[Group], max_tokens: int, row_tokens: int | No
     rows: list[int] = []
     # Longest first: the first of a batch sets the length of its rows.
     for part in sorted(parts, key=lambda part: -part.num_tokens):
-        length = batches[-1][0].num_tokens if batches else 0
+        length = max(batches[-1][0].num_tokens, row_tokens) if batches else 0
         if not batches or (not _placed(rows, length, part) and length * (len(rows) + 1) > max_tokens):
             batches.append([])
-            rows, length = [], part.num_tokens
+            rows, length = [], max(part.num_tokens, row_tokens)
         _place(rows, length, part)
         batches[-1].append(part)
     return batches
@@ -164,16 +165,20 @@ def _split(group: Group, max_tokens: int) -> list[Group]:
     return [part for part in parts if part.segments]
 
 
-def pack(groups: Sequence[Group], multiple: int = 1) -> PackedBatch:
-    """Lays the groups out, each in the first row with room; rows are as long as the longest group, rounded up."""
-    length = -(-max(group.num_tokens for group in groups) // multiple) * multiple
+def pack(groups: Sequence[Group], row_tokens: int = 0, multiple: int = 1) -> PackedBatch:
+    """Lays the groups out, each in the first row with room, as ``micro_batches`` counts them.
+
+    Rows are padded to the fullest one, rounded up to a ``multiple``.
+    """
+    room = max(row_tokens, *(group.num_tokens for group in groups))
     used: list[int] = []
     rows: list[list[Group]] = []
     for group in groups:
-        row = _place(used, length, group)
+        row = _place(used, room, group)
         if row == len(rows):
             rows.append([])
         rows[row].append(group)
+    length = -(-max(used) // multiple) * multiple
     num_segments = sum(len(group.segments) for group in groups)
     longest = max(len(segment) for group in groups for segment in group.segments)
     shape = len(rows), length

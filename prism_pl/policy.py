@@ -14,6 +14,7 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
+from prism_pl.backbone import hidden_states
 from prism_pl.errors import UserError
 from prism_pl.folders import model_folder
 from prism_pl.logprobs import token_logprobs
@@ -63,7 +64,7 @@ class Policy(nn.Module):
         self, packed: PackedBatch, temperature: float = 1.0, entropy_gradient: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """``(logp_BT, entropy_BT)`` of the segments' tokens, 0 where padded."""
-        hidden_RLH = self.vlm.model(**packed.model_inputs(self.vlm.config._attn_implementation)).last_hidden_state
+        hidden_RLH = hidden_states(self.vlm.model, packed)
         mask_BT = packed.token_mask_BT
         hidden_NH = hidden_RLH.flatten(0, 1)[packed.source_BT[mask_BT]]
         logp_N, entropy_N = token_logprobs(

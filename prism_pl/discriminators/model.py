@@ -18,6 +18,7 @@ from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLModel, Qwen3VLMoeC
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLPreTrainedModel
 from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoePreTrainedModel
 
+from prism_pl.backbone import hidden_states
 from prism_pl.discriminators.reading import Reading
 from prism_pl.discriminators.routing import KINDS, KindRouter, Routing, Usage
 from prism_pl.folders import model_folder
@@ -50,8 +51,8 @@ class Scorer(nn.Module):
             kind_RL = torch.where(packed.owner_RL < 0, 0, 1 + expert_B[packed.owner_RL.clamp_min(0)])
             self.routing.begin(kind_RL.masked_fill(~packed.real_RL, -1).flatten())
         with self._noisy_embeddings(packed, noise):
-            output = self.model(**packed.model_inputs(self.config._attn_implementation))
-        score_BK = self.head(self._read_out(output.last_hidden_state.flatten(0, 1), packed)).float()
+            hidden_RLH = hidden_states(self.model, packed)
+        score_BK = self.head(self._read_out(hidden_RLH.flatten(0, 1), packed)).float()
         if score_BK.shape[1] > 1:
             score_BK = score_BK.gather(-1, expert_B[:, None])
         score_B = score_BK.squeeze(-1)
