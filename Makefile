@@ -14,6 +14,7 @@ test: install
 
 bench: install
 	$(RUN) -m benchmarks.policy_step
+	$(RUN) -m benchmarks.against_trl
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.logprob_memory
 

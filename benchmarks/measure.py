@@ -7,22 +7,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 
-def child(work: Callable[[], None], repeats: int) -> None:
-    """Runs ``work`` once to warm up, then ``repeats`` times, and prints median seconds and the peak above the start."""
+def child(work: Callable[[], float | None], repeats: int) -> None:
+    """Runs ``work`` once to warm up, then ``repeats`` times; prints median seconds, the peak above the start, and what the
+    first run returned."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    work()
+    value = work()
     seconds = []
     for _ in range(repeats):
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps({"seconds": statistics.median(seconds), "mib": peak / 1024}))
+    print(json.dumps({"seconds": statistics.median(seconds), "mib": peak / 1024, "value": value}))
 
 
-def measured(module: str, *arguments: str) -> dict[str, float]:
+def measured(module: str, *arguments: str) -> dict[str, Any]:
     """The figures of ``python -m module arguments``, which ends in ``child``."""
     run = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
     if run.returncode:

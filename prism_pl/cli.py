@@ -1,4 +1,4 @@
-"""The command line: fit, pipeline, report, filter, upcycle. The only Lightning import of the package."""
+"""The command line: fit, pipeline, report, check-data, filter, upcycle. The only Lightning import of the package."""
 
 import logging
 import os
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -18,6 +19,7 @@ from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
+from prism_pl.checking import Requirements, check_data
 from prism_pl.discriminators import (
     DedicatedExpertsDiscriminator,
     Discriminator,
@@ -126,7 +128,7 @@ def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
         logging.getLogger(logger).addFilter(_Without(line))
     transformers.utils.logging.disable_progress_bar()
     arguments = with_own_defaults(with_config_folder(sys.argv[1:]))
-    commands = {"pipeline": _pipeline, "report": _report, "filter": _filter, "upcycle": _upcycle}
+    commands = {"pipeline": _pipeline, "report": _report, "check-data": _check_data, "filter": _filter, "upcycle": _upcycle}
     try:
         if arguments and arguments[0] in commands:
             commands[arguments[0]](arguments[1:])
@@ -183,6 +185,27 @@ def _report(arguments: list[str]) -> None:
     parser = ArgumentParser(prog="prism_pl report", exit_on_error=False, description="Table and page of a pipeline's run.")
     parser.add_argument("--run_dir", type=str, required=True, help="Folder of all stages.")
     _write_report(Path(parser.parse_args(arguments).run_dir))
+
+
+def _check_data(arguments: list[str]) -> None:
+    about = "Reads the training data of a stage's configuration with the real processor and names every bad row."
+    parser = ArgumentParser(prog="prism_pl check-data", exit_on_error=False, description=about)
+    parser.add_argument("--config", type=str, required=True, help="A stage's configuration.")
+    parser.add_argument("--path", type=str | None, default=None, help="Another data file than the configuration's.")
+    parser.add_argument("--model", type=str | None, default=None, help="Another model than the configuration's.")
+    parser.add_argument("--write-clean", type=str | None, default=None, help="Folder to write the good rows to.")
+    config = parser.parse_args(arguments)
+    data = yaml.safe_load(Path(config.config).read_text(encoding="utf-8"))["data"]
+    options = data["init_args"]
+    kind = data["class_path"].rsplit(".", 1)[-1]
+    requirements = Requirements(
+        needs=tuple(options.get("needs", ("teacher",) if kind == "PairDataModule" else ())),
+        max_response_tokens=options.get("max_response_tokens", 8192) if kind == "DemonstrationDataModule" else None,
+        drop_too_long=options.get("drop_too_long", False),
+    )
+    path, model = config.path or options["path"], config.model or options.get("model") or options["policy"]
+    if not check_data(path, model, options.get("max_prompt_tokens", 2048), requirements, config.write_clean):
+        raise SystemExit(1)
 
 
 def _filter(arguments: list[str]) -> None:

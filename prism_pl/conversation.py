@@ -1,9 +1,8 @@
 """Messages and images to token ids, once, by the processor that the checkpoint ships."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from PIL import Image
@@ -11,9 +10,8 @@ from transformers import AutoProcessor
 
 from prism_pl.errors import UserError
 from prism_pl.folders import model_folder
+from prism_pl.images import ImageFile
 from prism_pl.types import Prompt
-
-_Value = TypeVar("_Value")
 
 IMAGE_MARK = "<image>"
 # The paper's system prompt (arXiv 2604.28123, appendix; same text in SFT, alignment, RLVR and evaluation). Rows that bring
@@ -43,7 +41,7 @@ class PromptRow:
     source: str
     messages: tuple[dict[str, str], ...]
     """System and user turns; ``<image>`` marks where an image stands."""
-    image_paths: tuple[Path, ...]
+    images: tuple[ImageFile, ...]
     answer: str | None = None
     teacher: str | None = None
 
@@ -59,7 +57,7 @@ class PromptEncoder:
     def encode(self, rows: Sequence[PromptRow]) -> list[Prompt]:
         """One prompt a row. Raises UserError naming the row for a missing image or a prompt over the limit."""
         texts = [self._chat_text(row) for row in rows]
-        images = [[open_image(path, row.source) for path in row.image_paths] for row in rows]
+        images = [[image.open() for image in row.images] for row in rows]
         flat = [image for group in images for image in group]
         batch = self.processor(text=texts, images=flat or None)
         engine_ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
@@ -84,7 +82,7 @@ class PromptEncoder:
                         ids, self.processor.image_token_id, grid, self.processor.image_processor.merge_size
                     ),
                     images=tuple(images[index]),
-                    image_paths=tuple(str(path) for path in row.image_paths),
+                    image_paths=tuple(image.name for image in row.images),
                     pixel_values=pixels[index] if pixels is not None and images[index] else None,
                     image_grid=grid,
                     answer=row.answer,
@@ -97,12 +95,12 @@ class PromptEncoder:
         """Prompt lengths in tokens, images included, from the images' headers alone. Checks marks and image files."""
         texts = self.tokenizer([self._chat_text(row) for row in rows], add_special_tokens=False)["input_ids"]
         return [
-            len(ids) + sum(self._image_tokens(path, row.source) - 1 for path in row.image_paths)
+            len(ids) + sum(self._image_tokens(image) - 1 for image in row.images)
             for ids, row in zip(texts, rows, strict=True)
         ]
 
-    def _image_tokens(self, path: Path, source: str) -> int:
-        width, height = image_size(path, source)
+    def _image_tokens(self, image: ImageFile) -> int:
+        width, height = image.size()
         processor = self.processor.image_processor
         return processor.get_number_of_image_patches(height, width, {}) // processor.merge_size**2
 
@@ -118,9 +116,9 @@ class PromptEncoder:
 
     def _chat_text(self, row: PromptRow) -> str:
         marks = sum(message["content"].count(IMAGE_MARK) for message in row.messages)
-        if marks != len(row.image_paths):
+        if marks != len(row.images):
             raise UserError(
-                f"{row.source}: {marks} {IMAGE_MARK} marks in the messages, but {len(row.image_paths)} images. "
+                f"{row.source}: {marks} {IMAGE_MARK} marks in the messages, but {len(row.images)} images. "
                 f"Each image needs exactly one mark."
             )
         for token in (self.processor.image_token, self.processor.video_token):
@@ -151,26 +149,6 @@ def _typed_parts(content: str) -> str | list[dict[str, str]]:
         if text:
             parts.append({"type": "text", "text": text})
     return parts
-
-
-def open_image(path: Path, source: str) -> Image.Image:
-    """Decodes an image to RGB, or says which row names it."""
-    return _read_image(path, source, lambda image: image.convert("RGB"))
-
-
-def image_size(path: Path, source: str) -> tuple[int, int]:
-    """Width and height from the header, or says which row names the image."""
-    return _read_image(path, source, lambda image: image.size)
-
-
-def _read_image(path: Path, source: str, read: Callable[[Image.Image], _Value]) -> _Value:
-    try:
-        with Image.open(path) as image:
-            return read(image)
-    except FileNotFoundError:
-        raise UserError(f"{source}: the image {path} does not exist. Paths are relative to the data file.") from None
-    except (OSError, Image.DecompressionBombError) as error:
-        raise UserError(f"{source}: the image {path} cannot be decoded ({error}). Mend the file or drop the row.") from None
 
 
 def rope_positions(

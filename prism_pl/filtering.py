@@ -4,12 +4,9 @@ pass rate = mean score of n samples;     kept: low <= pass rate <= high
 """
 
 import json
-import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
-
-from datasets import Dataset
 
 from prism_pl.answer_file import answer_rows
 from prism_pl.conversation import PromptEncoder
@@ -17,6 +14,7 @@ from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
 from prism_pl.options import SamplingOptions
 from prism_pl.rewards import AnswerReward, Reward
+from prism_pl.row_files import write_rows
 from prism_pl.rows import DataFile, usable_rows
 from prism_pl.run_files import read_lines, write_atomically
 from prism_pl.types import PromptBatch
@@ -72,10 +70,9 @@ def filter_prompts(
         answer_rows(engine, data, encoder, rows, file, sampling, record, seed, "filter")
         engine.close()
     rates = {line["row"]: line["pass_rate"] for line in read_lines(file)}
-    table = _relocated(data, rows, folder).add_column("pass_rate", [rates[row] for row in rows])
-    _write(table, folder / "all.parquet")
-    kept = [index for index, row in enumerate(rows) if low <= rates[row] <= high]
-    _write(table.select(kept), folder / "kept.parquet")
+    kept = [row for row in rows if low <= rates[row] <= high]
+    for name, chosen in (("all", rows), ("kept", kept)):
+        write_rows(data, chosen, folder / f"{name}.parquet", {"pass_rate": [rates[row] for row in chosen]})
     print(histogram([rates[row] for row in rows], sampling.group_size, low, high))
     print(f"\nkept {len(kept)} of {len(rows)} prompts: {folder / 'kept.parquet'}")
 
@@ -112,21 +109,3 @@ def _same_settings(folder: Path, settings: dict[str, Any]) -> None:
                 f"Give another folder, or remove this one."
             )
     write_atomically(file, json.dumps(settings) + "\n")
-
-
-def _relocated(data: DataFile, rows: list[int], folder: Path) -> Dataset:
-    """The rows with image paths that are relative to their new folder."""
-    table = data.table.select(rows)
-    if "images" not in table.column_names:
-        return table
-
-    def move(row: dict[str, Any]) -> dict[str, Any]:
-        return {"images": [os.path.relpath(data.path.parent / image, folder) for image in row["images"] or ()]}
-
-    return table.map(move, load_from_cache_file=False)
-
-
-def _write(table: Dataset, file: Path) -> None:
-    partial = file.with_name(f".{file.name}")
-    table.to_parquet(partial)
-    partial.replace(file)

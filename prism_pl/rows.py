@@ -1,6 +1,10 @@
-"""Data files to rows: JSON lines, JSON or parquet with ``messages`` (or ``conversations``) and ``images``.
+"""Data files to rows, whatever their columns are called. Every defect is named with its file and row.
 
-Every defect is found when the file is opened, before a model is loaded, and named with its file and row.
+turns     ``messages`` or ``conversations`` (LLaMA-Factory's sharegpt, or TRL's typed content), ``prompt`` (PRISM's RL
+          files), or a plain ``question``
+images    ``images`` or ``image``: paths, bytes, or dictionaries with either; or the parts of typed content
+answer    ``answer``, or ``reward_model.ground_truth``
+teacher   ``teacher``, ``teacher_response``, or ``teacher_caption`` and ``teacher_cot``
 """
 
 import logging
@@ -9,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, disable_progress_bars, load_dataset
+from datasets import Dataset, Image, List, disable_progress_bars, load_dataset
 
-from prism_pl.conversation import SYSTEM_PROMPT, PromptEncoder, PromptRow
+from prism_pl.conversation import IMAGE_MARK, SYSTEM_PROMPT, PromptEncoder, PromptRow
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError
+from prism_pl.images import image_file
 from prism_pl.segments import parse_response
 
 _log = logging.getLogger(__name__)
@@ -44,6 +49,12 @@ class DataFile:
             table = load_dataset(_LOADERS[path.suffix], data_files=str(path), split="train")
         except Exception as error:  # the library wraps every parser's own exception types
             raise UserError(f"{key}: {path} cannot be read as {path.suffix[1:]}: {error}") from None
+        for column, feature in table.features.items():
+            # Bytes and paths as they are; datasets would decode every image of a row that is only counted.
+            if isinstance(feature, Image):
+                table = table.cast_column(column, Image(decode=False))
+            elif isinstance(feature, List) and isinstance(feature.feature, Image):
+                table = table.cast_column(column, List(Image(decode=False)))
         if not len(table):
             raise UserError(f"{key}: {path} has no rows.")
         return cls(path, table)
@@ -57,40 +68,98 @@ class DataFile:
 
     def prompt_row(self, index: int) -> PromptRow:
         """The prompt of a row: its turns before the last assistant turn."""
-        row = self.table[index]
-        turns = self._turns(row, index)
+        row, source = self.table[index], self.source(index)
+        turns, inline = self._turns(row, index)
+        entries = _images(row) or inline
         if turns and turns[-1]["role"] == "assistant":
             turns = turns[:-1]
         if not turns or turns[-1]["role"] != "user":
-            raise UserError(f"{self.source(index)}: the prompt must end with a user turn.")
+            raise UserError(f"{source}: the prompt must end with a user turn.")
         if turns[0]["role"] != "system":
             turns = [{"role": "system", "content": SYSTEM_PROMPT}, *turns]
         return PromptRow(
-            source=self.source(index),
+            source=source,
             messages=tuple(turns),
-            image_paths=tuple(self.path.parent / image for image in row.get("images") or ()),
-            answer=row.get("answer"),
-            teacher=row.get("teacher"),
+            images=tuple(image_file(entry, self.path.parent, source) for entry in entries),
+            answer=_answer(row),
+            teacher=_teacher(row),
         )
 
     def response(self, index: int) -> str:
         """The last assistant turn of a demonstration."""
-        turns = self._turns(self.table[index], index)
+        turns, _ = self._turns(self.table[index], index)
         if not turns or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
             raise UserError(f"{self.source(index)}: a demonstration must end with an assistant turn that holds text.")
         return turns[-1]["content"]
 
-    def _turns(self, row: dict[str, Any], index: int) -> list[dict[str, str]]:
-        turns = row.get("messages") or row.get("conversations")
-        if not turns:
-            raise UserError(f"{self.source(index)}: no `messages` (or `conversations`) column with turns.")
-        result = []
+    def _turns(self, row: dict[str, Any], index: int) -> tuple[list[dict[str, str]], list[Any]]:
+        """The turns with ``<image>`` where an image stands, and the images that typed content brings along."""
+        turns = row.get("messages") or row.get("conversations") or row.get("prompt")
+        question = turns if isinstance(turns, str) else None if turns else row.get("question")
+        if isinstance(question, str):
+            marks = "" if IMAGE_MARK in question else IMAGE_MARK * len(_images(row))
+            return [{"role": "user", "content": marks + question}], []
+        if not isinstance(turns, list) or not turns:
+            raise UserError(f"{self.source(index)}: no `messages`, `conversations`, `prompt` or `question` with a text.")
+        result: list[dict[str, str]] = []
+        images: list[Any] = []
         for turn in turns:
-            role, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
-            if role not in _ROLES or not isinstance(content, str):
+            turn = turn if isinstance(turn, dict) else {}
+            role, content = turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value")
+            if isinstance(content, list):
+                content, inline = _typed(content)
+                images += inline
+            if not isinstance(role, str) or role not in _ROLES or not isinstance(content, str):
                 raise UserError(f"{self.source(index)}: a turn with the role {role!r} and no text content.")
             result.append({"role": _ROLES[role], "content": content})
-        return result
+        return result, images
+
+
+def _typed(parts: list[Any]) -> tuple[str | None, list[Any]]:
+    """Typed content as one text, and the images that are in it rather than in a column of their own."""
+    texts: list[str] = []
+    images: list[Any] = []
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif kind in ("image", "image_url"):
+            texts.append(IMAGE_MARK)
+            entry = part.get("image") or part.get("path") or part.get("url") or part.get("image_url")
+            images += [entry] if entry else []
+        else:
+            return None, []
+    return "".join(texts), images
+
+
+def _images(row: dict[str, Any]) -> list[Any]:
+    entries = row.get("images") or row.get("image") or []
+    return entries if isinstance(entries, list) else [entries]
+
+
+def _answer(row: dict[str, Any]) -> str | None:
+    answer = row.get("answer")
+    if answer is None and isinstance(row.get("reward_model"), dict):
+        answer = row["reward_model"].get("ground_truth")
+    return None if answer is None else str(answer)
+
+
+def _teacher(row: dict[str, Any]) -> str | None:
+    whole = row.get("teacher") or row.get("teacher_response")
+    if whole is None and row.get("teacher_caption") and row.get("teacher_cot"):
+        whole = f"{row['teacher_caption']}\n{row['teacher_cot']}"
+    return whole if isinstance(whole, str) else None
+
+
+def check_needs(row: PromptRow, needs: Sequence[str]) -> None:
+    """Raises UserError if the row lacks a column of ``needs`` (``answer``, ``teacher``)."""
+    if "answer" in needs and not (row.answer or "").strip():
+        raise UserError(f"{row.source}: the row has no `answer`. Verifiable rewards need one; drop the row or add it.")
+    if "teacher" in needs and parse_response(row.teacher or "") is None:
+        raise UserError(
+            f"{row.source}: the `teacher` response is missing or malformed. It needs the sections caption, think and "
+            f"answer, once each, in this order, with nothing outside."
+        )
 
 
 def usable_rows(
@@ -109,13 +178,7 @@ def usable_rows(
     kept, dropped = [], []
     rows = [data.prompt_row(index) for index in range(len(data))]
     for row in rows:
-        if "answer" in needs and not (row.answer or "").strip():
-            raise UserError(f"{row.source}: the row has no `answer`. Verifiable rewards need one; drop the row or add it.")
-        if "teacher" in needs and parse_response(row.teacher or "") is None:
-            raise UserError(
-                f"{row.source}: the `teacher` response is missing or malformed. It needs the sections caption, think and "
-                f"answer, once each, in this order, with nothing outside."
-            )
+        check_needs(row, needs)
     prompt_tokens = encoder.count_tokens(rows)
     response_tokens = [0] * len(rows)
     if max_response_tokens is not None:

@@ -33,6 +33,7 @@ class Prompt:
     """M-RoPE positions (temporal, height, width) of ``input_ids``."""
     images: tuple[Image.Image, ...] = ()
     image_paths: tuple[str, ...] = ()
+    """Where the images came from; for bytes in a data file the row."""
     pixel_values: torch.Tensor | None = None
     """(patches, patch features), or None without images."""
     image_grid: torch.Tensor | None = None

@@ -11,6 +11,7 @@ from PIL import Image
 from prism_pl.conversation import PromptEncoder, PromptRow
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
+from prism_pl.images import ImageFile
 from prism_pl.policy import Policy
 from prism_pl.rows import DataFile
 from prism_pl.types import Prompt
@@ -78,4 +79,5 @@ def image_row(folder: Path, sizes: Sequence[tuple[int, int]], question: str) -> 
         paths.append(path)
     user = {"role": "user", "content": "<image>" * len(sizes) + question}
     system = {"role": "system", "content": "Caption, think, answer."}
-    return PromptRow(source=f"{folder}:{question}", messages=(system, user), image_paths=tuple(paths))
+    source = f"{folder}:{question}"
+    return PromptRow(source=source, messages=(system, user), images=tuple(ImageFile(source, path=path) for path in paths))

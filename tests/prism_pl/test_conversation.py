@@ -8,9 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from prism_pl.conversation import PromptEncoder, PromptRow, open_image, rope_positions
+from prism_pl.conversation import PromptEncoder, PromptRow, rope_positions
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
+from prism_pl.images import ImageFile
 from prism_pl.policy import Policy
 from prism_pl.types import Prompt
 
@@ -25,7 +26,7 @@ def save_image(path: Path, width: int, height: int) -> Path:
 
 def make_row(paths: tuple[Path, ...], text: str | None = None, source: str = "rows.jsonl:7") -> PromptRow:
     content = "<image>" * len(paths) + "Left digit?" if text is None else text
-    return PromptRow(source, ({"role": "user", "content": content},), paths)
+    return PromptRow(source, ({"role": "user", "content": content},), tuple(ImageFile(source, path=path) for path in paths))
 
 
 def test_rope_positions_by_hand() -> None:
@@ -107,7 +108,7 @@ def test_a_prompt_does_not_depend_on_its_batch(encoder: PromptEncoder, tmp_path:
         (alone,) = encoder.encode([row])
         assert together.input_ids == alone.input_ids
         assert torch.equal(together.positions_3T, alone.positions_3T)
-        if row.image_paths:
+        if row.images:
             assert torch.equal(together.pixel_values, alone.pixel_values)
             assert torch.equal(together.image_grid, alone.image_grid)
         else:
@@ -155,7 +156,7 @@ def test_an_undecodable_image_is_named(encoder: PromptEncoder, tmp_path: Path) -
     whole = save_image(tmp_path / "whole.png", 640, 480).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"^rows\.jsonl:7: the image .*cut\.png cannot be decoded"):
-        open_image(tmp_path / "cut.png", "rows.jsonl:7")
+        ImageFile("rows.jsonl:7", path=tmp_path / "cut.png").open()
 
 
 @pytest.mark.parametrize(("marks", "images"), [(0, 1), (1, 0), (2, 1), (1, 2)])

@@ -64,7 +64,7 @@ def test_pass_rates_and_kept_rows(small: Path, capsys: pytest.CaptureFixture[str
         new, old = kept.prompt_row(index), source.prompt_row(3 * index)
         assert new.messages == old.messages
         assert not Path(kept.table[index]["images"][0]).is_absolute()
-        assert [path.resolve() for path in new.image_paths] == [path.resolve() for path in old.image_paths]
+        assert [i.path.resolve() for i in new.images if i.path] == [i.path.resolve() for i in old.images if i.path]
     out = capsys.readouterr().out
     assert "     0.50        4  ########################################  kept" in out
     assert "kept 4 of 12 prompts" in out

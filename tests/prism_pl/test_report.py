@@ -185,7 +185,7 @@ def judged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         said = {"sft": rows[0].teacher, "rlvr": "nothing"}
         records = [
             {
-                **record(index, row.image_paths[0], said.get(name, row.teacher), True, True, 10),
+                **record(index, row.images[0].path, said.get(name, row.teacher), True, True, 10),
                 "source": row.source,
                 "teacher": row.teacher,
             }
