@@ -154,6 +154,17 @@ def _best_row(prompt: int) -> int:
 
 
 def _split(group: Group, max_tokens: int) -> list[Group]:
+    """The fewest parts within the limit, as even as possible: a short last one would leave its row padded."""
+    count = len(_filled(group, max_tokens))
+    low, high = len(group.prompt.input_ids), max_tokens
+    while count > 1 and low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(_filled(group, middle)) == count else (middle + 1, high)
+    return _filled(group, high)
+
+
+def _filled(group: Group, max_tokens: int) -> list[Group]:
+    """Parts filled one after the other up to the limit; a segment that does not fit alone has a part of its own."""
     parts: list[Group] = []
     start, size = 0, len(group.prompt.input_ids)
     for index, segment in enumerate(group.segments):

@@ -262,3 +262,25 @@ def test_the_entropy_bonus_raises_the_entropy(root: Path, sft: Path) -> None:
         line["policy/entropy"] for line in read_lines(root / "entropy" / "metrics.jsonl") if "policy/entropy" in line
     ]
     assert entropy[-1] > entropy[0] + 0.01
+
+
+def test_the_best_model_is_kept_with_figures_of_several_samples(root: Path, sft: Path) -> None:
+    config = with_engine("rlvr.yaml", root / "best-configs")
+    content = yaml.safe_load(config.read_text())
+    for callback in content["trainer"]["callbacks"]:
+        if callback["class_path"] == "EvaluationCallback":
+            callback["init_args"] |= {"every": 1, "num_samples": 2, "keep_best": True}
+    config.write_text(yaml.safe_dump(content))
+    folder = root / "best"
+    fit(
+        "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps=2", "--model.policy", str(sft / "model"),
+        "--data.batch_size", "2", "--model.reuse.mini_batches=1",
+    )  # fmt: skip
+    # The untrained policy is never right, so nothing is better than the first evaluation.
+    assert json.loads((folder / "best" / "best.json").read_text()) == {"updates": 1, "heldout/accuracy": 0.0}
+    Qwen3VLForConditionalGeneration.from_pretrained(folder / "best" / "model")
+    lines = [line for line in read_lines(folder / "metrics.jsonl") if "heldout/accuracy" in line]
+    assert [line["heldout/pass@2"] for line in lines] == [0.0] * 4
+    assert lines[-1]["heldout/accuracy_high"] == pytest.approx(3.841459 / (8 + 3.841459), abs=1e-6)  # Wilson for 0 of 8
+    record = json.loads((folder / "heldout.jsonl").read_text().splitlines()[0])
+    assert record["samples_correct"] == [0.0, 0.0]
