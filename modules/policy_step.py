@@ -48,11 +48,12 @@ def update_policy(
     optimizer, schedule = stage.main_optimizer, stage.main_schedule
     updates = make_updates(batch, advantage_PG, reuse, all_rows=algorithm.needs_all_rows)
     first_epoch = len(updates) // reuse.epochs
-    rows = sorted({row for update in updates for row in update.rows})
+    trained = {row for update in updates for row in update.rows}
+    rows = sorted(trained)
     # A single update is exactly on-policy: its own log-probabilities are the old ones.
     old = (old_logp or response_logprobs(stage, policy, batch, rows)) if len(updates) > 1 else None
     seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    means.add("policy/trained_responses", torch.tensor([float(row in set(rows)) for row in range(advantage_PG.numel())]))
+    means.add("policy/trained_responses", torch.tensor([float(row in trained) for row in range(advantage_PG.numel())]))
     for number, update in enumerate(updates):
         if stage.finished():
             break
@@ -62,11 +63,19 @@ def update_policy(
             kept = means if counts else Means()
             mask_BT = packed.token_mask_BT
             kept.add("policy/entropy", entropy_BT[mask_BT])
-            known = old if counts else None
+            # What does not count may be a response outside of ``rows``, whose log-probabilities nobody has asked for.
+            known_old, known_reference = (old, reference_logp) if counts else (None, None)
             terms, engine_logp_BT = policy_terms(
-                batch, packed, logp_BT, entropy_BT, advantage_PG, known, reference_logp if counts else None,
-                (totals[0], totals[1]), mismatch,
-            )  # fmt: skip
+                batch,
+                packed,
+                logp_BT,
+                entropy_BT,
+                advantage_PG,
+                known_old,
+                known_reference,
+                (totals[0], totals[1]),
+                mismatch,
+            )
             stage.backward_share(algorithm.loss(terms, kept), counts)
             if counts and number < first_epoch:
                 seen.append((terms.old_logp_BT[mask_BT], engine_logp_BT[mask_BT], terms.weight_BT[mask_BT]))

@@ -34,23 +34,23 @@ def make_updates(
 
     Responses without advantage have no gradient and are left out of the forward pass, unless ``all_rows``.
     """
-    size = advantage_PG.shape[1]
+    size, responses, advantages = advantage_PG.shape[1], batch.flat_responses, advantage_PG.flatten().tolist()
     updates = []
     for part in torch.arange(len(batch.prompts)).tensor_split(reuse.mini_batches):
         share = [p * size + g for p in part.tolist() for g in range(size)]
         if not share:
             continue
-        rows = [row for row in share if all_rows or advantage_PG.flatten()[row] != 0]
-        tokens = sum(len(batch.flat_responses[row].token_ids) for row in share)
+        rows = [row for row in share if all_rows or advantages[row] != 0]
+        tokens = sum(len(responses[row].token_ids) for row in share)
         updates.append(PolicyUpdate(rows, groups_of(batch, rows), tokens, len(share)))
     return updates * reuse.epochs
 
 
 def groups_of(batch: PromptBatch, rows: Sequence[int]) -> list[Group]:
     """Some of a batch's responses, each prompt once; ``rows`` are sorted indices into B."""
-    size = len(batch.responses[0])
+    size, responses = len(batch.responses[0]), batch.flat_responses
     return [
-        Group(batch.prompts[p], tuple(batch.flat_responses[row].token_ids for row in own), tuple(own))
+        Group(batch.prompts[p], tuple(responses[row].token_ids for row in own), tuple(own))
         for p, members in groupby(rows, key=lambda row: row // size)
         if (own := list(members))
     ]

@@ -1,4 +1,4 @@
-"""Is an answer right? Text forms, choices, quantities with units, and mathematics in worker processes. Free of torch."""
+"""Is an answer right? Text forms, choices, quantities with units, and mathematics in a worker process. Free of torch."""
 
 from prism_pl.verification.agreement import answers_agree
 from prism_pl.verification.choices import choice_letter

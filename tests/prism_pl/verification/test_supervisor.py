@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from prism_pl.verification.workers import Worker
+from prism_pl.verification.supervisor import Worker
 
 
 def test_a_hanging_expression_is_wrong_and_the_next_one_is_judged(caplog: pytest.LogCaptureFixture) -> None:

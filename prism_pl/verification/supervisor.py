@@ -1,4 +1,4 @@
-"""Mathematics in worker processes, so that an expression that never ends costs its answer and not the run.
+"""Mathematics in a worker process, so that an expression that never ends costs its answer and not the run.
 
 math-verify stops itself by signals, which work in a main thread only and not inside one long integer operation. Here a
 worker that is silent for too long is killed and replaced, and its memory is limited.
