@@ -10,8 +10,8 @@ from functools import lru_cache
 
 from prism_pl.verification.choices import choice_letter, gold_letter
 from prism_pl.verification.quantities import parse_quantity
-from prism_pl.verification.text import canonical, words
 from prism_pl.verification.supervisor import equal_expressions
+from prism_pl.verification.text import canonical, words
 
 MAX_CHARACTERS = 1024
 """Longer texts are wrong unless they are spelt alike (PRISM's released checker has the same limit)."""
