@@ -15,7 +15,8 @@ import threading
 
 _log = logging.getLogger(__name__)
 SECONDS = 5.0
-"""For one comparison."""
+"""Processor time for one comparison."""
+_WALL_SECONDS = 120.0
 _START_SECONDS = 120.0
 _WARNINGS = 5
 
@@ -35,9 +36,9 @@ class Worker:
                 self._kill()  # it died between two answers, of neither
             process = self._process or self._start()
             assert process.stdin is not None
-            process.stdin.write(json.dumps([prediction, answer]).encode() + b"\n")
+            process.stdin.write(json.dumps([prediction, answer, seconds]).encode() + b"\n")
             process.stdin.flush()
-            reply = self._read(process, seconds)
+            reply = self._read(process, _WALL_SECONDS)
             if reply is None:
                 self._kill()
                 self.kills += 1
