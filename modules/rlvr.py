@@ -102,6 +102,9 @@ class RLVRModule(StageModule):
 
     def usable_groups(self, batch: PromptBatch) -> torch.Tensor:
         """True for the groups (P,) that the algorithm would learn from."""
+        if not self.max_resampling:
+            # All of them: grading here would only grade every response twice.
+            return torch.ones(len(batch.prompts), dtype=torch.bool)
         return self.algorithm.keeps(total_reward(self.rewards, batch)[0])
 
     def response_logprobs(self, batch: PromptBatch) -> dict[int, torch.Tensor]:

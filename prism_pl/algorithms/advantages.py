@@ -26,9 +26,7 @@ class GroupNormalised(AdvantageEstimator):
         reward_PG = outcomes.reward_PG
         if reward_PG.shape[1] == 1:
             return torch.zeros_like(reward_PG)
-        centred_PG = reward_PG - reward_PG.mean(dim=1, keepdim=True)
-        scaled_PG = centred_PG / reward_PG.std(dim=1, keepdim=True).clamp_min(_EPSILON)
-        return scaled_PG * outcomes.signal_P1
+        return GroupCentred()(outcomes) / reward_PG.std(dim=1, keepdim=True).clamp_min(_EPSILON)
 
 
 @dataclass(frozen=True, kw_only=True)
