@@ -145,7 +145,7 @@ class AdversarialAlignModule(StageModule):
             batch.texts,
             self.tokenizer,
             self.discriminator.reading,
-            mismatched=mismatched(self, batch.prompts, self.objective),
+            mismatched=mismatched(self, batch.prompts, self.objective.num_mismatches),
             past=list(zip(past, drawn.values(), strict=True)),
         )
 

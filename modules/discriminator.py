@@ -65,7 +65,7 @@ class DiscriminatorModule(StageModule):
     def docket(self, batch: list[Pair]) -> Docket:
         """The pairs as prompts with one response each."""
         prompts, responses = [pair.prompt for pair in batch], [[pair.policy] for pair in batch]
-        wrong = mismatched(self, prompts, self.objective)
+        wrong = mismatched(self, prompts, self.objective.num_mismatches)
         return make_docket(prompts, responses, self.tokenizer, self.discriminator.reading, mismatched=wrong)
 
     def training_step(self, batch: list[Pair], batch_idx: int) -> None:

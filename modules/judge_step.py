@@ -14,12 +14,18 @@ from prism_pl.game import (
     ObjectiveOptions,
     Scores,
     Trial,
-    arrange,
-    make_trial,
-    mismatched_teachers,
+    lenders,
+    make_docket,
     score_trial,
 )
-from prism_pl.game.monitors import add_expert_load, add_game_metrics, add_image_effect, blank_images, swap_images
+from prism_pl.game.monitors import (
+    add_expert_load,
+    add_game_metrics,
+    add_image_effect,
+    add_pair_metrics,
+    blank_images,
+    swap_images,
+)
 from prism_pl.metrics import Means
 from prism_pl.packing import make_groups
 from prism_pl.seeds import derive_seed
@@ -34,12 +40,14 @@ def judge(stage: StageModule, discriminator: Scorer, trial: Trial) -> tuple[torc
     return score_N, Usage(*(stage.global_sum(part).float() for part in vars(own).values()))
 
 
-def mismatched(stage: StageModule, prompts: Sequence[Prompt], options: ObjectiveOptions) -> list[list[str]]:
-    """Other prompts' teachers for each of this rank's prompts, chosen over the whole batch: sharding changes nothing."""
-    if not options.mismatch_weight:
-        return []
+def mismatched(stage: StageModule, prompts: Sequence[Prompt], count: int) -> list[list[tuple[int, str]]]:
+    """``count`` other prompts' teachers for each of this rank's prompts, with their places in the whole batch.
+
+    Chosen over the whole batch: sharding changes nothing.
+    """
     teachers = stage.whole_batch([prompt.teacher or "" for prompt in prompts])
-    return mismatched_teachers(teachers, options.mismatches)[stage.global_rank :: stage.trainer.world_size]
+    own = lenders(teachers, count)[stage.global_rank :: stage.trainer.world_size]
+    return [[(q, teachers[q] if q >= 0 else "") for q in others] for others in own]
 
 
 def update_discriminator(
@@ -61,7 +69,7 @@ def update_discriminator(
     trial, (score_N, usage) = docket.trial, judged
     num_pairs = stage.global_sum(docket.num_pairs())
     leaf_N = score_N.clone().requires_grad_()
-    loss = docket.loss(leaf_N, num_pairs, options)
+    loss = docket.loss(leaf_N, num_pairs, options, stage.whole_rows)
     (slope_N,) = torch.autograd.grad(loss, leaf_N)
     for packed, counts in stage.rounds(trial.groups):
         expert_B = trial.expert_N.to(stage.device)[packed.order_B]
@@ -107,12 +115,15 @@ def add_heldout_metrics(
     prefix: str,
 ) -> None:
     """Gaps and accuracy on prompts that no stage trains on, and what becomes of them when the images are wrong."""
+    others = mismatched(stage, prompts, 1)
 
-    def scores_of(shown: Sequence[Prompt]) -> Scores:
-        trial = make_trial(shown, responses, tokenizer, discriminator.reading)
-        return arrange(judge(stage, discriminator, trial)[0], trial)
+    def scores_of(shown: Sequence[Prompt]) -> tuple[Scores, Scores]:
+        docket = make_docket(shown, responses, tokenizer, discriminator.reading, mismatched=others)
+        score_N, _ = judge(stage, discriminator, docket.trial)
+        return docket.fresh(score_N), docket.mismatched(score_N)
 
     scores = scores_of(prompts)
-    add_game_metrics(scores, means, prefix)
+    add_game_metrics(scores[0], means, prefix)
+    add_pair_metrics(scores[1], means, f"{prefix}mismatched/")
     for kind, shown in (("swap", swap_images(prompts)), ("blank", blank_images(prompts))):
         add_image_effect(prompts, shown, scores, scores_of(shown), kind, means)

@@ -144,6 +144,12 @@ class StageModule(L.LightningModule):
         torch.distributed.all_gather_object(shares, own)
         return [share[row] for row in range(len(shares[0])) for share in shares if row < len(share)]
 
+    def whole_rows(self, own: torch.Tensor) -> torch.Tensor:
+        """A tensor of all ranks' rows, in the order of the batch; a gradient reaches this rank's own rows only."""
+        rows = torch.stack(self.whole_batch(list(own.detach())))
+        places = torch.arange(self.global_rank, len(rows), self.trainer.world_size)
+        return rows.index_copy(0, places, own)
+
     def backward_share(self, loss: torch.Tensor, counts: bool) -> None:
         """Backward of a loss with global denominators: ranks are summed, where the strategy would average them."""
         self.manual_backward(loss * (self.trainer.world_size if counts else 0.0))

@@ -20,7 +20,6 @@ from prism_pl.errors import UserError
 from prism_pl.seeds import derive_seed
 
 _ROUTER_STD = 0.02
-_HEAD_STD = 0.02
 _TOKEN_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id", "tie_word_embeddings")
 
 
@@ -89,7 +88,7 @@ def mixture_tensors(
             yield _drawn(f"{prefix}mlp.gate.weight", (text.num_experts, text.hidden_size), _ROUTER_STD, seed)
         elif ending == "down_proj.weight":
             yield _copies(f"{prefix}mlp.experts.down_proj", dense.read(name), text.num_experts, noise, seed)
-    yield _drawn("head.weight", (num_heads, text.hidden_size), _HEAD_STD, seed)
+    yield _head(num_heads, text.hidden_size, seed)
 
 
 def dense_tensors(
@@ -103,13 +102,19 @@ def dense_tensors(
             continue
         _, copies = _copies(name, dense.read(name), width, noise if width > 1 else 0.0, seed)
         yield name, torch.cat(list(copies / width), dim=1) if ending == "down_proj.weight" else copies.flatten(0, 1)
-    yield _drawn("head.weight", (num_heads, config.text_config.hidden_size), _HEAD_STD, seed)
+    yield _head(num_heads, config.text_config.hidden_size, seed)
 
 
 def _copies(name: str, weight: torch.Tensor, count: int, noise: float, seed: int) -> tuple[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(derive_seed(seed, name))
     jitter = torch.randn((count, *weight.shape), generator=generator) * (noise * weight.std())
     return name, weight[None] + jitter
+
+
+def _head(num_heads: int, width: int, seed: int) -> tuple[str, torch.Tensor]:
+    # Scores of unit size for a normalised state of any width: a smaller head holds back what lies below it, which learns to
+    # look only as fast as the head lets a gradient through (docs/alignment.md).
+    return _drawn("head.weight", (num_heads, width), width**-0.5, seed)
 
 
 def _drawn(name: str, shape: tuple[int, ...], std: float, seed: int) -> tuple[str, torch.Tensor]:

@@ -10,8 +10,9 @@ from prism_pl.game.advantages import (
 from prism_pl.game.alone import learn_alone, score_alone
 from prism_pl.game.docket import Docket, make_docket
 from prism_pl.game.health import Alarm, HealthLimits, diagnose
+from prism_pl.game.mismatch import across_loss, lenders
 from prism_pl.game.negatives import NegativeBuffer, NegativesOptions
-from prism_pl.game.objective import ObjectiveOptions, mismatched_teachers, preference_loss
+from prism_pl.game.objective import ObjectiveOptions, preference_loss
 from prism_pl.game.trial import Scores, Trial, arrange, make_trial, score_trial
 from prism_pl.game.two_sample import TwoSampleOptions, two_sample_accuracy
 
@@ -30,12 +31,13 @@ __all__ = [
     "Scores",
     "Trial",
     "TwoSampleOptions",
+    "across_loss",
     "arrange",
     "diagnose",
     "learn_alone",
+    "lenders",
     "make_docket",
     "make_trial",
-    "mismatched_teachers",
     "preference_loss",
     "score_alone",
     "score_trial",

@@ -76,14 +76,17 @@ def add_expert_load(whole: Usage, reach_CE: torch.Tensor, means: Means) -> None:
 
 
 def swap_images(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """Each prompt with the image of the next one of the same size; without such a one it keeps its own."""
+    """Each prompt with the image of the one before it of the same size; without such a one it keeps its own.
+
+    Not of the one after it: that one's teacher is its mismatched one.
+    """
     result = list(prompts)
     by_grid: dict[str, list[int]] = {}
     for p, prompt in enumerate(prompts):
         if prompt.image_grid is not None:
             by_grid.setdefault(str(prompt.image_grid.tolist()), []).append(p)
     for members in by_grid.values():
-        for own, other in zip(members, members[1:] + members[:1], strict=True):
+        for own, other in zip(members, members[-1:] + members[:-1], strict=True):
             result[own] = replace(prompts[own], pixel_values=prompts[other].pixel_values)
     return result
 
@@ -99,19 +102,27 @@ def blank_images(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 
 def add_image_effect(
-    prompts: Sequence[Prompt], shown: Sequence[Prompt], scores: Scores, altered: Scores, kind: str, means: Means
+    prompts: Sequence[Prompt],
+    shown: Sequence[Prompt],
+    scores: tuple[Scores, Scores],
+    altered: tuple[Scores, Scores],
+    kind: str,
+    means: Means,
 ) -> None:
     """What a changed image does to the perception expert, over the prompts whose pixels are others in ``shown``.
 
+    ``scores`` and ``altered`` are those of the policy's responses and of other prompts' teachers, before and after.
+
     ``image/<kind>_preference`` is how often the teacher's caption scores higher with its own image than with the other: 1/2
-    if the image does not count. ``_score_drop`` and ``_accuracy_drop`` are the fall of the teacher's score and of the
-    pairs' accuracy.
+    if the image does not count. ``_score_drop`` is the fall of the teacher's score, ``_accuracy_drop`` that of the accuracy
+    against the policy, and ``_mismatched_accuracy_drop`` against other teachers: alike in style, so only the image tells.
     """
     pairs_of_prompts = zip(prompts, shown, strict=True)
     changed_P = torch.tensor([own.pixel_values is not other.pixel_values for own, other in pairs_of_prompts])
-    own, other = scores.teacher_PK[changed_P, 0], altered.teacher_PK[changed_P, 0]
+    own, other = scores[0].teacher_PK[changed_P, 0], altered[0].teacher_PK[changed_P, 0]
     means.add(f"image/{kind}_preference", accuracy(own - other))
     means.add(f"image/{kind}_score_drop", own - other)
-    valid_PG = scores.valid_PG & changed_P[:, None]
-    pairs = [accuracy((judged.teacher_PK[:, None] - judged.policy_PGK)[valid_PG][:, 0]) for judged in (scores, altered)]
-    means.add(f"image/{kind}_accuracy_drop", pairs[0] - pairs[1])
+    for name, before, after in zip(("", "mismatched_"), scores, altered, strict=True):
+        valid_PG = before.valid_PG & changed_P[:, None]
+        pairs = [accuracy((part.teacher_PK[:, None] - part.policy_PGK)[valid_PG][:, 0]) for part in (before, after)]
+        means.add(f"image/{kind}_{name}accuracy_drop", pairs[0] - pairs[1])

@@ -2,7 +2,7 @@
 
     L_D = -sum_k mean_M log sigma(D_k(teacher) - D_k(policy))                        Bradley-Terry (arXiv 2604.28123, eq. 2)
           + score_penalty . mean of all D^2 over the pairs                           the released code's regulariser
-          + mismatch_weight . the same on (teacher's own prompt, another prompt)     matching-aware (arXiv 1605.05396)
+          + mismatch_weight . mismatched pairs of teachers alone                     prism_pl/game/mismatch.py
           + balance_weight . balance + r1_weight . R1
 
 M are all valid pairs of the update, over all ranks and micro-batches: how they are packed or sharded changes nothing. With
@@ -10,7 +10,6 @@ perfectly separable data the gap g of L_D's first two terms is stationary where 
 0.001 and 4.48 at 0.01 (tested).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,12 +31,17 @@ class ObjectiveOptions:
     """Of the pairs with the policy."""
     mismatch_weight: float = 0.0
     """Of pairs whose negative is another prompt's teacher response: only who looks at image and question can tell."""
-    mismatches: int = 4
+    mismatches: int = 2
     """Such negatives of each prompt, while ``mismatch_weight`` is not 0."""
     r1_weight: float = 0.0
     """Of the gradient penalty on teacher segments, in its approximate form |D(x) - D(x + noise)|^2 (arXiv 2501.08316)."""
     r1_noise: float = 0.1
     """Its noise, in standard deviations of the embeddings."""
+
+    @property
+    def num_mismatches(self) -> int:
+        """0 where they have no weight: they are then not even scored."""
+        return self.mismatches if self.mismatch_weight else 0
 
 
 def preference_loss(scores: Scores, num_pairs: float, score_penalty: float) -> torch.Tensor:
@@ -47,15 +51,3 @@ def preference_loss(scores: Scores, num_pairs: float, score_penalty: float) -> t
     squares = teacher_MK.square().sum() + scores.policy_PGK[scores.valid_PG].square().sum()
     total = -F.logsigmoid(margin_MK).sum() + score_penalty * squares / (2 * len(EXPERTS))
     return total / max(num_pairs, 1.0)
-
-
-def mismatched_teachers(teachers: Sequence[str], count: int) -> list[list[str]]:
-    """For each prompt of a batch the teacher's responses to the next ``count`` prompts with a different text.
-
-    Fewer where the batch has fewer. ``teachers`` are those of the whole batch, over all ranks.
-    """
-    result = []
-    for p, own in enumerate(teachers):
-        others = dict.fromkeys([*teachers[p + 1 :], *teachers[:p]])
-        result.append([text for text in others if text != own][:count])
-    return result

@@ -167,11 +167,13 @@ def test_align_runs_every_discriminator_by_its_class_alone(root: Path, sft: Path
     assert record["class"] == name
     (line,) = [line for line in read_lines(folder / "metrics.jsonl") if "discriminator/gradient_norm" in line]
     assert line["discriminator/gradient_norm"] > 0
-    # A discriminator without eyes has no preference for the true image.
-    key = "image/swap_preference"
-    effects = [line[key] for line in read_lines(folder / "metrics.jsonl") if key in line]
+    # A discriminator without eyes has no preference for the true image, and loses nothing by another.
+    effects = [line for line in read_lines(folder / "metrics.jsonl") if "image/swap_preference" in line]
     assert effects
-    assert (set(effects) == {0.5}) == (name == "TextOnlyDiscriminator")
+    assert ({line["image/swap_preference"] for line in effects} == {0.5}) == (name == "TextOnlyDiscriminator")
+    if name == "TextOnlyDiscriminator":
+        drops = [line[f"image/swap_{pairs}accuracy_drop"] for line in effects for pairs in ("", "mismatched_")]
+        assert set(drops) == {0.0}
 
 
 ALGORITHMS = ["GRPO", "DAPO", "GSPO", "DrGRPO", "RLOO", "ReinforcePlusPlus", "CISPO", "SAPO"]

@@ -7,7 +7,7 @@ import torch
 
 from prism_pl.conversation import PromptEncoder
 from prism_pl.discriminators.reading import Reading
-from prism_pl.game import Docket, ObjectiveOptions, make_docket, mismatched_teachers
+from prism_pl.game import Docket, ObjectiveOptions, across_loss, lenders, make_docket
 from prism_pl.segments import parse_response, segment_ids
 from prism_pl.types import Prompt
 
@@ -19,6 +19,8 @@ FRESH = [(0, 2), (1, 3), (6, 8), (7, 9), (6, 10), (7, 11)]
 PAST = [(14, 16), (15, 17), (14, 18), (15, 19)]
 # The teacher under its own prompt, and another's under it.
 MISMATCHED = [(0, 4), (1, 5), (6, 12), (7, 13)]
+# A teacher under its own prompt, and the same one under the other.
+ACROSS = [(6, 4), (7, 5), (0, 12), (1, 13)]
 
 
 def respond(caption: str) -> str:
@@ -37,7 +39,7 @@ def docket(prompts: list[Prompt], encoder: PromptEncoder) -> Docket:
         [[respond("a"), MALFORMED], [respond("b"), respond("c")]],
         encoder.tokenizer,
         Reading(),
-        mismatched=[[prompts[1].teacher], [prompts[0].teacher]],
+        mismatched=[[(1, prompts[1].teacher)], [(0, prompts[0].teacher)]],
         past=[(prompts[2], [respond("d"), respond("e")])],
     )
 
@@ -65,15 +67,36 @@ def test_who_stands_where(docket: Docket, prompts: list[Prompt], encoder: Prompt
 def test_the_loss_by_hand(docket: Docket, weight: float) -> None:
     options = ObjectiveOptions(score_penalty=0.02, mismatch_weight=weight)
     loss = docket.loss(SCORES, docket.num_pairs(), options)
-    # Fresh and past pairs share one mean over 5; the mismatched have their own over 2.
-    expected = term(FRESH + PAST, 0.02) / 5 + weight * term(MISMATCHED, 0.02) / 2
+    # Fresh and past pairs share one mean over 5; the mismatched have their own over 2, halved with the other direction,
+    # but for the penalty.
+    mismatched = (term(MISMATCHED, 0.04) + term(ACROSS, 0)) / 2
+    expected = term(FRESH + PAST, 0.02) / 5 + weight * mismatched / 2
     assert loss.item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_the_denominators_are_those_of_all_ranks(docket: Docket) -> None:
     options = ObjectiveOptions(score_penalty=0.0, mismatch_weight=1.0)
     loss = docket.loss(SCORES, torch.tensor([20.0, 8.0]), options)
-    assert loss.item() == pytest.approx(term(FRESH + PAST, 0) / 20 + term(MISMATCHED, 0) / 8, rel=1e-9)
+    # Which prompt a response belongs to is no share: each rank has the scores of all, here two pairs.
+    expected = term(FRESH + PAST, 0) / 20 + term(MISMATCHED, 0) / 8 / 2 + term(ACROSS, 0) / 2 / 2
+    assert loss.item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_two_ranks_have_the_gradient_of_one(docket: Docket) -> None:
+    """The docket's two prompts on a rank each: what one rank knows of the other are numbers."""
+    shares_N = torch.zeros_like(SCORES)
+    for rank in range(2):
+        own_N = SCORES.clone().requires_grad_()
+        scores = docket.mismatched(own_N)
+        # As `StageModule.whole_rows` puts them together.
+        rows = (scores.teacher_PK, scores.policy_PGK)
+        whole = [row.detach().index_copy(0, torch.tensor([rank]), row[rank : rank + 1]) for row in rows]
+        across_loss(*whole, docket.lender_PJ).backward()
+        shares_N += own_N.grad
+    one_N = SCORES.clone().requires_grad_()
+    scores = docket.mismatched(one_N)
+    across_loss(scores.teacher_PK, scores.policy_PGK, docket.lender_PJ).backward()
+    torch.testing.assert_close(shares_N, one_N.grad)
 
 
 def test_the_loss_has_a_gradient_for_every_segment_that_is_judged(docket: Docket) -> None:
@@ -81,7 +104,7 @@ def test_the_loss_has_a_gradient_for_every_segment_that_is_judged(docket: Docket
     docket.loss(leaf_N, docket.num_pairs(), ObjectiveOptions(score_penalty=0.0, mismatch_weight=0.3)).backward()
     # d/ds log(1 + e^-(t - s)) = sigma(s - t), and the negative of it for t.
     expected = [0.0] * len(SCORES)
-    for pairs, factor in ((FRESH + PAST, 1 / 5), (MISMATCHED, 0.3 / 2)):
+    for pairs, factor in ((FRESH + PAST, 1 / 5), (MISMATCHED + ACROSS, 0.3 / 2 / 2)):
         for t, s in pairs:
             slope = factor / (1 + math.exp(float(SCORES[t] - SCORES[s])))
             expected[t] -= slope
@@ -105,12 +128,13 @@ def test_without_past_and_mismatched(prompts: list[Prompt], encoder: PromptEncod
 
 def test_several_mismatched_and_unequal_numbers_of_responses(prompts: list[Prompt], encoder: PromptEncoder) -> None:
     """A prompt with fewer responses than others, and a past one with more, move nobody into another's place."""
+    teachers = [prompt.teacher for prompt in prompts[:3]]
     docket = make_docket(
         prompts[:3],
         [[respond("a")], [respond("b"), respond("c")], []],
         encoder.tokenizer,
         Reading(),
-        mismatched=mismatched_teachers([prompt.teacher for prompt in prompts[:3]], 2),
+        mismatched=[[(q, teachers[q] if q >= 0 else "") for q in others] for others in lenders(teachers, 3)],
         past=[(prompts[3], [respond(letter) for letter in "defgh"]), (prompts[4], [])],
     )
     assert docket.num_responses == 2

@@ -154,8 +154,8 @@ def test_images_are_swapped_among_equal_sizes() -> None:
     wide, tall = [[1, 2, 4]], [[1, 4, 2]]
     prompts = [shaped(wide, 0), shaped(tall, 10), shaped(wide, 2), shaped(None, 0), shaped(wide, 3), shaped(wide + wide, 4)]
     swapped = swap_images(prompts)
-    # 0 -> 2 -> 4 -> 0 are of one size. 1 and 5 have no other of theirs, and as many pixels do not make a size.
-    for own, other in ((0, 2), (2, 4), (4, 0), (1, 1), (5, 5)):
+    # 0 <- 4 <- 2 <- 0 are of one size. 1 and 5 have no other of theirs, and as many pixels do not make a size.
+    for own, other in ((0, 4), (2, 0), (4, 2), (1, 1), (5, 5)):
         assert torch.equal(swapped[own].pixel_values, prompts[other].pixel_values)
         assert swapped[own].image_grid is prompts[own].image_grid
         assert swapped[own].input_ids is prompts[own].input_ids
@@ -185,24 +185,29 @@ def test_image_effect_by_hand() -> None:
         [[[0.0, 0.0], [-2.0, 0.0]], [[9.0, 9.0], [9.0, 9.0]], [[2.0, 0.0], [0.0, 0.0]]],
         valid_PG,
     )
+    # Other prompts' teachers under each: one each.
+    others = make_scores(scores.teacher_PK.tolist(), [[[1.5, 0.0]], [[9.0, 0.0]], [[0.0, 0.0]]], [[True]] * 3)
+    altered_others = make_scores(altered.teacher_PK.tolist(), [[[1.0, 0.0]], [[0.0, 0.0]], [[1.0, 0.0]]], [[True]] * 3)
     means = Means()
-    add_image_effect(prompts, swap_images(prompts), scores, altered, "swap", means)
+    add_image_effect(prompts, swap_images(prompts), (scores, others), (altered, altered_others), "swap", means)
     assert means.result() == {
         # 2 > -1 is right, 1 = 1 is half right.
         "image/swap_preference": 0.75,
         "image/swap_score_drop": pytest.approx((3 + 0) / 2),
         # Own images: 2 > 1, 2 < 3, 1 > 0.5. Altered: -1 < 0, -1 > -2, 1 < 2.
         "image/swap_accuracy_drop": pytest.approx(2 / 3 - 1 / 3),
+        # Own images: 2 > 1.5, 1 > 0. Altered: -1 < 1, and 1 = 1 is half right.
+        "image/swap_mismatched_accuracy_drop": pytest.approx(1 - 0.25),
     }
 
 
 def test_without_images_there_is_no_effect() -> None:
     scores = make_scores([[1.0, 1.0]], [[[0.0, 0.0]]], [[True]])
-    means = Means()
-    add_image_effect([shaped(None, 0)], blank_images([shaped(None, 0)]), scores, scores, "blank", means)
+    both, means = (scores, scores), Means()
+    add_image_effect([shaped(None, 0)], blank_images([shaped(None, 0)]), both, both, "blank", means)
     assert means.result() == {}
     # Nor where the only image of its size is swapped with itself.
-    add_image_effect([lone := shaped([[1, 2, 2]], 0)], swap_images([lone]), scores, scores, "swap", means)
+    add_image_effect([lone := shaped([[1, 2, 2]], 0)], swap_images([lone]), both, both, "swap", means)
     assert means.result() == {}
 
 
@@ -211,9 +216,10 @@ def test_the_same_image_is_no_preference_on_a_real_discriminator(
 ) -> None:
     """Scores repeat, so a copy of the image is a tie; a swapped one is none."""
 
-    def scores_of(shown: list[Prompt]) -> Scores:
+    def scores_of(shown: list[Prompt]) -> tuple[Scores, Scores]:
         trial = make_trial(shown, [[prompts[0].teacher]] * len(shown), encoder.tokenizer, discriminator.reading)
-        return arrange(score_trial(discriminator, trial, [(pack(trial.groups), True)])[0], trial)
+        scores = arrange(score_trial(discriminator, trial, [(pack(trial.groups), True)])[0], trial)
+        return scores, scores
 
     scores, means = scores_of(prompts), Means()
     copies = [replace(prompt, pixel_values=prompt.pixel_values.clone()) for prompt in prompts]

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prism_pl.game import Scores, preference_loss
-from prism_pl.game.objective import mismatched_teachers
 
 
 def make_scores(policy_GK: list[list[float]], valid_G: list[bool], teacher_K: tuple[float, float] = (0, 0)) -> Scores:
@@ -108,15 +107,3 @@ def test_the_gap_of_separable_data_rests_where_the_penalty_holds_it(penalty: flo
     torch.testing.assert_close(gap_GK, torch.full_like(gap_GK, golden), atol=5e-3, rtol=0)
     # The teacher is as far above 0 as the policy is below: in each pair it bears half of the penalty.
     torch.testing.assert_close(teacher_PK.detach()[0], gap_GK[0] / 2, atol=1e-4, rtol=0)
-
-
-def test_mismatched_teachers_are_the_next_different_ones() -> None:
-    teachers = ["a", "b", "a", "c"]
-    assert mismatched_teachers(teachers, 1) == [["b"], ["a"], ["c"], ["a"]]
-    # Nobody's own text, and no text twice.
-    assert mismatched_teachers(teachers, 2) == [["b", "c"], ["a", "c"], ["c", "b"], ["a", "b"]]
-    assert mismatched_teachers(teachers, 9) == [["b", "c"], ["a", "c"], ["c", "b"], ["a", "b"]]
-    assert mismatched_teachers(teachers, 0) == [[], [], [], []]
-    # Without a different one there is none.
-    assert mismatched_teachers(["a"], 1) == [[]]
-    assert mismatched_teachers(["a", "a"], 1) == [[], []]

@@ -1,0 +1,40 @@
+"""Pairs of teachers alone, alike in style: only who looks at image and question can tell them apart.
+
+    T_q = D(y_q | x_q): a teacher's response under its own prompt        W_pq = D(y_q | x_p): under another prompt
+    mean over (p, q) of  1/2 [-log sigma(T_p - W_pq)] + 1/2 [-log sigma(T_q - W_pq)] + penalty
+
+The first half asks which response belongs to a prompt (matching-aware, arXiv 1605.05396); the second asks which prompt a
+response belongs to, so that what a prompt adds to all its scores cannot help (both directions, as in arXiv 2103.00020). It
+costs no forward pass: T_q is scored anyway.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+
+def lenders(teachers: Sequence[str], count: int) -> list[list[int]]:
+    """For each prompt of a batch the indices of the next ``count`` prompts whose teachers' responses differ.
+
+    Nobody's own response and no response twice; -1 where the batch has fewer. ``teachers`` are those of the whole batch,
+    over all ranks.
+    """
+    result = []
+    for p, own in enumerate(teachers):
+        first: dict[str, int] = {}
+        for q in [*range(p + 1, len(teachers)), *range(p)]:
+            first.setdefault(teachers[q], q)
+        others = [q for text, q in first.items() if text != own][:count]
+        result.append(others + [-1] * (count - len(others)))
+    return result
+
+
+def across_loss(teacher_QK: torch.Tensor, wrong_QJK: torch.Tensor, lender_QJ: torch.Tensor) -> torch.Tensor:
+    """The second half, mean over pairs and summed over experts, of a batch's Q prompts on all ranks.
+
+    T_q and W_pq may lie on two ranks, so there are no shares: each rank computes all and differentiates its own scores.
+    """
+    valid_QJ = lender_QJ >= 0
+    margin_MK = (teacher_QK[lender_QJ] - wrong_QJK)[valid_QJ]
+    return -F.logsigmoid(margin_MK).sum() / max(len(margin_MK), 1)

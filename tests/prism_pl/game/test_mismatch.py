@@ -1,0 +1,43 @@
+"""Pairs of teachers alone: who lends to whom, and which prompt a response belongs to, by hand."""
+
+import math
+
+import pytest
+import torch
+
+from prism_pl.game import across_loss, lenders
+
+
+def test_lenders_are_the_next_different_ones() -> None:
+    teachers = ["a", "b", "a", "c"]
+    assert lenders(teachers, 1) == [[1], [2], [3], [0]]
+    # Nobody's own text, and no text twice: from the first the next are b, (a) and c; from the last a, b, (a).
+    assert lenders(teachers, 2) == [[1, 3], [2, 3], [3, 1], [0, 1]]
+    # Every row is as wide as asked for.
+    assert lenders(teachers, 3) == [[1, 3, -1], [2, 3, -1], [3, 1, -1], [0, 1, -1]]
+    assert lenders(teachers, 0) == [[], [], [], []]
+    # Without a different one there is none.
+    assert lenders(["a"], 1) == [[-1]]
+    assert lenders(["a", "a"], 1) == [[-1], [-1]]
+
+
+def softplus(value: float) -> float:
+    return math.log1p(math.exp(value))
+
+
+def test_which_prompt_a_response_belongs_to_by_hand() -> None:
+    """Three prompts, two of which borrow from the next; the second expert's scores are all 0."""
+    teacher_QK = torch.tensor([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    wrong_QJK = torch.tensor([[[0.5, 0.0]], [[-3.0, 0.0]], [[9.0, 9.0]]], dtype=torch.float64, requires_grad=True)
+    loss = across_loss(teacher_QK, wrong_QJK, torch.tensor([[1], [2], [-1]]))
+    # The second's response under its own prompt and under the first: 2 - 0.5. The third's under the second: -1 + 3.
+    # Two margins of 0 for the second expert, log 2 each; a mean over two pairs.
+    assert loss.item() == pytest.approx((softplus(-1.5) + softplus(-2) + 2 * math.log(2)) / 2, rel=1e-12)
+    teacher, wrong = torch.autograd.grad(loss, (teacher_QK, wrong_QJK))
+    first, second = 1 / (1 + math.exp(1.5)) / 2, 1 / (1 + math.exp(2)) / 2
+    expected = [[0.0, 0.0], [-first, -0.25], [-second, -0.25]]
+    torch.testing.assert_close(teacher, torch.tensor(expected, dtype=torch.float64))
+    expected = [[first, 0.25], [second, 0.25], [0.0, 0.0]]
+    torch.testing.assert_close(wrong[:, 0], torch.tensor(expected, dtype=torch.float64))
+    # Without pairs it is 0, not NaN.
+    assert across_loss(teacher_QK, wrong_QJK, torch.full((3, 1), -1)).item() == 0
