@@ -31,7 +31,7 @@ LEARNING_RATE = 1e-6
 
 
 def ours(case: str) -> None:
-    """Packed rows."""
+    """Packed groups."""
     policy, prompts, responses, advantage_B = _problem(case)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=LEARNING_RATE)
     groups = make_groups(prompts, responses)

@@ -10,7 +10,7 @@ from modules.judge_step import add_heldout_metrics, judge, mismatched, update_di
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
 from modules.stage import StageModule
 from prism_pl.algorithms import GRPO
-from prism_pl.backbone import Attention, use_attention
+from prism_pl.attention import Attention, use_attention
 from prism_pl.discriminators import Discriminator
 from prism_pl.folders import model_folder
 from prism_pl.game import (
@@ -68,7 +68,7 @@ class AdversarialAlignModule(StageModule):
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
-        attention: Attention = "sdpa",
+        attention: Attention = "shared_prefix",
     ) -> None:
         super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing, attention)
         self.policy_name = policy

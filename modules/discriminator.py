@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 
 from modules.judge_step import add_heldout_metrics, judge, mismatched, update_discriminator
 from modules.stage import StageModule
-from prism_pl.backbone import Attention, use_attention
+from prism_pl.attention import Attention, use_attention
 from prism_pl.discriminators import Discriminator
 from prism_pl.folders import model_folder
 from prism_pl.game import Docket, ObjectiveOptions, make_docket
@@ -43,7 +43,7 @@ class DiscriminatorModule(StageModule):
         schedule: ScheduleOptions = ScheduleOptions(kind="cosine", warmup_ratio=0.1),  # noqa: B008
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
-        attention: Attention = "sdpa",
+        attention: Attention = "shared_prefix",
     ) -> None:
         super().__init__(optimizer, schedule, clip_norm, max_tokens, attention=attention)
         self.policy_name = base

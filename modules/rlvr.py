@@ -8,7 +8,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
 from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm, Outcomes
-from prism_pl.backbone import Attention
+from prism_pl.attention import Attention
 from prism_pl.metrics import Means
 from prism_pl.options import FreezeOptions, MismatchOptions, ReuseOptions, ScheduleOptions
 from prism_pl.rewards import Reward, check_rewards, total_reward
@@ -46,7 +46,7 @@ class RLVRModule(StageModule):
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
-        attention: Attention = "sdpa",
+        attention: Attention = "shared_prefix",
     ) -> None:
         super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing, attention)
         check_rewards(rewards)

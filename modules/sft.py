@@ -5,7 +5,7 @@ from typing import Any
 from lightning.pytorch.cli import OptimizerCallable
 
 from modules.stage import StageModule
-from prism_pl.backbone import Attention
+from prism_pl.attention import Attention
 from prism_pl.metrics import Means
 from prism_pl.options import FreezeOptions, ScheduleOptions
 from prism_pl.packing import make_groups
@@ -32,7 +32,7 @@ class SFTModule(StageModule):
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
-        attention: Attention = "sdpa",
+        attention: Attention = "shared_prefix",
     ) -> None:
         super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing, attention)
         self.policy_name = policy

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
-from prism_pl.backbone import Attention, use_attention
+from prism_pl.attention import Attention, use_attention
 from prism_pl.errors import UserError
 from prism_pl.metrics import Means
 from prism_pl.options import FreezeOptions, ScheduleOptions
@@ -32,9 +32,9 @@ class StageModule(L.LightningModule):
         optimizer: the main optimizer, ``class_path`` and ``init_args``.
         schedule: its learning rate over updates.
         clip_norm: gradients are clipped to this norm.
-        max_tokens: padded tokens of a micro-batch, the memory knob; the result does not depend on it.
-        attention: ``sdpa`` with a dense mask, or ``flex_attention`` with a block mask, on a GPU; rows are then as long as
-            ``max_tokens``.
+        max_tokens: tokens of a micro-batch, the memory knob; the result does not depend on it.
+        attention: ``shared_prefix`` everywhere, or ``flex_attention`` with a compiled block mask on a GPU; micro-batches
+            are then padded to ``max_tokens``.
         gradient_checkpointing: compute the policy's activations again in the backward pass, for less memory.
     """
 
@@ -50,7 +50,7 @@ class StageModule(L.LightningModule):
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
-        attention: Attention = "sdpa",
+        attention: Attention = "shared_prefix",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -123,13 +123,13 @@ class StageModule(L.LightningModule):
         Forward and backward of a sharded model are collectives, so all ranks must do the same number of them. ``spare`` is
         what a rank without any group goes through when another has one.
         """
-        # A block mask makes one long row cost no more than many short ones, and few shapes to compile for.
-        row_tokens, multiple = (self.max_tokens, 128) if self.attention == "flex_attention" else (0, 1)
-        batches = micro_batches(groups, self.max_tokens, row_tokens)
+        # One shape to compile for, and whole blocks of a block mask.
+        num_tokens, multiple = (self.max_tokens, 128) if self.attention == "flex_attention" else (0, 1)
+        batches = micro_batches(groups, self.max_tokens)
         count = int(self.global_sum(torch.tensor(len(batches)), "max"))
         for index in range(count):
             batch = batches[min(index, len(batches) - 1)] if batches else spare
-            yield pack(batch, row_tokens, multiple).to(self.device), index < len(batches)
+            yield pack(batch, num_tokens, multiple).to(self.device), index < len(batches)
 
     def global_sum(self, value: torch.Tensor | float, op: str = "sum") -> torch.Tensor:
         """Reduced over ranks."""

@@ -1,4 +1,4 @@
-"""The policy: a stock image-text model, called on packed rows."""
+"""The policy: a stock image-text model, called on packed batches."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
+from prism_pl.attention import use_attention
 from prism_pl.backbone import hidden_states
 from prism_pl.errors import UserError
 from prism_pl.folders import model_folder
@@ -49,6 +50,7 @@ class Policy(nn.Module):
     def __init__(self, vlm: nn.Module) -> None:
         super().__init__()
         self.vlm = vlm
+        use_attention(self.vlm.model, "shared_prefix")
         self.register_buffer("_unsayable", torch.tensor(unsayable_tokens(self.vlm.config)), persistent=False)
 
     @classmethod
@@ -64,9 +66,9 @@ class Policy(nn.Module):
         self, packed: PackedBatch, temperature: float = 1.0, entropy_gradient: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """``(logp_BT, entropy_BT)`` of the segments' tokens, 0 where padded."""
-        hidden_RLH = hidden_states(self.vlm.model, packed)
+        hidden_NH = hidden_states(self.vlm.model, packed)
         mask_BT = packed.token_mask_BT
-        hidden_NH = hidden_RLH.flatten(0, 1)[packed.source_BT[mask_BT]]
+        hidden_NH = hidden_NH[packed.source_BT[mask_BT]]
         logp_N, entropy_N = token_logprobs(
             hidden_NH, packed.target_BT[mask_BT], self._logits, temperature, entropy_gradient=entropy_gradient
         )

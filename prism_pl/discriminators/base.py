@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.initialization import no_init_weights
 
+from prism_pl.attention import use_attention
 from prism_pl.discriminators.model import RECORD, DenseScorer, MixtureScorer, Scorer
 from prism_pl.discriminators.reading import Reading
 from prism_pl.discriminators.routing import KINDS
@@ -134,7 +135,7 @@ def _scorer_class(config: PreTrainedConfig) -> type[Any]:
 
 
 def _finish(scorer: Any) -> Scorer:
-    scorer.set_attn_implementation("sdpa")
+    use_attention(scorer.model, "shared_prefix")
     record = getattr(scorer.config, RECORD)
     config = scorer.config
     hidden = (config.vision_start_token_id, config.image_token_id, config.vision_end_token_id)

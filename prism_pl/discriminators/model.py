@@ -3,7 +3,7 @@
     D_k(x, y_k) = w_k . h_k,  k in {perception, reasoning}        (arXiv 2604.28123, eq. 1)
     h_k: the hidden state of segment k's last token ("last", the released code), or the mean over its tokens ("mean")
 
-All segments of a prompt share one packed row: the prompt and its image are computed once. Each network is one Hugging Face
+All segments of a prompt share a packed batch: the prompt and its image are computed once. Each network is one Hugging Face
 folder, heads included; its config.json records the class and the options that its scores depend on.
 """
 
@@ -48,11 +48,11 @@ class Scorer(nn.Module):
         standard deviation.
         """
         if self.routing is not None:
-            kind_RL = torch.where(packed.owner_RL < 0, 0, 1 + expert_B[packed.owner_RL.clamp_min(0)])
-            self.routing.begin(kind_RL.masked_fill(~packed.real_RL, -1).flatten())
+            kind_N = torch.where(packed.owner_N < 0, 0, 1 + expert_B[packed.owner_N.clamp_min(0)])
+            self.routing.begin(kind_N.masked_fill(~packed.real_N, -1))
         with self._noisy_embeddings(packed, noise):
-            hidden_RLH = hidden_states(self.model, packed)
-        score_BK = self.head(self._read_out(hidden_RLH.flatten(0, 1), packed)).float()
+            hidden_NH = hidden_states(self.model, packed)
+        score_BK = self.head(self._read_out(hidden_NH, packed)).float()
         if score_BK.shape[1] > 1:
             score_BK = score_BK.gather(-1, expert_B[:, None])
         score_B = score_BK.squeeze(-1)
@@ -64,8 +64,8 @@ class Scorer(nn.Module):
         """What the head sees of each segment, (B, H)."""
         if self.reading.readout == "last":
             return hidden_NH[packed.last_B]
-        in_segment_N = packed.owner_RL.flatten() >= 0
-        owner_M = packed.owner_RL.flatten()[in_segment_N]
+        in_segment_N = packed.owner_N >= 0
+        owner_M = packed.owner_N[in_segment_N]
         total_BH = hidden_NH.new_zeros(len(packed.last_B), hidden_NH.shape[-1])
         return total_BH.index_add(0, owner_M, hidden_NH[in_segment_N]) / packed.token_mask_BT.sum(1, keepdim=True)
 
@@ -76,11 +76,11 @@ class Scorer(nn.Module):
             return
         strength, seed = noise
 
-        def add_noise(module: nn.Module, inputs: Any, embedded_RLH: torch.Tensor) -> torch.Tensor:
+        def add_noise(module: nn.Module, inputs: Any, embedded_1NH: torch.Tensor) -> torch.Tensor:
             generator = torch.Generator().manual_seed(seed)
-            drawn_RLH = torch.randn(embedded_RLH.shape, generator=generator).to(embedded_RLH)
-            in_segment_RL1 = (packed.owner_RL >= 0)[..., None]
-            return embedded_RLH + strength * embedded_RLH.detach().std() * drawn_RLH * in_segment_RL1
+            drawn_1NH = torch.randn(embedded_1NH.shape, generator=generator).to(embedded_1NH)
+            in_segment_1N1 = (packed.owner_N >= 0)[None, :, None]
+            return embedded_1NH + strength * embedded_1NH.detach().std() * drawn_1NH * in_segment_1N1
 
         hook = self.model.language_model.embed_tokens.register_forward_hook(add_noise)
         try:

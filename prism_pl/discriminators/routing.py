@@ -8,8 +8,8 @@ Switch Transformer (arXiv 2101.03961, eq. 4-6), for each kind over the experts i
     balance = sum_dc n_c / (N D) |reach_c| sum_e f_dce P_dce,    f: share of assignments, P: mean probability
 
 It is ``top_k`` when a kind's experts are evenly used. f carries no gradient, so with f of the whole batch known the loss is
-a sum over tokens: it does not depend on how they were packed or sharded (but a prompt whose segments do not fit in one row
-is computed, and counts, once a row).
+a sum over tokens: it does not depend on how they were packed or sharded (but a prompt whose segments do not fit in one
+micro-batch is computed, and counts, once in each).
 """
 
 from dataclasses import dataclass

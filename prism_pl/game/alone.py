@@ -12,7 +12,7 @@ _CLIP_NORM = 1.0
 
 
 def score_alone(scorer: Scorer, trial: Trial, max_tokens: int) -> torch.Tensor:
-    """The score (N,) of every segment, on the CPU; micro-batches of at most ``max_tokens`` padded tokens."""
+    """The score (N,) of every segment, on the CPU; micro-batches of at most ``max_tokens`` tokens."""
     return score_trial(scorer, trial, _rounds(scorer, trial, max_tokens))[0]
 
 

@@ -11,7 +11,7 @@ from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from prism_pl.backbone import use_attention
+from prism_pl.attention import use_attention
 from prism_pl.errors import UserError
 from prism_pl.packing import make_groups, pack
 from prism_pl.policy import Policy
@@ -75,12 +75,14 @@ def test_flex_attention_needs_a_gpu(policy: Policy) -> None:
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="FlexAttention is compiled, which needs g++ on a CPU")
 @torch.no_grad()
-def test_flex_attention_gives_the_hidden_states_of_sdpa(policy: Policy, mixed_prompts: list[Prompt]) -> None:
+def test_flex_attention_gives_the_log_probabilities_of_the_shared_prefix(
+    policy: Policy, mixed_prompts: list[Prompt]
+) -> None:
     other = copy.deepcopy(policy)
     other.vlm.model.language_model.config._attn_implementation = "flex_attention"
     assert other.vlm.model.visual.config._attn_implementation == "sdpa"
     groups = make_groups(mixed_prompts, [[(5, 6, 7), (8,)] for _ in mixed_prompts])
-    expected_BT, _ = policy(pack(groups, row_tokens=512))
-    # Rows of a multiple of 128, as on a GPU; the padding has no segment, so the layout of results is the same.
-    actual_BT, _ = other(pack(groups, row_tokens=512, multiple=128))
+    expected_BT, _ = policy(pack(groups))
+    # Padded as on a GPU.
+    actual_BT, _ = other(pack(groups, 512, 128))
     torch.testing.assert_close(actual_BT, expected_BT, rtol=1e-5, atol=1e-5)

@@ -7,8 +7,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.nn.attention.flex_attention import create_mask
 
+from prism_pl.attention import Part, make_layout
+from prism_pl.backbone import hidden_states
 from prism_pl.packing import Group, by_index, make_groups, micro_batches, pack
 from prism_pl.policy import Policy
 from prism_pl.types import Prompt
@@ -36,11 +37,8 @@ def random_segments(num_prompts: int, group_size: int, seed: int = 0) -> list[li
     return [[draw() for _ in range(group_size)] for _ in range(num_prompts)]
 
 
-def plain_logprobs(policy: Policy, prompt: Prompt, segment: Sequence[int], temperature: float = 1.0) -> torch.Tensor:
-    """log p of each segment token by one stock forward call on prompt + segment, transformers' own positions and mask.
-
-    The image and video placeholders are left out of the distribution, as ``Policy`` promises.
-    """
+def plain_hidden(policy: Policy, prompt: Prompt, segment: Sequence[int]) -> torch.Tensor:
+    """(T, H) by one stock forward call on prompt + segment, transformers' own positions and mask."""
     input_ids = torch.tensor([[*prompt.input_ids, *segment]])
     images = {}
     if prompt.pixel_values is not None:
@@ -49,7 +47,16 @@ def plain_logprobs(policy: Policy, prompt: Prompt, segment: Sequence[int], tempe
             "image_grid_thw": prompt.image_grid,
             "mm_token_type_ids": (input_ids == policy.vlm.config.image_token_id).int(),
         }
-    logits_TV = policy.vlm(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), **images).logits[0]
+    mask = torch.ones_like(input_ids)
+    return policy.vlm.model(input_ids=input_ids, attention_mask=mask, **images).last_hidden_state[0]
+
+
+def plain_logprobs(policy: Policy, prompt: Prompt, segment: Sequence[int], temperature: float = 1.0) -> torch.Tensor:
+    """log p of each segment token by one stock forward call on prompt + segment, transformers' own positions and mask.
+
+    The image and video placeholders are left out of the distribution, as ``Policy`` promises.
+    """
+    logits_TV = policy.vlm.lm_head(plain_hidden(policy, prompt, segment))
     config = policy.vlm.config
     sayable_V = [token not in (config.image_token_id, config.video_token_id) for token in range(logits_TV.shape[-1])]
     logits_TV = logits_TV.masked_fill(~torch.tensor(sayable_V), -torch.inf)
@@ -107,15 +114,30 @@ def test_log_probabilities_under_temperature(lively: Policy, prompts: list[Promp
         )
 
 
+@pytest.mark.parametrize("sizes", [[1], [40], [1] * 16, [40] * 16, [1, 40, 3, 1, 17] * 3 + [40]])
+def test_hidden_states_equal_plain_forward(lively: Policy, mixed_prompts: list[Prompt], sizes: list[int]) -> None:
+    """One response and sixteen, all empty (the end token alone), all as long as they may be, and both together."""
+    segments = [[tuple((7 * p + 3 * n + t) % 256 for t in range(size)) for n, size in enumerate(sizes)] for p in range(2)]
+    chosen = [mixed_prompts[0], mixed_prompts[-1]]
+    packed = pack(make_groups(chosen, segments))
+    with torch.no_grad():
+        hidden_NH = hidden_states(lively.vlm.model, packed)
+        for p, prompt in enumerate(chosen):
+            for n, segment in enumerate(segments[p]):
+                plain_TH = plain_hidden(lively, prompt, segment)[len(prompt.input_ids) :]
+                actual_TH = hidden_NH[packed.owner_N == p * len(sizes) + n]
+                torch.testing.assert_close(actual_TH, plain_TH, atol=1e-4, rtol=1e-4)
+
+
 def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively: Policy, mixed_prompts: list[Prompt]) -> None:
     """The equality above has power: breaking the layout moves log-probabilities by far more than its 1e-5."""
     packed = pack(make_groups(mixed_prompts, random_segments(len(mixed_prompts), 3)))
-    length = packed.input_ids_RL.shape[1]
-    causal = {"part_RL": torch.zeros_like(packed.part_RL), "home_RL": torch.zeros_like(packed.home_RL)}
-    text_positions = torch.arange(length).expand_as(packed.positions_3RL)
+    length = len(packed.input_ids_N)
+    causal = {"layout": make_layout([Part(0, length)], length)}
+    text_positions = torch.arange(length).expand_as(packed.positions_3N)
     with torch.no_grad():
         right, _ = lively(packed)
-        for changed in (causal, {"positions_3RL": text_positions}):
+        for changed in (causal, {"positions_3N": text_positions}):
             wrong, _ = lively(type(packed)(**{**vars(packed), **changed}))
             assert (wrong - right).abs().max() > 1e-2
 
@@ -137,12 +159,15 @@ def test_gradients_equal_plain_forward(lively: Policy, mixed_prompts: list[Promp
     assert_same_gradients(fast, plain, 1e-4)
 
 
-def test_padded_rows_stay_finite(lively: Policy, prompts: list[Prompt]) -> None:
-    packed = pack(make_groups(prompts[:2], [[(5,)], [(5,) * 20, (6,) * 20]]))
-    assert not packed.real_RL.all()
+def test_padding_stays_finite_and_changes_nothing(lively: Policy, prompts: list[Prompt]) -> None:
+    groups = make_groups(prompts[:2], [[(5,)], [(5,) * 20, (6,) * 20]])
+    with torch.no_grad():
+        expected = lively(pack(groups))
+    packed = pack(groups, num_tokens=200, multiple=128)
+    assert len(packed.input_ids_N) == 256
     logp_BT, entropy_BT = lively(packed)
+    torch.testing.assert_close((logp_BT, entropy_BT), expected, atol=1e-5, rtol=1e-5)
     (logp_BT.sum() + entropy_BT.sum()).backward()
-    assert logp_BT.isfinite().all()
     assert all(gradient.isfinite().all() for gradient in gradients(lively).values())
 
 
@@ -151,76 +176,29 @@ def text_prompt(size: int) -> Prompt:
 
 
 def test_layout_by_hand() -> None:
-    """Prompt 0 1, segments (7 8) and (9); below it prompt 0 and segment (5), padded to length 5."""
-    packed = pack(make_groups([text_prompt(2), text_prompt(1)], [[(7, 8), (9,)], [(5,)]]))
-    assert packed.input_ids_RL.tolist() == [[0, 1, 7, 8, 9], [0, 5, 0, 0, 0]]
-    assert packed.real_RL.tolist() == [[True] * 5, [True, True, False, False, False]]
-    # Both segments go on at the prompt's end: positions 2 3 and 2.
-    assert packed.positions_3RL[0, 0].tolist() == [0, 1, 2, 3, 2]
-    # The prompt's last state (1) predicts 7 and 9, the state of 7 (index 2) predicts 8; the second row starts at 5.
+    """Prompt 0 1, segments (7 8) and (9); prompt 0 and segment (5); padded to 10."""
+    packed = pack(make_groups([text_prompt(2), text_prompt(1)], [[(7, 8), (9,)], [(5,)]]), multiple=5)
+    assert packed.input_ids_N.tolist() == [0, 1, 7, 8, 9, 0, 5, 0, 0, 0]
+    assert packed.real_N.tolist() == [True] * 7 + [False] * 3
+    # Segments go on at their prompt's end: positions 2 3 and 2, and 1.
+    assert packed.positions_3N[0].tolist() == [0, 1, 2, 3, 2, 0, 1, 0, 0, 0]
+    assert packed.part_N.tolist() == [0, 0, 1, 1, 2, 3, 4, -1, -1, -1]
+    assert packed.home_N.tolist() == [0, 0, 0, 0, 0, 3, 3, 0, 0, 0]
+    # The prompt's last state (1) predicts 7 and 9, the state of 7 (index 2) predicts 8; the second prompt is at 5.
     assert packed.source_BT.tolist() == [[1, 2], [1, 0], [5, 0]]
     assert packed.target_BT.tolist() == [[7, 8], [9, 0], [5, 0]]
     assert packed.token_mask_BT.tolist() == [[True, True], [True, False], [True, False]]
     assert packed.last_B.tolist() == [3, 4, 6]
     assert packed.order_B.tolist() == [0, 1, 2]
     # Segments 0, 0, 1 and 2 own their tokens; prompts and padding belong to none.
-    assert packed.owner_RL.tolist() == [[-1, -1, 0, 0, 1], [-1, 2, -1, -1, -1]]
-    # Rows: prompt, prompt, first segment twice, second segment, which does not see the first.
-    assert packed.dense_mask()[0, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 1, 1, 0, 0],
-        [1, 1, 1, 1, 0],
-        [1, 1, 0, 0, 1],
-    ]
-    # No real token sees padding, and padding sees only the prompt.
-    assert packed.dense_mask()[1, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [1, 0, 0, 0, 0],
-        [1, 0, 0, 0, 0],
-        [1, 0, 0, 0, 0],
-    ]
+    assert packed.owner_N.tolist() == [-1, -1, 0, 0, 1, -1, 2, -1, -1, -1]
 
 
-def test_two_groups_in_a_row_by_hand() -> None:
-    """Prompt 0 with segment (7 8 9 9) sets the length of 5; prompts 0 with (5) and 0 1 with (6) share the next row."""
-    groups = make_groups([text_prompt(1), text_prompt(1), text_prompt(2)], [[(7, 8, 9, 9)], [(5,)], [(6,)]])
-    packed = pack(groups)
-    assert packed.input_ids_RL.tolist() == [[0, 7, 8, 9, 9], [0, 5, 0, 1, 6]]
-    assert packed.positions_3RL[0].tolist() == [[0, 1, 2, 3, 4], [0, 1, 0, 1, 2]]
-    assert packed.part_RL.tolist() == [[0, 1, 1, 1, 1], [0, 1, 2, 2, 3]]
-    assert packed.home_RL.tolist() == [[0] * 5, [0, 0, 2, 2, 2]]
-    assert packed.source_BT[:, 0].tolist() == [0, 5, 8]
-    # The second group sees nothing of the first.
-    assert packed.dense_mask()[1, 0].int().tolist() == [
-        [1, 0, 0, 0, 0],
-        [1, 1, 0, 0, 0],
-        [0, 0, 1, 0, 0],
-        [0, 0, 1, 1, 0],
-        [0, 0, 1, 1, 1],
-    ]
-    assert [[group.order for group in batch] for batch in micro_batches(groups, 10)] == [[(0,), (2,), (1,)]]
-    assert [len(batch) for batch in micro_batches(groups, 9)] == [1, 2]
-
-
-def test_rows_are_rounded_up_on_request() -> None:
-    packed = pack(make_groups([text_prompt(3)], [[(1, 2)]]), multiple=4)
-    assert packed.input_ids_RL.shape == (1, 8)
-    assert packed.real_RL.sum() == 5
-
-
-@given(
-    sizes=st.lists(
-        st.tuples(st.integers(1, 9), st.lists(st.integers(1, 6), min_size=1, max_size=5)), min_size=1, max_size=5
-    )
-)
-@settings(max_examples=50)
-def test_the_block_mask_is_the_dense_one(sizes: list[tuple[int, list[int]]]) -> None:
-    packed = pack(make_groups([text_prompt(size) for size, _ in sizes], [[(1,) * n for n in own] for _, own in sizes]))
-    rows, length = packed.part_RL.shape
-    seen_RLL = create_mask(packed.block_mask().mask_mod, rows, None, length, length, device="cpu")
-    assert torch.equal(seen_RLL, packed.dense_mask())
+def test_the_number_of_tokens_is_rounded_up_on_request() -> None:
+    groups = make_groups([text_prompt(3)], [[(1, 2)]])
+    for num_tokens, multiple, expected in ((0, 1, 5), (0, 4, 8), (6, 1, 6), (6, 4, 8), (3, 1, 5)):
+        packed = pack(groups, num_tokens, multiple)
+        assert (len(packed.input_ids_N), int(packed.real_N.sum())) == (expected, 5)
 
 
 def test_an_empty_segment_is_refused() -> None:
@@ -234,7 +212,7 @@ def test_micro_batches_split_a_long_group_by_hand() -> None:
     batches = micro_batches(groups, 10)
     assert [[group.order for group in batch] for batch in batches] == [[(0, 1)], [(2,)]]
     assert [[group.num_tokens for group in batch] for batch in batches] == [[10], [7]]
-    # 14 tokens hold two padded rows of 7: splitting happens at the group's own budget, so nothing is split at 13.
+    # Nothing is split that fits.
     assert [[group.order for group in batch] for batch in micro_batches(groups, 13)] == [[(0, 1, 2)]]
 
 
@@ -243,14 +221,12 @@ def test_micro_batches_keep_a_segment_over_the_budget() -> None:
     assert [[group.order for group in batch] for batch in micro_batches(groups, 6)] == [[(0,)], [(1,)]]
 
 
-def test_a_group_is_split_where_attention_outweighs_its_prompt() -> None:
-    # A prompt of 100: 100 + floor(sqrt(100 * (100 + 8192))) = 100 + floor(910.6) = 1010 tokens, so at most 45 segments of
-    # 20 a row: three rows for 100 segments, as even as they can be.
-    groups = make_groups([text_prompt(100)], [[(5,) * 20] * 100])
-    assert [[len(g.segments) for g in batch] for batch in micro_batches(groups, 10**6)] == [[34, 34, 32]]
-    # No other length costs less a segment token: (L + L^2 / 8192) / (L - 100).
-    cost = {length: (length + length**2 / 8192) / (length - 100) for length in range(101, 5000)}
-    assert abs(min(cost, key=lambda length: cost[length]) - 1010) <= 1
+def test_micro_batches_fill_the_first_with_room() -> None:
+    """Groups of 5, 3, 2 and 2 tokens, longest first, budget 8: 5 + 3, 2 + 2."""
+    groups = make_groups([text_prompt(1)] * 4, [[(1,)], [(1,) * 4], [(1,)], [(1,) * 2]])
+    batches = micro_batches(groups, 8)
+    assert [[group.num_tokens for group in batch] for batch in batches] == [[5, 3], [2, 2]]
+    assert [[group.order for group in batch] for batch in batches] == [[(1,), (3,)], [(0,), (2,)]]
 
 
 @given(
@@ -276,9 +252,9 @@ def test_micro_batches_keep_every_segment_once_within_the_budget(sizes: list[tup
     assert sorted(order for order, _ in found) == sorted(expected)
     assert all(expected[order][0] is prompt and expected[order][1] == segment for order, (prompt, segment) in found)
     for batch in batches:
-        padded = pack(batch).input_ids_RL.numel()
+        packed = len(pack(batch).input_ids_N)
         lone_segment = len(batch) == 1 and len(batch[0].segments) == 1
-        assert padded <= budget or lone_segment
+        assert packed <= budget or lone_segment
 
 
 small_groups = st.tuples(st.integers(1, 9), st.lists(st.integers(1, 6), min_size=1, max_size=5))
@@ -286,17 +262,17 @@ small_groups = st.tuples(st.integers(1, 9), st.lists(st.integers(1, 6), min_size
 
 @given(sizes=st.lists(small_groups, min_size=1, max_size=5))
 def test_every_segment_owns_its_own_tokens(sizes: list[tuple[int, list[int]]]) -> None:
-    """Read by owner, a row gives back each segment, which ends at ``last_B``."""
+    """Read by owner, a batch gives back each segment, which ends at ``last_B``."""
     texts = [text_prompt(size) for size, _ in sizes]
     segments = [[tuple(range(100 + 7 * n, 100 + 7 * n + size)) for n, size in enumerate(own)] for _, own in sizes]
     packed = pack(make_groups(texts, segments))
     flat = [ids for own in segments for ids in own]
     for b, index in enumerate(packed.order_B.tolist()):
-        segment, owned = flat[index], packed.owner_RL == b
-        assert packed.input_ids_RL[owned].tolist() == list(segment)
-        assert owned.flatten().nonzero().max() == packed.last_B[b]
+        segment, owned = flat[index], packed.owner_N == b
+        assert packed.input_ids_N[owned].tolist() == list(segment)
+        assert owned.nonzero().max() == packed.last_B[b]
     prompt_tokens = sum(size for size, _ in sizes)
-    assert ((packed.owner_RL < 0) & packed.real_RL).sum() == prompt_tokens
+    assert ((packed.owner_N < 0) & packed.real_N).sum() == prompt_tokens
 
 
 def packed_loss(policy: Policy, batch: list[Group], weight_N: torch.Tensor) -> torch.Tensor:

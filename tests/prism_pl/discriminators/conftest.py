@@ -46,7 +46,7 @@ def lively(leaf: Discriminator) -> Scorer:
 
 @pytest.fixture(scope="session")
 def packed(mixed_prompts: list[Prompt]) -> PackedBatch:
-    """Five rows, each a prompt with a segment of 3 tokens (perception) and one of 2 (reasoning)."""
+    """Five groups, each a prompt with a segment of 3 tokens (perception) and one of 2 (reasoning)."""
     return pack(make_groups(mixed_prompts, [[(5, 6, 7), (8, 9)]] * len(mixed_prompts)))
 
 
@@ -57,7 +57,7 @@ def expert_B(packed: PackedBatch) -> torch.Tensor:
 
 @pytest.fixture(scope="session")
 def score_with_hidden() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    """A function that scores and gives ``(score_B, hidden_RLH)``, the hidden states that the scores were read from."""
+    """A function that scores and gives ``(score_B, hidden_NH)``, the hidden states that the scores were read from."""
 
     @torch.no_grad()
     def score(scorer: Scorer, packed: PackedBatch, expert_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +65,7 @@ def score_with_hidden() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
         handle = scorer.model.register_forward_hook(lambda _, __, output: seen.append(output.last_hidden_state))
         score_B, _ = scorer(packed, expert_B)
         handle.remove()
-        (hidden_RLH,) = seen
-        return score_B, hidden_RLH
+        (hidden_1NH,) = seen
+        return score_B, hidden_1NH[0]
 
     return score

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
+from prism_pl.attention import Part, make_layout
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.packing import Group, PackedBatch, make_groups, micro_batches, pack
@@ -68,12 +69,12 @@ def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively: Scorer, mixed_pro
     """The equality above has power: breaking the layout moves scores by far more than its 1e-4."""
     shown = [lively.reading.show(prompt) for prompt in mixed_prompts]
     packed = pack(make_groups(shown, random_segments(len(shown))))
-    length = packed.input_ids_RL.shape[1]
-    causal = {"part_RL": torch.zeros_like(packed.part_RL), "home_RL": torch.zeros_like(packed.home_RL)}
-    running = torch.arange(length).expand_as(packed.positions_3RL)
+    length = len(packed.input_ids_N)
+    causal = {"layout": make_layout([Part(0, length)], length)}
+    running = torch.arange(length).expand_as(packed.positions_3N)
     with torch.no_grad():
         right_B, _ = lively(packed, packed.order_B % 2)
-        for changed in (causal, {"positions_3RL": running}):
+        for changed in (causal, {"positions_3N": running}):
             wrong_B, _ = lively(type(packed)(**{**vars(packed), **changed}), packed.order_B % 2)
             assert (wrong_B - right_B).abs().max() > 1e-2
 
@@ -84,19 +85,22 @@ def test_scores_do_not_depend_on_the_batch(lively: Scorer, mixed_prompts: list[P
     segments = random_segments(len(shown), seed=1)
     groups = make_groups(shown, segments)
     whole_N = score_in_batches(lively, groups, 100_000)
-    assert not pack(groups).real_RL.all(), "without padding it could not matter"
     assert len(micro_batches(groups, 45)) > 5
     torch.testing.assert_close(score_in_batches(lively, groups, 45), whole_N, atol=1e-5, rtol=0)
     alone = [score_in_batches(lively, make_groups([one], [own]), 1000) for one, own in zip(shown, segments, strict=True)]
     torch.testing.assert_close(torch.cat(alone), whole_N, atol=1e-5, rtol=0)
 
 
-def test_what_stands_in_the_padding_does_not_matter(lively: Scorer, packed: PackedBatch, expert_B: torch.Tensor) -> None:
-    other_ids = torch.where(packed.real_RL, packed.input_ids_RL, 99)
-    assert not torch.equal(other_ids, packed.input_ids_RL)
+def test_what_stands_in_the_padding_does_not_matter(
+    lively: Scorer, mixed_prompts: list[Prompt], expert_B: torch.Tensor
+) -> None:
+    shown = [lively.reading.show(prompt) for prompt in mixed_prompts]
+    packed = pack(make_groups(shown, [[(5, 6, 7), (8, 9)]] * len(shown)), multiple=128)
+    other_ids = torch.where(packed.real_N, packed.input_ids_N, 99)
+    assert not torch.equal(other_ids, packed.input_ids_N)
     with torch.no_grad():
         score_B, usage = lively(packed, expert_B)
-        other_B, other = lively(type(packed)(**{**vars(packed), "input_ids_RL": other_ids}), expert_B)
+        other_B, other = lively(type(packed)(**{**vars(packed), "input_ids_N": other_ids}), expert_B)
     torch.testing.assert_close(other_B, score_B, atol=1e-6, rtol=0)
     if usage is not None:
         assert torch.equal(other.count_DCE, usage.count_DCE)
@@ -107,13 +111,12 @@ def test_a_score_is_the_heads_row_times_what_is_read(
     lively: Scorer, packed: PackedBatch, expert_B: torch.Tensor, score_with_hidden: Callable
 ) -> None:
     """The last hidden state of a segment or the mean of all, by hand; the prompt's and the neighbour's are left out."""
-    score_B, hidden_RLH = score_with_hidden(lively, packed, expert_B)
+    score_B, hidden_NH = score_with_hidden(lively, packed, expert_B)
     weight_KH = lively.head.weight.detach().expand(2, -1)
     expected = []
-    for r in range(5):
-        # Row r holds a prompt and its segments of 3 and 2 tokens.
-        start = int(packed.real_RL[r].sum()) - 5
-        first_LH, second_LH = hidden_RLH[r, start : start + 3], hidden_RLH[r, start + 3 : start + 5]
+    for last in packed.last_B[1::2].tolist():
+        # A prompt's segments of 3 and 2 tokens stand at the end of its group.
+        first_LH, second_LH = hidden_NH[last - 4 : last - 1], hidden_NH[last - 1 : last + 1]
         if lively.reading.readout == "last":
             expected += [first_LH[2] @ weight_KH[0], second_LH[1] @ weight_KH[1]]
         else:
@@ -159,12 +162,12 @@ def test_noise_is_added_to_the_embeddings_of_segments_alone(
         other_B, _ = lively(packed, expert_B, (0.3, 8))
         after_B, _ = lively(packed, expert_B)
     handle.remove()
-    in_segment_RL = packed.owner_RL >= 0
-    added_RLH = seen[1] - seen[0]
-    assert added_RLH[~in_segment_RL].abs().max() == 0
-    # 5 rows of 5 tokens and 128 features: the standard error of the std of 3200 draws is 1.25 %.
-    unit = table(packed.input_ids_RL).detach().std()
-    assert float(added_RLH[in_segment_RL].std() / unit) == pytest.approx(0.3, rel=0.06)
+    in_segment_N = packed.owner_N >= 0
+    added_NH = (seen[1] - seen[0])[0]
+    assert added_NH[~in_segment_N].abs().max() == 0
+    # 5 groups of 5 tokens and 128 features: the standard error of the std of 3200 draws is 1.25 %.
+    unit = table(packed.input_ids_N).detach().std()
+    assert float(added_NH[in_segment_N].std() / unit) == pytest.approx(0.3, rel=0.06)
     assert torch.equal(again_B, noisy_B)
     assert torch.equal(after_B, clean_B)
     assert (noisy_B - clean_B).abs().min() > 0

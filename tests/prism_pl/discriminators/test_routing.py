@@ -92,7 +92,7 @@ def test_tokens_get_only_experts_that_their_kind_may_reach(
     assert usage is not None
     reach_CE = torch.tensor(leaf.reach())
     # Five prompts, each with a perception segment of 3 tokens and a reasoning segment of 2.
-    prompt_tokens = int(packed.real_RL.sum()) - 25
+    prompt_tokens = len(packed.part_N) - 25
     assert usage.tokens_C.tolist() == [prompt_tokens, 15, 10]
     assert usage.count_DCE.shape == usage.probability_DCE.shape == (3, *reach_CE.shape)
     assert usage.count_DCE[:, ~reach_CE].sum() == 0
@@ -225,10 +225,10 @@ def test_an_indifferent_router_has_a_balance_loss_of_top_k(
 
 
 def test_padding_does_not_count(choosy: Scorer, prompts: list[Prompt]) -> None:
-    """Beside a much longer row, and alone: the same tokens, counts and probabilities."""
+    """Together and padded, and alone: the same tokens, counts and probabilities."""
     groups = make_groups(prompts[:2], [[(5,)], [(6,) * 60]])
-    packed = pack(groups)
-    assert not packed.real_RL.all()
+    packed = pack(groups, multiple=256)
+    assert not packed.real_N.all()
     with torch.no_grad():
         _, together = choosy(packed, torch.tensor([0, 1]))
         alone = [choosy(pack([group]), torch.tensor([index]))[1] for index, group in enumerate(groups)]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from prism_pl.backbone import hidden_states
 from prism_pl.conversation import PromptEncoder, PromptRow
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer, TextOnlyDiscriminator
 from prism_pl.discriminators.reading import Reading
@@ -68,9 +69,9 @@ def test_it_starts_as_the_dense_model_without_the_image(policy: Policy, blind: S
     packed = pack(make_groups(shown, [[(5, 6), (7,)]] * 5))
     assert packed.pixel_values is None
     with torch.no_grad():
-        hidden_RLH = policy.vlm.model(**packed.model_inputs()).last_hidden_state
+        hidden_NH = hidden_states(policy.vlm.model, packed)
         score_B, _ = noiseless(packed, torch.arange(10) % 2)
-    expected_BK = hidden_RLH.flatten(0, 1)[packed.last_B] @ noiseless.head.weight.detach().T
+    expected_BK = hidden_NH[packed.last_B] @ noiseless.head.weight.detach().T
     torch.testing.assert_close(score_B, expected_BK[torch.arange(10), torch.arange(10) % 2], atol=1e-4, rtol=0)
 
 
