@@ -11,7 +11,8 @@ NOTE = (
     "A reward gap can stand still because of the discriminator's regulariser alone. So: can a fresh discriminator still "
     "learn to tell policy and teacher apart on held-out prompts (50 % is no), can one that sees the last tokens only (it "
     "must not), how far are the responses' shapes from the teacher's (total variation), does the perception expert prefer "
-    "the true image to another (50 % is blind), and does a score follow the response's length."
+    "the true image to another (50 % is blind), what accuracy does another's image cost it, and does a score follow the "
+    "response's length."
 )
 
 
@@ -32,6 +33,10 @@ def monitor_charts(run: Run) -> list[Chart | None]:
         Line("image/swap_preference", "against another's", perception, heldout=True),
         Line("image/blank_preference", "against a blank", COLOURS["teacher"], heldout=True),
     ]
+    lost = [
+        Line("image/swap_mismatched_accuracy_drop", "against other teachers", perception, heldout=True),
+        Line("image/swap_accuracy_drop", "against the policy", COLOURS["align"], heldout=True),
+    ]
     length = [Line(f"score_length_correlation/{expert}", expert, COLOURS[expert]) for expert in EXPERTS]
     pairs, share = "share of held-out pairs", "share of held-out prompts"
     return [
@@ -39,6 +44,7 @@ def monitor_charts(run: Run) -> list[Chart | None]:
         line_chart(run, "align", "Distance to the teacher", "total variation", distances, reference=0.0, fraction=True),
         line_chart(run, "warmup", "True image preferred, warm-up", share, image, reference=0.5, fraction=True),
         line_chart(run, "align", "True image preferred, alignment", share, image, reference=0.5, fraction=True),
+        line_chart(run, "align", "Accuracy lost with another's image", "lost accuracy", lost, reference=0.0),
         line_chart(run, "align", "Score and length in a group", "correlation", length, reference=0.0),
         *(_margin_chart(run, expert) for expert in EXPERTS),
     ]
