@@ -4,6 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
+# Every stage is a process of its own. Without bytecode each would compile all that it imports again, for ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint bench install clean
 
 demo: install

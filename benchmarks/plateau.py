@@ -14,11 +14,11 @@ import matplotlib
 import torch
 
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile
 from prism_pl.discriminators import DenseDiscriminator
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.embedded.demonstrations import Scene, public_response
 from prism_pl.game import ObjectiveOptions, learn_alone, make_docket
-from prism_pl.rows import DataFile
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt

@@ -8,6 +8,7 @@ import torch
 
 from callbacks.heldout import load_prompts, rollout_of
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile, DataSource
 from prism_pl.discriminators import Discriminator
 from prism_pl.game import TwoSampleOptions, make_trial, two_sample_accuracy
 from prism_pl.metrics import Means
@@ -41,7 +42,7 @@ class ConvergenceProbe(L.Callback):
 
     def __init__(
         self,
-        path: str,
+        path: str | DataSource,
         every: int,
         discriminator: Discriminator,
         max_new_tokens: int,
@@ -63,7 +64,8 @@ class ConvergenceProbe(L.Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._encoder = PromptEncoder(pl_module.policy_name, self.max_prompt_tokens)
-        self._prompts = load_prompts(self.path, "ConvergenceProbe.path", self._encoder, ("teacher",), self.num_prompts)
+        data = DataFile.open(self.path, "ConvergenceProbe.path")
+        self._prompts = load_prompts(data, self._encoder, ("teacher",), self.num_prompts)
         self._engine = rollout_of(trainer, "ConvergenceProbe").engine
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:

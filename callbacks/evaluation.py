@@ -11,6 +11,7 @@ import torch
 from callbacks.export import write_models
 from callbacks.heldout import load_prompts, rollout_of
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile, DataSource
 from prism_pl.engines import RolloutEngine
 from prism_pl.intervals import half_width, pass_at_k, wilson
 from prism_pl.metrics import Means
@@ -47,7 +48,7 @@ class EvaluationCallback(L.Callback):
 
     def __init__(
         self,
-        path: str,
+        path: str | DataSource,
         every: int,
         max_new_tokens: int,
         num_prompts: int = 128,
@@ -73,7 +74,9 @@ class EvaluationCallback(L.Callback):
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         encoder = PromptEncoder(pl_module.policy_name, self.max_prompt_tokens)
         count = max(self.num_prompts, self.num_final)
-        self.prompts = load_prompts(self.path, "EvaluationCallback.path", encoder, ("answer",), count)
+        data = DataFile.open(self.path, "EvaluationCallback.path")
+        self.image_root = str(data.root)
+        self.prompts = load_prompts(data, encoder, ("answer",), count)
         if self.engine is not None:
             self.engine.start(pl_module.policy_name, self.max_prompt_tokens, self.greedy)
         self._engine = self.engine or rollout_of(trainer, "EvaluationCallback").engine
@@ -142,6 +145,7 @@ class EvaluationCallback(L.Callback):
             {
                 "source": prompt.source,
                 "question": prompt.question,
+                "image_root": self.image_root,
                 "image": prompt.image_paths[0] if prompt.image_paths else None,
                 "answer": prompt.answer,
                 "teacher": prompt.teacher,

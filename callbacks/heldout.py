@@ -5,15 +5,15 @@ from typing import Any
 
 from callbacks.rollout import RolloutCallback
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile
 from prism_pl.errors import UserError
-from prism_pl.rows import DataFile, usable_rows
+from prism_pl.row_checks import Requirements, usable_rows
 from prism_pl.types import Prompt
 
 
-def load_prompts(path: str, key: str, encoder: PromptEncoder, needs: Sequence[str], count: int) -> list[Prompt]:
-    """The first ``count`` prompts of a data file; ``key`` is the configuration key, for errors."""
-    data = DataFile.open(path, key)
-    rows = usable_rows(data, encoder, needs=needs)[:count]
+def load_prompts(data: DataFile, encoder: PromptEncoder, needs: Sequence[str], count: int) -> list[Prompt]:
+    """The first ``count`` prompts of a data file."""
+    rows = usable_rows(data, encoder, Requirements(tuple(needs)))[:count].tolist()
     return encoder.encode([data.prompt_row(row) for row in rows])
 
 

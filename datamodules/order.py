@@ -1,13 +1,15 @@
 """The order of the data: shuffled reproducibly, shared out over ranks, resumable in the middle of an epoch."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from prism_pl.errors import UserError
+from prism_pl.row_checks import Rows
 from prism_pl.seeds import derive_seed
 
 
@@ -15,31 +17,69 @@ class OrderedBatches(Sampler[list[int]]):
     """This rank's share of each global batch; the order is a function of seed and epoch alone.
 
     Batch b of epoch e holds the rows perm(seed, e)[b * size : (b + 1) * size]; rank r of w takes every w-th of them from r
-    on. An incomplete last batch is left out.
+    on. An incomplete last batch is left out. Of a part with weight w an epoch holds round(w * its rows), taken one after
+    the other from endless passes over it, each pass in an order of its own: no row comes again before all have come.
+
+    Args:
+        parts: row numbers of each part of the mixture.
+        batch_size: rows of a global batch.
+        seed: of the order.
+        rank: of this process.
+        world_size: number of processes.
+        weights: how often an epoch sees the rows of each part; None is once.
     """
 
-    def __init__(self, num_rows: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Rows],
+        batch_size: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        self.parts = parts
+        self.counts = [round(weight * len(part)) for part, weight in zip(parts, weights or [1.0] * len(parts), strict=True)]
         if batch_size % world_size:
             raise UserError(f"data.batch_size is {batch_size}, which {world_size} devices cannot share equally.")
-        if num_rows < batch_size:
-            raise UserError(f"data.batch_size is {batch_size}, but the data has only {num_rows} usable rows.")
-        self.num_rows, self.batch_size, self.seed = num_rows, batch_size, seed
+        if sum(self.counts) < batch_size:
+            raise UserError(f"data.batch_size is {batch_size}, but an epoch has only {sum(self.counts)} usable rows.")
+        self.batch_size, self.seed = batch_size, seed
         self.rank, self.world_size = rank, world_size
         self.done = 0
         """Batches that a run before this one has finished."""
 
     def __len__(self) -> int:
-        return self.num_rows // self.batch_size
+        return sum(self.counts) // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
         epoch, start = divmod(self.done, len(self))
-        order = torch.randperm(
-            self.num_rows, generator=torch.Generator().manual_seed(derive_seed(self.seed, "order", epoch))
-        ).tolist()
+        rows = self._rows(epoch)
         for batch in range(start, len(self)):
             self.done += 1
-            rows = order[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield rows[self.rank :: self.world_size]
+            own = rows[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield own[self.rank :: self.world_size].tolist()
+
+    def _rows(self, epoch: int) -> Rows:
+        taken = np.concatenate([self._taken(number, epoch) for number in range(len(self.parts))])
+        return taken[self._permutation(len(taken), "order", epoch)]
+
+    def _taken(self, number: int, epoch: int) -> Rows:
+        """An epoch's rows of one part; a whole pass in ascending order, for the epoch is shuffled afterwards."""
+        part, count = self.parts[number], self.counts[number]
+        pieces: list[Rows] = []
+        position, end = epoch * count, (epoch + 1) * count
+        while position < end:
+            turn, start = divmod(position, len(part))
+            stop = min(len(part), start + end - position)
+            whole = stop - start == len(part)
+            pieces.append(part if whole else part[self._permutation(len(part), "part", number, turn)[start:stop]])
+            position += stop - start
+        return np.concatenate(pieces) if pieces else part[:0]
+
+    def _permutation(self, length: int, *words: int | str) -> Rows:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, *words))
+        return torch.randperm(length, generator=generator).numpy()
 
 
 class OrderedDataModule(L.LightningDataModule):
@@ -58,13 +98,17 @@ class OrderedDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self._done = 0
 
-    def ordered_loader(self, dataset: Dataset[Any], num_rows: int, collate: Any) -> DataLoader[Any]:
+    def ordered_loader(
+        self, parts: Sequence[Rows], encode: Callable[[list[int]], Any], weights: Sequence[float] | None = None
+    ) -> DataLoader[Any]:
+        """Batches of what ``encode`` makes of row numbers, in a worker if there are any."""
         assert self.trainer is not None
-        batches = OrderedBatches(num_rows, self.batch_size, self.seed, self.trainer.global_rank, self.trainer.world_size)
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        batches = OrderedBatches(parts, self.batch_size, self.seed, rank, world_size, weights)
         batches.done = self._done
         # "spawn" would import everything again in each worker; the workers only read, so a fork is safe.
         return DataLoader(
-            dataset, batch_sampler=batches, collate_fn=collate, num_workers=self.num_workers,
+            RowNumbers(), batch_sampler=batches, collate_fn=encode, num_workers=self.num_workers,
             multiprocessing_context="fork" if self.num_workers else None,
             # An epoch's order depends on how many batches went before, so one iterator must not serve two epochs.
             persistent_workers=False,
@@ -78,14 +122,8 @@ class OrderedDataModule(L.LightningDataModule):
         self._done = state_dict["done"]
 
 
-class IndexDataset(Dataset[int]):
-    """Row numbers; the collate function reads and encodes a whole batch at once."""
+class RowNumbers(Dataset[int]):
+    """Every number stands for itself; the collate function reads and encodes a whole batch of rows at once."""
 
-    def __init__(self, indices: list[int]) -> None:
-        self.indices = indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, position: int) -> int:
-        return self.indices[position]
+    def __getitem__(self, row: int) -> int:
+        return row

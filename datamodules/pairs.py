@@ -1,16 +1,20 @@
 """Pairs of teacher and policy responses for the warm-up of the discriminator."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.data import DataLoader
 
-from datamodules.order import IndexDataset, OrderedDataModule
+from datamodules.order import OrderedDataModule, RowNumbers
 from prism_pl.answer_file import answer_rows
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile, DataSource
 from prism_pl.engines import RolloutEngine
 from prism_pl.options import SamplingOptions
-from prism_pl.rows import DataFile, usable_rows
+from prism_pl.row_checks import Requirements, usable_rows
 from prism_pl.run_files import read_lines
 from prism_pl.types import Pair, PromptBatch
 
@@ -19,8 +23,32 @@ def _record(batch: PromptBatch) -> list[dict[str, Any]]:
     return [{"responses": texts} for texts in batch.texts]
 
 
+@dataclass(frozen=True)
+class _Side:
+    """Training or held-out rows, and where the policy's responses to them are kept."""
+
+    data: DataFile
+    rows: list[int]
+    file: Path
+    sampling: SamplingOptions
+
+    @property
+    def unanswered(self) -> bool:
+        return not self.data.has_policy_side and len(read_lines(self.file)) < len(self.rows)
+
+    def pairs(self) -> list[tuple[int, str | None]]:
+        """Row and response, one pair a response; None where the row itself holds it."""
+        if self.data.has_policy_side:
+            return [(row, None) for row in self.rows]
+        return [(line["row"], text) for line in read_lines(self.file) for text in line["responses"]]
+
+
 class PairDataModule(OrderedDataModule):
-    """Rows with a teacher's response; the policy's side is sampled once, by the policy itself, and kept in the run folder.
+    """Rows with a teacher's response, and the policy's.
+
+    A file that brings the policy's side along (``student_response``; or ``student_caption`` and ``student_cot``, as in
+    PRISM's warm-up data) is used as it is. Otherwise the policy is sampled once and its responses are kept in the run
+    folder; ``python -m prism_pl pairs`` does the same ahead of time, for several runs.
 
     Args:
         path: data file, or ``embedded/digits/align.jsonl``.
@@ -33,13 +61,13 @@ class PairDataModule(OrderedDataModule):
         max_prompt_tokens: limit of a prompt, images included.
         drop_too_long: drop and count rows over the limit instead of stopping.
         seed: of sampling and order.
-        num_workers: processes that read and encode rows.
+        num_workers: processes that check, read and encode rows.
     """
 
     def __init__(
         self,
-        path: str,
-        heldout_path: str,
+        path: str | DataSource,
+        heldout_path: str | DataSource,
         policy: str,
         engine: RolloutEngine,
         sampling: SamplingOptions,
@@ -62,60 +90,49 @@ class PairDataModule(OrderedDataModule):
 
     def prepare_data(self) -> None:
         """Samples the policy's responses to ``pairs.jsonl`` and ``pairs_heldout.jsonl``, going on where a run stopped."""
-        missing = [job for job in self._jobs() if len(read_lines(job[1])) < len(job[2])]
-        if not missing:
+        self._open()
+        unanswered = [side for side in self.sides if side.unanswered]
+        if not unanswered:
             return
         self.engine.start(self.policy, self.max_prompt_tokens, self.sampling)
-        for data, file, rows, sampling in missing:
-            answer_rows(self.engine, data, self.encoder, rows, file, sampling, _record, self.seed, "pairs")
+        for side in unanswered:
+            answer_rows(
+                self.engine, side.data, self.encoder, side.rows, side.file, side.sampling, _record, self.seed, "pairs"
+            )
         self.engine.close()
 
     def setup(self, stage: str) -> None:
-        # The rows were checked when the responses were sampled.
-        self.encoder = PromptEncoder(self.policy, self.max_prompt_tokens)
-        self.items = self._items(self.path, "data.path", "pairs.jsonl")
-        self.heldout_items = self._items(self.heldout_path, "data.heldout_path", "pairs_heldout.jsonl")
+        self._open()
+        self.items, self.heldout_items = ([(side.data, row, text) for row, text in side.pairs()] for side in self.sides)
 
-    def _items(self, path: str, key: str, file: str) -> list[tuple[DataFile, int, str]]:
-        """One pair a sampled response: its data file, row and text."""
-        assert self.trainer is not None
-        data = DataFile.open(path, key)
-        lines = read_lines(Path(self.trainer.default_root_dir) / file)
-        return [(data, line["row"], text) for line in lines for text in line["responses"]]
-
-    def _jobs(self) -> list[tuple[DataFile, Path, list[int], SamplingOptions]]:
+    def _open(self) -> None:
+        if hasattr(self, "sides"):
+            return
         assert self.trainer is not None
         folder = Path(self.trainer.default_root_dir)
         self.encoder = PromptEncoder(self.policy, self.max_prompt_tokens)
-        data = DataFile.open(self.path, "data.path")
-        heldout = DataFile.open(self.heldout_path, "data.heldout_path")
         single = SamplingOptions(max_new_tokens=self.sampling.max_new_tokens, group_size=1)
-        return [
-            (
-                data,
-                folder / "pairs.jsonl",
-                usable_rows(data, self.encoder, needs=("teacher",), drop_too_long=self.drop_too_long),
-                self.sampling,
-            ),
-            (
-                heldout,
-                folder / "pairs_heldout.jsonl",
-                usable_rows(heldout, self.encoder, needs=("teacher",), drop_too_long=self.drop_too_long)[
-                    : self.num_heldout
-                ],
-                single,
-            ),
-        ]
+        self.sides = (
+            self._side(self.path, "data.path", folder / "pairs.jsonl", self.sampling, None),
+            self._side(self.heldout_path, "data.heldout_path", folder / "pairs_heldout.jsonl", single, self.num_heldout),
+        )
 
-    def _encode(self, items: list[tuple[DataFile, int, str]]) -> list[Pair]:
-        prompts = self.encoder.encode([data.prompt_row(row) for data, row, _ in items])
-        return [Pair(prompt, text) for prompt, (_, _, text) in zip(prompts, items, strict=True)]
+    def _side(self, path: str | DataSource, key: str, file: Path, sampling: SamplingOptions, count: int | None) -> _Side:
+        data = DataFile.open(path, key)
+        requirements = Requirements(("teacher",), drop_too_long=self.drop_too_long, policy_side=True)
+        return _Side(data, usable_rows(data, self.encoder, requirements, self.num_workers)[:count].tolist(), file, sampling)
+
+    def _encode(self, items: Sequence[tuple[DataFile, int, str | None]]) -> list[Pair]:
+        rows = [data.prompt_row(row) for data, row, _ in items]
+        texts = [row.student or "" if text is None else text for row, (_, _, text) in zip(rows, items, strict=True)]
+        return [Pair(prompt, text) for prompt, text in zip(self.encoder.encode(rows), texts, strict=True)]
 
     def train_dataloader(self) -> DataLoader[Any]:
-        dataset = IndexDataset(list(range(len(self.items))))
-        return self.ordered_loader(dataset, len(self.items), lambda idx: self._encode([self.items[i] for i in idx]))
+        return self.ordered_loader(
+            [np.arange(len(self.items))], lambda numbers: self._encode([self.items[n] for n in numbers])
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        dataset = IndexDataset(list(range(len(self.heldout_items))))
-        collate = lambda idx: self._encode([self.heldout_items[i] for i in idx])  # noqa: E731
-        return DataLoader(dataset, batch_size=self.batch_size, collate_fn=collate)
+        collate = lambda numbers: self._encode([self.heldout_items[n] for n in numbers])  # noqa: E731
+        numbers = range(len(self.heldout_items))
+        return DataLoader(RowNumbers(), sampler=numbers, batch_size=self.batch_size, collate_fn=collate)

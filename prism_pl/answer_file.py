@@ -8,9 +8,9 @@ from typing import Any
 from tqdm import tqdm
 
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile
 from prism_pl.engines import RolloutEngine
 from prism_pl.options import SamplingOptions
-from prism_pl.rows import DataFile
 from prism_pl.run_files import append_lines, read_lines
 from prism_pl.types import PromptBatch
 

@@ -1,102 +1,102 @@
 """``check-data``: reads a whole data file with the real processor and names every row that would stop a run."""
 
-from collections import Counter
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile, DataPath, Mixture
 from prism_pl.errors import UserError
+from prism_pl.row_checks import Checked, Requirements, check_rows
 from prism_pl.row_files import write_rows
-from prism_pl.rows import DataFile, check_needs
 
 _SHOWN = 20
+_ROWS_A_BATCH = 64
 _PERCENTILES = (50, 90, 99, 100)
 
 
-@dataclass(frozen=True)
-class Requirements:
-    """What a stage asks of its rows."""
-
-    needs: tuple[str, ...] = ()
-    """Columns that every row must have, ``answer`` or ``teacher``."""
-    max_response_tokens: int | None = None
-    """Limit of the last turn, for demonstrations; None for prompts."""
-    drop_too_long: bool = False
-    """Rows over a limit are dropped and counted by the stage; otherwise they stop it."""
-
-
-@dataclass(frozen=True)
-class Checked:
-    """One row."""
+@dataclass
+class _Findings:
+    """What a pass over a file found; a few bytes a row."""
 
     images: int = 0
-    prompt_tokens: int | None = None
-    response_tokens: int | None = None
-    defect: str | None = None
-    """Why a run would stop at it."""
-    too_long: str | None = None
+    prompt_tokens: "array[int]" = field(default_factory=lambda: array("i"))
+    response_tokens: "array[int]" = field(default_factory=lambda: array("i"))
+    good: "array[int]" = field(default_factory=lambda: array("q"))
+    problems: list[str] = field(default_factory=list)
+    """The first ones, to be shown."""
+    num_defective: int = 0
+    num_too_long: int = 0
 
 
-def check_row(data: DataFile, index: int, encoder: PromptEncoder, requirements: Requirements) -> Checked:
-    """Everything that a stage does to the row before its first step, every image decoded."""
-    source, images, prompt_tokens, response_tokens = f"{data.source(index)}: ", 0, None, None
-    try:
-        row = data.prompt_row(index)
-        images = len(row.images)
-        check_needs(row, requirements.needs)
-        for image in row.images:
-            image.open()
-        (prompt_tokens,) = encoder.count_tokens([row])
-        if requirements.max_response_tokens is not None:
-            (response_tokens,) = encoder.count_response_tokens([data.response(index)])
-    except UserError as error:
-        return Checked(images, prompt_tokens, response_tokens, defect=str(error).removeprefix(source))
-    too_long = None
-    if prompt_tokens > encoder.max_prompt_tokens:
-        too_long = f"the prompt has {prompt_tokens} tokens, the limit is {encoder.max_prompt_tokens}"
-    elif response_tokens is not None and response_tokens > (requirements.max_response_tokens or 0):
-        too_long = f"the response has {response_tokens} tokens, the limit is {requirements.max_response_tokens}"
-    return Checked(images, prompt_tokens, response_tokens, too_long=too_long)
+def check_data(
+    path: DataPath, model: str, max_prompt_tokens: int, requirements: Requirements, write_clean: str | None
+) -> bool:
+    """Prints a table and the defects of each file; True if no row would stop a run.
+
+    ``write_clean`` is a folder for the good rows.
+    """
+    encoder, usable, written = PromptEncoder(model, max_prompt_tokens), True, set[Path]()
+    for data in Mixture.open(path, "data.path").files:
+        found = _check_file(data, encoder, requirements)
+        print("\n".join(_table(data, found)))
+        usable &= not found.num_defective and (requirements.drop_too_long or not found.num_too_long)
+        if write_clean is not None:
+            target = Path(write_clean) / f"{Path(data.name).stem}.parquet"
+            if target in written:
+                raise UserError(f"--write-clean: two sources would be written to {target}; check them one at a time.")
+            _write_clean(data, found, target)
+            written.add(target)
+    return usable
 
 
-def check_data(path: str, model: str, max_prompt_tokens: int, requirements: Requirements, write_clean: str | None) -> bool:
-    """Prints a table and the defects; True if no row would stop a run. ``write_clean`` is a folder for the good rows."""
-    data, encoder = DataFile.open(path, "data.path"), PromptEncoder(model, max_prompt_tokens)
-    rows = [check_row(data, i, encoder, requirements) for i in tqdm(range(len(data)), desc=data.path.name, unit="row")]
-    print("\n".join(_table(data, rows)))
-    stopping = [(index, row.defect or row.too_long) for index, row in enumerate(rows) if row.defect or row.too_long]
-    for index, problem in stopping[:_SHOWN]:
-        print(f"row {index + 1}: {problem}")
-    if len(stopping) > _SHOWN:
-        print(f"... and {len(stopping) - _SHOWN} more")
-    if write_clean is not None:
-        good = [index for index, row in enumerate(rows) if not row.defect and not row.too_long]
-        if not good:
-            raise UserError(f"{data.path}: no good row is left to write.")
-        target = Path(write_clean) / f"{data.path.stem}.parquet"
-        write_rows(data, good, target)
-        print(f"{len(good)} good rows: {target}")
-    return not any(row.defect or (row.too_long and not requirements.drop_too_long) for row in rows)
+def _check_file(data: DataFile, encoder: PromptEncoder, requirements: Requirements) -> _Findings:
+    """Every image is decoded: a header can be whole where the picture is not."""
+    found = _Findings()
+    with tqdm(total=len(data), desc=Path(data.name).name, unit="row") as bar:
+        for start in range(0, len(data), _ROWS_A_BATCH):
+            rows = range(start, min(start + _ROWS_A_BATCH, len(data)))
+            for row, checked in zip(rows, check_rows(data, rows, encoder, requirements, decode=True), strict=True):
+                _add(found, row, checked, checked.too_long(encoder, requirements))
+            bar.update(len(rows))
+            bar.set_postfix(defective=found.num_defective, too_long=found.num_too_long, refresh=False)
+    return found
 
 
-def _table(data: DataFile, rows: Sequence[Checked]) -> list[str]:
-    lines = [
-        f"file             {data.path}",
-        f"rows             {len(rows)}",
-        f"images           {sum(r.images for r in rows)}",
-    ]
-    for name, values in (
-        ("prompt tokens", [row.prompt_tokens for row in rows if row.prompt_tokens is not None]),
-        ("response tokens", [row.response_tokens for row in rows if row.response_tokens is not None]),
-    ):
+def _add(found: _Findings, row: int, checked: Checked, too_long: str | None) -> None:
+    found.images += checked.images
+    found.num_defective += checked.defect is not None
+    found.num_too_long += too_long is not None
+    if checked.prompt_tokens is not None:
+        found.prompt_tokens.append(checked.prompt_tokens)
+    if checked.response_tokens is not None:
+        found.response_tokens.append(checked.response_tokens)
+    problem = checked.defect or too_long
+    if problem is None:
+        found.good.append(row)
+    elif len(found.problems) < _SHOWN:
+        found.problems.append(f"row {row + 1}: {problem}")
+
+
+def _write_clean(data: DataFile, found: _Findings, target: Path) -> None:
+    if not found.good:
+        raise UserError(f"{data.name}: no good row is left to write.")
+    write_rows(data, found.good, target)
+    print(f"{len(found.good)} good rows: {target}, image_root: {data.root}")
+
+
+def _table(data: DataFile, found: _Findings) -> list[str]:
+    lines = [f"file             {data.name}", f"rows             {len(data)}", f"images           {found.images}"]
+    for name, values in (("prompt tokens", found.prompt_tokens), ("response tokens", found.response_tokens)):
         if values:
             parts = ", ".join(f"{'max' if p == 100 else f'p{p}'} {percentile(values, p)}" for p in _PERCENTILES)
             lines.append(f"{name:<16} {parts}")
-    counts = Counter(bool(row.defect) for row in rows)
-    return [*lines, f"defective rows   {counts[True]}", f"too long         {sum(bool(row.too_long) for row in rows)}"]
+    lines += [f"defective rows   {found.num_defective}", f"too long         {found.num_too_long}", *found.problems]
+    more = found.num_defective + found.num_too_long - len(found.problems)
+    return [*lines, f"... and {more} more"] if more else lines
 
 
 def percentile(values: Sequence[int], percent: int) -> int:

@@ -1,4 +1,4 @@
-"""The command line: fit, pipeline, report, check-data, filter, upcycle. The only Lightning import of the package."""
+"""The command line: ``fit`` through LightningCLI, and the other commands. The only Lightning import of the package."""
 
 import logging
 import os
@@ -7,30 +7,21 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
 import transformers
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentError, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import Logger
 from torch.optim import Optimizer
 
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
-from prism_pl.checking import Requirements, check_data
-from prism_pl.discriminators import (
-    DedicatedExpertsDiscriminator,
-    Discriminator,
-    SharedMixtureDiscriminator,
-    write_upcycled,
-)
+from prism_pl.commands import COMMANDS
+from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
-from prism_pl.filtering import filter_prompts
 from prism_pl.game import AdversarialAdvantage
-from prism_pl.pipeline import Stage, run_pipeline
 from prism_pl.rewards import Reward
 from prism_pl.run_files import prepare_run_dir
 
@@ -128,10 +119,9 @@ def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
         logging.getLogger(logger).addFilter(_Without(line))
     transformers.utils.logging.disable_progress_bar()
     arguments = with_own_defaults(with_config_folder(sys.argv[1:]))
-    commands = {"pipeline": _pipeline, "report": _report, "check-data": _check_data, "filter": _filter, "upcycle": _upcycle}
     try:
-        if arguments and arguments[0] in commands:
-            commands[arguments[0]](arguments[1:])
+        if arguments and arguments[0] in COMMANDS:
+            COMMANDS[arguments[0]](arguments[1:])
         else:
             _fit(arguments, always_on, metrics_logger)
     except UserError as error:
@@ -168,85 +158,6 @@ def _fit(arguments: list[str], always_on: list[type[Callback]], metrics_logger: 
             "enable_model_summary": False,
         },
     )
-
-
-def _pipeline(arguments: list[str]) -> None:
-    parser = ArgumentParser(prog="prism_pl pipeline", exit_on_error=False, description="Runs stages in order.")
-    parser.add_argument("--config", action="config", help="A YAML file with the keys below.")
-    parser.add_argument("--run_dir", type=str, required=True, help="Folder of all stages.")
-    parser.add_argument("--seed", type=int, default=0, help="Seed of every stage.")
-    parser.add_argument("--stages", type=list[Stage], required=True, help="Stages in order.")
-    config = parser.instantiate_classes(parser.parse_args(arguments))
-    run_pipeline(Path(config.run_dir), config.stages, config.seed)
-    _write_report(Path(config.run_dir))
-
-
-def _report(arguments: list[str]) -> None:
-    parser = ArgumentParser(prog="prism_pl report", exit_on_error=False, description="Table and page of a pipeline's run.")
-    parser.add_argument("--run_dir", type=str, required=True, help="Folder of all stages.")
-    _write_report(Path(parser.parse_args(arguments).run_dir))
-
-
-def _check_data(arguments: list[str]) -> None:
-    about = "Reads the training data of a stage's configuration with the real processor and names every bad row."
-    parser = ArgumentParser(prog="prism_pl check-data", exit_on_error=False, description=about)
-    parser.add_argument("--config", type=str, required=True, help="A stage's configuration.")
-    parser.add_argument("--path", type=str | None, default=None, help="Another data file than the configuration's.")
-    parser.add_argument("--model", type=str | None, default=None, help="Another model than the configuration's.")
-    parser.add_argument("--write-clean", type=str | None, default=None, help="Folder to write the good rows to.")
-    config = parser.parse_args(arguments)
-    data = yaml.safe_load(Path(config.config).read_text(encoding="utf-8"))["data"]
-    options = data["init_args"]
-    kind = data["class_path"].rsplit(".", 1)[-1]
-    requirements = Requirements(
-        needs=tuple(options.get("needs", ("teacher",) if kind == "PairDataModule" else ())),
-        max_response_tokens=options.get("max_response_tokens", 8192) if kind == "DemonstrationDataModule" else None,
-        drop_too_long=options.get("drop_too_long", False),
-    )
-    path, model = config.path or options["path"], config.model or options.get("model") or options["policy"]
-    if not check_data(path, model, options.get("max_prompt_tokens", 2048), requirements, config.write_clean):
-        raise SystemExit(1)
-
-
-def _filter(arguments: list[str]) -> None:
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    about = "Pass rates of a policy over a prompt set, and the prompts worth training on."
-    parser = ArgumentParser(prog="prism_pl filter", exit_on_error=False, description=about)
-    parser.add_argument("--config", action="config", help="A YAML file with the keys below.")
-    parser.add_function_arguments(filter_prompts, fail_untyped=False)
-    config = parser.instantiate_classes(parser.parse_args(arguments))
-    filter_prompts(**{key: value for key, value in config.items() if key != "config"})
-
-
-def _upcycle(arguments: list[str]) -> None:
-    parser = ArgumentParser(
-        prog="prism_pl upcycle",
-        exit_on_error=False,
-        description="Turns a dense Qwen3-VL into a discriminator that is a mixture of experts, shard by shard.",
-    )
-    parser.add_argument("--model", type=str, required=True, help="Folder or hub name of the dense model.")
-    parser.add_argument("--out", type=str, required=True, help="Folder to write; must not exist.")
-    parser.add_argument("--experts", type=int, default=4, help="Experts a layer; dedicated ones are shared out evenly.")
-    parser.add_argument("--top_k", type=int, default=2, help="Experts a token is sent to.")
-    parser.add_argument("--noise", type=float, default=0.01, help="Relative noise on the copies.")
-    parser.add_argument("--seed", type=int, default=0, help="Of noise, router and heads.")
-    parser.add_argument("--dtype", type=Literal["float32", "bfloat16"], default="float32", help="Of the written weights.")
-    parser.add_argument("--shared_router", type=bool, default=False, help="One router and head, as PRISM's released code.")
-    config = parser.parse_args(arguments)
-    options: dict[str, Any] = {"top_k": config.top_k, "noise": config.noise, "seed": config.seed}
-    if config.shared_router:
-        mixture: Discriminator = SharedMixtureDiscriminator(num_experts=config.experts, **options)
-    else:
-        half, rest = divmod(config.experts, 2)
-        mixture = DedicatedExpertsDiscriminator(num_perception=half, num_reasoning=half, num_shared=rest, **options)
-    parameters = write_upcycled(mixture, config.model, Path(config.out), getattr(torch, config.dtype))
-    print(f"{config.out}: {type(mixture).__name__} of {parameters / 1e6:,.1f} M parameters, {config.dtype}")
-
-
-def _write_report(run_dir: Path) -> None:
-    from prism_pl.report import build_report
-
-    print(f"\n{build_report(run_dir)}")
 
 
 def with_own_defaults(arguments: list[str]) -> list[str]:

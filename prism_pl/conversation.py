@@ -1,5 +1,6 @@
 """Messages and images to token ids, once, by the processor that the checkpoint ships."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,8 @@ class PromptRow:
     images: tuple[ImageFile, ...]
     answer: str | None = None
     teacher: str | None = None
+    student: str | None = None
+    """A policy's response, in rows that are pairs."""
 
 
 class PromptEncoder:
@@ -93,11 +96,28 @@ class PromptEncoder:
 
     def count_tokens(self, rows: Sequence[PromptRow]) -> list[int]:
         """Prompt lengths in tokens, images included, from the images' headers alone. Checks marks and image files."""
-        texts = self.tokenizer([self._chat_text(row) for row in rows], add_special_tokens=False)["input_ids"]
-        return [
-            len(ids) + sum(self._image_tokens(image) - 1 for image in row.images)
-            for ids, row in zip(texts, rows, strict=True)
-        ]
+        return self.count_outlines([self.outline(row) for row in rows])
+
+    def outline(self, row: PromptRow) -> tuple[str, int]:
+        """The chat text, and the tokens that its images are more than their marks. Raises UserError for a bad row."""
+        return self._chat_text(row), sum(self._image_tokens(image) - 1 for image in row.images)
+
+    def count_outlines(self, outlines: Sequence[tuple[str, int]]) -> list[int]:
+        """Prompt lengths, many at a time."""
+        if not outlines:
+            return []
+        texts, extra = zip(*outlines, strict=True)
+        ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [len(row) + more for row, more in zip(ids, extra, strict=True)]
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a prompt's length may."""
+        parts = (
+            self.tokenizer.backend_tokenizer.to_str(), self.processor.chat_template,
+            self.processor.image_processor.to_json_string(),
+        )  # fmt: skip
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _image_tokens(self, image: ImageFile) -> int:
         width, height = image.size()

@@ -3,20 +3,20 @@
 pass rate = mean score of n samples;     kept: low <= pass rate <= high
 """
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from prism_pl.answer_file import answer_rows
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile, DataSource
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
 from prism_pl.options import SamplingOptions
 from prism_pl.rewards import AnswerReward, Reward
+from prism_pl.row_checks import Requirements, usable_rows
 from prism_pl.row_files import write_rows
-from prism_pl.rows import DataFile, usable_rows
-from prism_pl.run_files import read_lines, write_atomically
+from prism_pl.run_files import keep_settings, read_lines
 from prism_pl.types import PromptBatch
 
 _BAR = 40
@@ -25,7 +25,7 @@ _MOST_BINS = 20
 
 def filter_prompts(
     model: str,
-    path: str,
+    path: str | DataSource,
     out: str,
     engine: RolloutEngine,
     sampling: SamplingOptions,
@@ -57,8 +57,11 @@ def filter_prompts(
         raise UserError(f"low and high: 0 <= low <= high <= 1 is needed, they are {low} and {high}.")
     folder, judge = Path(out), reward or AnswerReward()
     data, encoder = DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
-    rows = usable_rows(data, encoder, needs=("answer",), drop_too_long=drop_too_long)
-    _same_settings(folder, {"model": model, "path": path, "seed": seed, "reward": repr(judge), **vars(sampling)})
+    rows = usable_rows(data, encoder, Requirements(("answer",), drop_too_long=drop_too_long)).tolist()
+    keep_settings(
+        folder / "filter.json",
+        {"model": model, "path": data.name, "seed": seed, "reward": repr(judge), **vars(sampling)},
+    )
     file = folder / "pass_rates.jsonl"
     if len(read_lines(file)) < len(rows):
         engine.start(model, max_prompt_tokens, sampling)
@@ -74,7 +77,7 @@ def filter_prompts(
     for name, chosen in (("all", rows), ("kept", kept)):
         write_rows(data, chosen, folder / f"{name}.parquet", {"pass_rate": [rates[row] for row in chosen]})
     print(histogram([rates[row] for row in rows], sampling.group_size, low, high))
-    print(f"\nkept {len(kept)} of {len(rows)} prompts: {folder / 'kept.parquet'}")
+    print(f"\nkept {len(kept)} of {len(rows)} prompts: {folder / 'kept.parquet'}, image_root: {data.root}")
 
 
 def histogram(rates: list[float], num_samples: int, low: float, high: float) -> str:
@@ -95,17 +98,3 @@ def histogram(rates: list[float], num_samples: int, low: float, high: float) -> 
         bar = "#" * round(_BAR * counts[step] / most)
         lines.append(f"{step / steps:9.2f}  {counts[step]:7d}  {bar}{mark}".rstrip())
     return "\n".join(lines)
-
-
-def _same_settings(folder: Path, settings: dict[str, Any]) -> None:
-    file = folder / "filter.json"
-    if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        changed = [key for key in settings if before.get(key) != settings[key]]
-        if changed:
-            key = changed[0]
-            raise UserError(
-                f"out: {folder} holds pass rates with {key} {before.get(key)!r}, not {settings[key]!r}. "
-                f"Give another folder, or remove this one."
-            )
-    write_atomically(file, json.dumps(settings) + "\n")

@@ -1,6 +1,7 @@
 """Images as data files hold them: a path, bytes, or a dictionary with either; decoded within bounds."""
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,7 +53,8 @@ class ImageFile:
                 return read(image)
         except FileNotFoundError:
             raise UserError(
-                f"{self.source}: the image {self.name} does not exist. Paths are relative to the data file."
+                f"{self.source}: the image {self.name} does not exist. Paths are relative to the data file, "
+                f"or to the data source's `image_root`."
             ) from None
         # Pillow's plugins raise what their parsers raise.
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
@@ -75,13 +77,26 @@ class ImageFile:
         yield stream
 
 
-def image_file(entry: Any, folder: Path, source: str) -> ImageFile:
-    """From a path (relative to ``folder``), bytes, or a dictionary with the keys ``bytes`` or ``path``."""
+def image_file(entry: Any, root: Path, source: str) -> ImageFile:
+    """From a path below ``root``, bytes, or a dictionary with the keys ``bytes`` or ``path``.
+
+    A data file may come from anywhere, so its paths may not leave ``root``; what a symbolic link in it points to may.
+    """
     if isinstance(entry, dict):
         data, path = entry.get("bytes"), entry.get("path")
         entry = data if data else path
     if isinstance(entry, bytes) and entry:
         return ImageFile(source, data=entry)
-    if isinstance(entry, str) and entry:
-        return ImageFile(source, path=folder / entry.removeprefix("file://"))
-    raise UserError(f"{source}: an image must be a path, bytes, or a dictionary with `path` or `bytes`.")
+    if not isinstance(entry, str) or not entry:
+        raise UserError(f"{source}: an image must be a path, bytes, or a dictionary with `path` or `bytes`.")
+    if entry.startswith(("http://", "https://")):
+        raise UserError(
+            f"{source}: the image {entry} is an address, and nothing is fetched. Download it and give its path."
+        )
+    path = root / entry.removeprefix("file://")
+    if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root)):
+        raise UserError(
+            f"{source}: the image {entry} lies outside {root}. If that is meant, name a folder above it as `image_root` of "
+            f"the data source."
+        )
+    return ImageFile(source, path=path)

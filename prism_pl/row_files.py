@@ -1,34 +1,23 @@
 """Some rows of a data file as a file of their own."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
-
-from prism_pl.rows import DataFile
+from prism_pl.data_files import DataFile
 
 
 def write_rows(data: DataFile, rows: Sequence[int], file: Path, columns: Mapping[str, Sequence[Any]] | None = None) -> None:
-    """Writes the rows as parquet, atomically, with further ``columns``; image paths become relative to their new folder."""
-    table = _relocated(data, rows, file.parent)
+    """Writes the rows as parquet, atomically, with further ``columns``.
+
+    Image paths stay as they are, so the new file is read with the old one's ``image_root``.
+    """
+    table = data.table.select(rows)
     for name, values in (columns or {}).items():
+        if name in table.column_names:
+            table = table.remove_columns(name)
         table = table.add_column(name, list(values))
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}")
     table.to_parquet(partial)
     partial.replace(file)
-
-
-def _relocated(data: DataFile, rows: Sequence[int], folder: Path) -> Dataset:
-    def moved(entry: Any) -> Any:
-        # Images that are bytes stay as they are.
-        return os.path.relpath(data.path.parent / entry, folder) if isinstance(entry, str) else entry
-
-    def move(row: dict[str, Any]) -> dict[str, Any]:
-        columns = [column for column in ("images", "image") if row.get(column)]
-        return {c: [moved(entry) for entry in row[c]] if isinstance(row[c], list) else moved(row[c]) for c in columns}
-
-    table = data.table.select(rows)
-    return table.map(move, load_from_cache_file=False) if {"images", "image"} & set(table.column_names) else table

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from prism_pl.errors import UserError
+
 FINISHED_MARK = "finished.json"
 """The last file of a run: a folder that holds it is whole."""
 
@@ -73,3 +75,16 @@ def prepare_run_dir(folder: Path) -> None:
     """An unfinished run is left to be continued; a finished one is set aside, so that nothing is overwritten."""
     if (folder / FINISHED_MARK).exists():
         print(f"{folder} holds a finished run; it is kept as {set_aside(folder)}", flush=True)
+
+
+def keep_settings(file: Path, settings: dict[str, Any]) -> None:
+    """Remembers what the lines beside ``file`` were made with. Raises UserError if they were made with other settings."""
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        if changed := [key for key in settings if before.get(key) != settings[key]]:
+            key = changed[0]
+            raise UserError(
+                f"out: {file.parent} was begun with {key} {before.get(key)!r}, not {settings[key]!r}. "
+                f"Give another folder, or remove this one."
+            )
+    write_atomically(file, json.dumps(settings) + "\n")

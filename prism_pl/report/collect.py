@@ -27,6 +27,7 @@ class Answered:
     source: str
     """``file:row``, the same in all stages."""
     question: str
+    image_root: str
     image: str | None
     answer: str
     teacher: str | None
@@ -140,6 +141,7 @@ def _heldout(lines: Sequence[dict[str, Any]]) -> tuple[Answered, ...]:
         Answered(
             source=line["source"],
             question=line["question"],
+            image_root=line["image_root"],
             image=line["image"],
             answer=line["answer"],
             teacher=line["teacher"],

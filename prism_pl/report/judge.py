@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile, DataSource
 from prism_pl.discriminators import load_scorer
 from prism_pl.errors import UserError
 from prism_pl.game import Scores, arrange, make_trial, score_alone
 from prism_pl.intervals import half_width
 from prism_pl.report.collect import Answered, Run
-from prism_pl.rows import DataFile
 from prism_pl.types import Prompt
 
 _MAX_TOKENS = 8192
@@ -82,7 +82,9 @@ def heldout_prompts(records: Sequence[Answered], encoder: PromptEncoder) -> list
     rows = []
     for record in records:
         path, _, number = record.source.rpartition(":")
-        data = files[path] if path in files else files.setdefault(path, DataFile.open(path, "report"))
+        if path not in files:
+            files[path] = DataFile.open(DataSource(path=path, image_root=record.image_root), "report")
+        data = files[path]
         if not 1 <= int(number) <= len(data):
             raise UserError(f"{record.source}: the data file has {len(data)} rows; it has changed since the run.")
         row = data.prompt_row(int(number) - 1)

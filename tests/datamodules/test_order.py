@@ -1,5 +1,8 @@
-"""The order of the data: complete, shared out, reproducible, resumable."""
+"""The order of the data: complete, shared out, weighted, reproducible, resumable."""
 
+from collections import Counter
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,13 +11,17 @@ from datamodules.order import OrderedBatches
 from prism_pl.errors import UserError
 
 
+def order(rows: int, size: int, seed: int, rank: int = 0, ranks: int = 1) -> OrderedBatches:
+    return OrderedBatches([np.arange(rows)], size, seed, rank, ranks)
+
+
 @given(rows=st.integers(8, 60), per_rank=st.integers(1, 4), ranks=st.integers(1, 2), seed=st.integers(0, 5))
 def test_the_ranks_of_a_batch_are_a_partition_of_the_one_process_batch(
     rows: int, per_rank: int, ranks: int, seed: int
 ) -> None:
     size = per_rank * ranks
-    whole = list(OrderedBatches(rows, size, seed))
-    shares = [list(OrderedBatches(rows, size, seed, rank, ranks)) for rank in range(ranks)]
+    whole = list(order(rows, size, seed))
+    shares = [list(order(rows, size, seed, rank, ranks)) for rank in range(ranks)]
     for index, batch in enumerate(whole):
         assert sorted(row for share in shares for row in share[index]) == sorted(batch)
     seen = [row for batch in whole for row in batch]
@@ -24,23 +31,49 @@ def test_the_ranks_of_a_batch_are_a_partition_of_the_one_process_batch(
 @given(done=st.integers(0, 14))
 def test_a_resumed_order_goes_on_where_the_first_stopped(done: int) -> None:
     """Two epochs of 5 batches: after any number of batches the rest is the same."""
-    uninterrupted = OrderedBatches(20, 4, seed=1)
+    uninterrupted = order(20, 4, seed=1)
     batches = [batch for _ in range(3) for batch in uninterrupted]
-    resumed = OrderedBatches(20, 4, seed=1)
+    resumed = order(20, 4, seed=1)
     resumed.done = done
     rest = [batch for _ in range(3) for batch in resumed]
     assert rest[: len(batches) - done] == batches[done:]
 
 
 def test_epochs_differ_and_seeds_differ() -> None:
-    order = OrderedBatches(20, 4, seed=1)
-    first, second = list(order), list(order)
+    batches = order(20, 4, seed=1)
+    first, second = list(batches), list(batches)
     assert first != second
-    assert first != list(OrderedBatches(20, 4, seed=2))
+    assert first != list(order(20, 4, seed=2))
+
+
+def test_weights_say_how_often_an_epoch_sees_a_part() -> None:
+    """10 rows once, 20 rows half, 3 rows twice: 10 + 10 + 6 = 26 rows an epoch, 13 batches of 2."""
+    parts = [np.arange(10), np.arange(100, 120), np.arange(200, 203)]
+    batches = OrderedBatches(parts, 2, seed=0, weights=[1.0, 0.5, 2.0])
+    assert len(batches) == 13
+    first, second = (Counter(row for batch in batches for row in batch) for _ in range(2))
+    for epoch in (first, second):
+        assert [epoch[row] for row in parts[0]] == [1] * 10
+        assert sum(epoch[row] for row in parts[1]) == 10
+        assert [epoch[row] for row in parts[2]] == [2] * 3
+    # Two epochs see every row of the half part once.
+    assert [first[row] + second[row] for row in parts[1]] == [1] * 20
+
+
+def test_a_weight_that_does_not_divide_goes_on_in_the_next_epoch() -> None:
+    """0.3 of 7 rows are 2 an epoch: after 7 epochs 14 rows, each twice."""
+    batches = OrderedBatches([np.arange(7)], 1, seed=3, weights=[0.3])
+    seen = Counter(row for _ in range(7) for batch in batches for row in batch)
+    assert [seen[row] for row in range(7)] == [2] * 7
+
+
+def test_rows_that_were_dropped_are_never_drawn() -> None:
+    batches = OrderedBatches([np.array([2, 5, 9])], 3, seed=0)
+    assert [sorted(batch) for batch in batches] == [[2, 5, 9]]
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"data.batch_size is 5, which 2 devices"):
-        OrderedBatches(20, 5, 0, 0, 2)
+        order(20, 5, 0, 0, 2)
     with pytest.raises(UserError, match=r"only 3 usable rows"):
-        OrderedBatches(3, 4, 0)
+        order(3, 4, 0)

@@ -14,10 +14,11 @@ from PIL import Image
 import callbacks
 import datamodules  # noqa: F401
 import modules  # noqa: F401
-from prism_pl.checking import Requirements, check_row, percentile
+from prism_pl.checking import percentile
 from prism_pl.cli import main
 from prism_pl.conversation import PromptEncoder
-from prism_pl.rows import DataFile
+from prism_pl.data_files import DataFile, DataSource
+from prism_pl.row_checks import Requirements, check_rows
 
 TEACHER = "<caption>a</caption><think>b</think><answer>3</answer>"
 GOOD: dict[str, Any] = {
@@ -33,9 +34,11 @@ DEFECTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "no answer": ({"answer": " "}, "the row has no `answer`"),
     "malformed teacher": ({"teacher": "<caption>a</caption>"}, "`teacher` response is missing or malformed"),
+    "path out of the folder": ({"images": ["../a.png"]}, "the image ../a.png lies outside .*image_root"),
+    "address": ({"images": ["https://example.org/a.png"]}, "is an address, and nothing is fetched"),
     "no turn": ({"messages": []}, "no `messages`"),
     "over-long": (
-        {"messages": [{"role": "user", "content": "<image>" + "word " * 300}]}, "the prompt has .* the limit is 256",
+        {"messages": [{"role": "user", "content": "<image>" + "word " * 300}]}, "data.max_prompt_tokens is 256",
     ),
 }  # fmt: skip
 
@@ -77,13 +80,14 @@ def test_every_defect_is_named_with_its_row(folder: Path, config: str, capsys: p
     write(folder, [GOOD, *(GOOD | change for change, _ in DEFECTS.values()), GOOD])
     assert check("--config", config, "--write-clean", str(folder / "clean")) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1:3] == ["rows             11", "images           9"]
-    assert "defective rows   8" in lines
+    assert lines[1:3] == ["rows             13", "images           9"]
+    assert "defective rows   10" in lines
     assert "too long         1" in lines
     for number, (name, (_, message)) in enumerate(DEFECTS.items(), start=2):
         (line,) = [line for line in lines if line.startswith(f"row {number}: ")]
         assert re.search(message, line), name
-    clean = DataFile.open(str(folder / "clean" / "data.parquet"), "test")
+    source = DataSource(path=str(folder / "clean" / "data.parquet"), image_root=str(folder))
+    clean = DataFile.open(source, "test")
     assert len(clean) == 2
     assert clean.prompt_row(1).images[0].size() == (64, 32)
 
@@ -133,9 +137,10 @@ mutations = st.dictionaries(
 @settings(max_examples=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_mutated_row_crashes_or_passes_wrongly(mutation: dict[str, Any], folder: Path, encoder: PromptEncoder) -> None:
     """A row that is called good goes through the encoder, has its answer and teacher, and one image a mark."""
-    data = DataFile(folder / "data.jsonl", [GOOD | mutation])  # type: ignore[arg-type] # a list serves as the table
-    checked = check_row(data, 0, encoder, Requirements(needs=("answer", "teacher")))
-    if checked.defect is not None or checked.too_long is not None:
+    data = DataFile("data.jsonl", folder, [GOOD | mutation])  # type: ignore[arg-type] # a list serves as the table
+    requirements = Requirements(needs=("answer", "teacher"))
+    (checked,) = check_rows(data, [0], encoder, requirements, decode=True)
+    if checked.defect is not None or checked.too_long(encoder, requirements) is not None:
         return
     (prompt,) = encoder.encode([data.prompt_row(0)])
     assert len(prompt.input_ids) == checked.prompt_tokens

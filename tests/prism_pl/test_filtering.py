@@ -1,18 +1,17 @@
 """The difficulty filter on the embedded task with a function as the reward: pass rates, resumption, what is kept."""
 
-import json
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
 
+from prism_pl.data_files import DataFile, DataSource
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.engines import TransformersEngine
 from prism_pl.errors import UserError
 from prism_pl.filtering import filter_prompts, histogram
 from prism_pl.options import SamplingOptions
 from prism_pl.rewards import PythonReward
-from prism_pl.rows import DataFile
 from prism_pl.run_files import read_lines
 
 # The model is untrained, so the score is a function of the row: 0 of 2, 1 of 2 and 2 of 2 right, in turn.
@@ -31,19 +30,20 @@ def score(inputs):
 
 @pytest.fixture
 def small(tmp_path: Path, embedded: Path) -> Path:
-    lines = (embedded / "rlvr.jsonl").read_text().splitlines()[:12]
-    rows = [json.loads(line) for line in lines]
-    for row in rows:
-        row["images"] = [str(embedded / image) for image in row["images"]]
-    (tmp_path / "small.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    lines = (embedded / "rlvr.jsonl").read_text().splitlines(keepends=True)[:12]
+    (tmp_path / "small.jsonl").write_text("".join(lines))
     (tmp_path / "reward.py").write_text(REWARD)
     return tmp_path
+
+
+def source(folder: Path, name: str) -> DataSource:
+    return DataSource(path=str(folder / name), image_root=EMBEDDED_NAME)
 
 
 def run(folder: Path, **options: object) -> None:
     settings: dict = {"low": 0.2, "high": 0.8, "max_prompt_tokens": 256} | options
     filter_prompts(
-        model=EMBEDDED_NAME, path=str(folder / "small.jsonl"), out=str(folder / "out"), engine=TransformersEngine("cpu"),
+        model=EMBEDDED_NAME, path=source(folder, "small.jsonl"), out=str(folder / "out"), engine=TransformersEngine("cpu"),
         sampling=SamplingOptions(max_new_tokens=4, group_size=2),
         reward=PythonReward(function=f"{folder / 'reward.py'}:score"), **settings,
     )  # fmt: skip
@@ -56,12 +56,12 @@ def test_pass_rates_and_kept_rows(small: Path, capsys: pytest.CaptureFixture[str
     assert rates == [0.5, 1.0, 0.0] * 4
     everything = load_dataset("parquet", data_files=str(small / "out" / "all.parquet"), split="train")
     assert everything["pass_rate"][:] == rates
-    kept = DataFile.open(str(small / "out" / "kept.parquet"), "test")
+    kept = DataFile.open(source(small, "out/kept.parquet"), "test")
     assert kept.table["pass_rate"][:] == [0.5] * 4
-    # Image paths are relative to the new folder, and open from there.
-    source = DataFile.open(str(small / "small.jsonl"), "test")
+    # Image paths stay, and are read from the same root.
+    before = DataFile.open(source(small, "small.jsonl"), "test")
     for index in range(4):
-        new, old = kept.prompt_row(index), source.prompt_row(3 * index)
+        new, old = kept.prompt_row(index), before.prompt_row(3 * index)
         assert new.messages == old.messages
         assert not Path(kept.table[index]["images"][0]).is_absolute()
         assert [i.path.resolve() for i in new.images if i.path] == [i.path.resolve() for i in old.images if i.path]
@@ -82,7 +82,7 @@ def test_a_cut_run_goes_on_and_a_changed_one_is_refused(small: Path) -> None:
     # Another range needs no new samples, another seed does.
     run(small, low=0.0, high=0.4)
     assert DataFile.open(str(small / "out" / "kept.parquet"), "test").table["pass_rate"][:] == [0.0] * 4
-    with pytest.raises(UserError, match="holds pass rates with seed 0, not 1"):
+    with pytest.raises(UserError, match="was begun with seed 0, not 1"):
         run(small, seed=1)
     with pytest.raises(UserError, match="0 <= low <= high <= 1"):
         run(small, low=0.9)

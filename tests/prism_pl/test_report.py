@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, load_scorer
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError
@@ -19,7 +20,6 @@ from prism_pl.report.distribution import Proxy, make_proxies
 from prism_pl.report.judge import heldout_prompts, judge_run, teacher_tokens
 from prism_pl.report.samples import choose
 from prism_pl.report.table import Share, format_gap, make_rows, plain_table
-from prism_pl.rows import DataFile
 
 SCRIPT = "<script>alert('&')</script>"
 
@@ -34,6 +34,7 @@ def record(index: int, image: Path, sampled: str, greedy_correct: bool, sampled_
     return {
         "source": f"gone.jsonl:{index + 1}",
         "question": "Sum?",
+        "image_root": "gone",
         "image": str(image),
         "answer": "7",
         "teacher": response(3, 3, "7"),
@@ -187,6 +188,7 @@ def judged_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {
                 **record(index, row.images[0].path, said.get(name, row.teacher), True, True, 10),
                 "source": row.source,
+                "image_root": EMBEDDED_NAME,
                 "teacher": row.teacher,
             }
             for index, row in enumerate(rows)

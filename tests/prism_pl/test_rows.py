@@ -9,8 +9,8 @@ import pytest
 from datasets import Dataset, Features, Image, List, Value
 from PIL import Image as Pillow
 
+from prism_pl.data_files import DataFile
 from prism_pl.errors import UserError
-from prism_pl.rows import DataFile
 
 TEACHER = "<caption>\n- a\n</caption>\n<think>\nb\n</think>\n<answer>\n3\n</answer>"
 SYSTEM = {"role": "system", "content": "Look."}

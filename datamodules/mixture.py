@@ -1,0 +1,57 @@
+"""Rows of one data file or of a weighted mixture, checked before the first step."""
+
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from datamodules.order import OrderedDataModule
+from prism_pl.conversation import PromptEncoder
+from prism_pl.data_files import DataPath, Mixture
+from prism_pl.row_checks import Requirements, usable_mixture
+
+
+class MixtureDataModule(OrderedDataModule):
+    """Opens and checks the rows; what a batch is made of is the subclass's.
+
+    Args:
+        path: data file, or a list of sources with weights.
+        model: the model whose processor encodes the rows.
+        max_prompt_tokens: limit of a prompt, images included.
+        requirements: what every row must have.
+        batch_size: rows of an update, over all devices together.
+        seed: of the order.
+        num_workers: processes that check, read and encode rows.
+    """
+
+    def __init__(
+        self,
+        path: DataPath,
+        model: str,
+        max_prompt_tokens: int,
+        requirements: Requirements,
+        batch_size: int,
+        seed: int,
+        num_workers: int,
+    ) -> None:
+        super().__init__(batch_size, seed, num_workers)
+        self.path = path
+        self.model = model
+        self.max_prompt_tokens = max_prompt_tokens
+        self.requirements = requirements
+
+    def prepare_data(self) -> None:
+        # One process a node checks the rows; the others find its results in the cache.
+        self.setup("fit")
+
+    def setup(self, stage: str) -> None:
+        if not hasattr(self, "parts"):
+            self.data = Mixture.open(self.path, "data.path")
+            self.encoder = PromptEncoder(self.model, self.max_prompt_tokens)
+            self.parts = usable_mixture(self.data, self.encoder, self.requirements, self.num_workers)
+
+    def encode(self, rows: list[int]) -> Any:
+        """A batch of the rows with these numbers."""
+        raise NotImplementedError
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return self.ordered_loader(self.parts, self.encode, self.data.weights)
