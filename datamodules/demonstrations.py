@@ -17,7 +17,7 @@ class DemonstrationDataModule(MixtureDataModule):
         max_response_tokens: limit of a response.
         drop_too_long: drop and count rows over a limit instead of stopping.
         seed: of the order.
-        num_workers: processes that check, read and encode rows.
+        num_workers: processes that read and encode rows.
     """
 
     def __init__(

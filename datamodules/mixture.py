@@ -20,7 +20,7 @@ class MixtureDataModule(OrderedDataModule):
         requirements: what every row must have.
         batch_size: rows of an update, over all devices together.
         seed: of the order.
-        num_workers: processes that check, read and encode rows.
+        num_workers: processes that read and encode rows.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class MixtureDataModule(OrderedDataModule):
         if not hasattr(self, "parts"):
             self.data = Mixture.open(self.path, "data.path")
             self.encoder = PromptEncoder(self.model, self.max_prompt_tokens)
-            self.parts = usable_mixture(self.data, self.encoder, self.requirements, self.num_workers)
+            self.parts = usable_mixture(self.data, self.encoder, self.requirements)
 
     def encode(self, rows: list[int]) -> Any:
         """A batch of the rows with these numbers."""

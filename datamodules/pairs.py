@@ -61,7 +61,7 @@ class PairDataModule(OrderedDataModule):
         max_prompt_tokens: limit of a prompt, images included.
         drop_too_long: drop and count rows over the limit instead of stopping.
         seed: of sampling and order.
-        num_workers: processes that check, read and encode rows.
+        num_workers: processes that read and encode rows.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class PairDataModule(OrderedDataModule):
     def _side(self, path: str | DataSource, key: str, file: Path, sampling: SamplingOptions, count: int | None) -> _Side:
         data = DataFile.open(path, key)
         requirements = Requirements(("teacher",), drop_too_long=self.drop_too_long, policy_side=True)
-        return _Side(data, usable_rows(data, self.encoder, requirements, self.num_workers)[:count].tolist(), file, sampling)
+        return _Side(data, usable_rows(data, self.encoder, requirements)[:count].tolist(), file, sampling)
 
     def _encode(self, items: Sequence[tuple[DataFile, int, str | None]]) -> list[Pair]:
         rows = [data.prompt_row(row) for data, row, _ in items]

@@ -23,7 +23,7 @@ class PromptDataModule(MixtureDataModule):
         max_prompt_tokens: limit of a prompt, images included.
         drop_too_long: drop and count rows over the limit instead of stopping.
         seed: of the order.
-        num_workers: processes that check, read and encode rows.
+        num_workers: processes that read and encode rows.
     """
 
     def __init__(

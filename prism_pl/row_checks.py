@@ -5,6 +5,7 @@ usable: no defect, prompt tokens <= data.max_prompt_tokens, response tokens <= d
 
 import hashlib
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,13 @@ from datasets import Dataset, Features, Value, disable_progress_bars, enable_pro
 from prism_pl.conversation import PromptEncoder
 from prism_pl.data_files import DataFile, Mixture
 from prism_pl.errors import UserError
-from prism_pl.rows import check_needs
+from prism_pl.rows import check_needs, parse_prompt, parse_response_turn
 
 _log = logging.getLogger(__name__)
 _ROWS_A_BATCH = 256
 _LONG = 20_000
+"""Rows from which on a bar is shown and several processes check."""
+_MAX_PROCESSES = 16
 _FORMAT = 1
 """Raise it when ``check_rows`` changes, so that remembered results are left alone."""
 Rows = np.ndarray[Any, np.dtype[np.int64]]
@@ -73,11 +76,12 @@ def check_rows(
     results, texts, outlines = [Checked() for _ in rows], [""] * len(rows), dict[int, tuple[str, int]]()
     for position, (row, result) in enumerate(zip(rows, results, strict=True)):
         try:
-            prompt = data.prompt_row(row)
+            content = data.table[row]
+            prompt = parse_prompt(content, data.source(row), data.root)
             result.images = len(prompt.images)
             check_needs(prompt, needs)
             if requirements.max_response_tokens is not None:
-                texts[position] = data.response(row)
+                texts[position] = parse_response_turn(content, data.source(row))
             if decode:
                 for image in prompt.images:
                     image.open()
@@ -92,13 +96,13 @@ def check_rows(
     return results
 
 
-def usable_rows(data: DataFile, encoder: PromptEncoder, requirements: Requirements, num_workers: int = 1) -> Rows:
+def usable_rows(data: DataFile, encoder: PromptEncoder, requirements: Requirements) -> Rows:
     """Numbers of the rows to use, ascending, after checking all of them.
 
     A row over a length limit is an error, or is dropped and counted with ``drop_too_long``; any other defect is an error.
     What was found is kept in the datasets library's cache, beside the table itself: checking again takes no time.
     """
-    found = _measured(data, encoder, requirements, num_workers)
+    found = _measured(data, encoder, requirements)
     prompt, response = (
         found.data.column(name).to_numpy(zero_copy_only=False) for name in ("prompt_tokens", "response_tokens")
     )
@@ -118,17 +122,14 @@ def usable_rows(data: DataFile, encoder: PromptEncoder, requirements: Requiremen
     return np.flatnonzero(short)
 
 
-def usable_mixture(data: Mixture, encoder: PromptEncoder, requirements: Requirements, num_workers: int = 1) -> list[Rows]:
+def usable_mixture(data: Mixture, encoder: PromptEncoder, requirements: Requirements) -> list[Rows]:
     """The same for every file of a mixture, in the mixture's numbers."""
-    return [
-        start + usable_rows(file, encoder, requirements, num_workers)
-        for start, file in zip(data.starts, data.files, strict=True)
-    ]
+    return [start + usable_rows(file, encoder, requirements) for start, file in zip(data.starts, data.files, strict=True)]
 
 
-def _measured(data: DataFile, encoder: PromptEncoder, requirements: Requirements, num_workers: int) -> Dataset:
+def _measured(data: DataFile, encoder: PromptEncoder, requirements: Requirements) -> Dataset:
     """The counts of every row. Raises UserError for the first defect."""
-    found = _map(data, encoder, requirements, num_workers, fresh=False)
+    found = _map(data, encoder, requirements, fresh=False)
     defective = np.flatnonzero(found.data.column("defect").is_valid().to_numpy()).tolist()
     if not defective:
         return found
@@ -136,13 +137,13 @@ def _measured(data: DataFile, encoder: PromptEncoder, requirements: Requirements
     again = check_rows(data, defective, encoder, requirements)
     left = [(row, checked.defect) for row, checked in zip(defective, again, strict=True) if checked.defect]
     if not left:
-        return _map(data, encoder, requirements, num_workers, fresh=True)
+        return _map(data, encoder, requirements, fresh=True)
     row, defect = left[0]
     more = f" ({len(left) - 1} more rows are defective; `check-data` lists them.)" if len(left) > 1 else ""
     raise UserError(f"{data.source(row)}: {defect}{more}")
 
 
-def _map(data: DataFile, encoder: PromptEncoder, requirements: Requirements, num_workers: int, fresh: bool) -> Dataset:
+def _map(data: DataFile, encoder: PromptEncoder, requirements: Requirements, fresh: bool) -> Dataset:
     def measure(_: list[object], rows: list[int]) -> dict[str, list[object]]:
         checked = check_rows(data, rows, encoder, requirements)
         return {name: [getattr(row, name) for row in checked] for name in _COLUMNS}
@@ -153,14 +154,15 @@ def _map(data: DataFile, encoder: PromptEncoder, requirements: Requirements, num
     features = data.table.features
     # Map hands a column over; the rows themselves are read in ``measure``, one at a time, so a narrow one will do.
     narrow = next((name for name, feature in features.items() if isinstance(feature, Value)), next(iter(features)))
-    if len(data) >= _LONG:
+    long = len(data) >= _LONG
+    if long:
         enable_progress_bars()
     try:
         return data.table.map(
             measure, batched=True, batch_size=_ROWS_A_BATCH, with_indices=True,
             input_columns=[narrow], remove_columns=data.table.column_names, features=_COLUMNS,
             new_fingerprint=hashlib.sha256(repr(parts).encode()).hexdigest()[:32], load_from_cache_file=not fresh,
-            num_proc=num_workers if num_workers > 1 and len(data) >= _LONG else None,
+            num_proc=min(_MAX_PROCESSES, len(os.sched_getaffinity(0))) if long else None,
             desc=f"checking {data.name}",
         )  # fmt: skip
     finally:
