@@ -1,5 +1,6 @@
 """The run's folder: resumed files are cut to the checkpoint, the finished models are written, the stage is marked done."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,20 +9,37 @@ from typing import Any
 import lightning as L
 
 from callbacks.export import write_models
-from prism_pl.run_files import drop_after, finish
+from prism_pl.run_files import drop_after, finish, write_atomically
 
 
 class RunFolder(L.Callback):
     """On by itself in every run.
 
     A stage that ends writes each of its models as a complete Hugging Face folder (``model/``, in alignment also
-    ``discriminator/``), then ``finished.json`` last: a folder with that file is whole.
+    ``discriminator/``), then ``finished.json`` last: a folder with that file is whole. Each checkpoint ``step=N.ckpt`` has
+    the same beside it in ``step=N/``, with the run's configuration and commit.
     """
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.is_global_zero and trainer.global_step:
             for name in ("metrics.jsonl", "samples.jsonl", "health.jsonl"):
                 drop_after(Path(trainer.default_root_dir) / name, trainer.global_step)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        run = Path(trainer.default_root_dir)
+        target = run / "checkpoints" / f"step={trainer.global_step}"
+        scratch = target.with_name(f".{target.name}")
+        write_models(trainer, pl_module, scratch)
+        if not trainer.is_global_zero:
+            return
+        shutil.copy(run / "config.yaml", scratch / "config.yaml")
+        write_atomically(scratch / "run.json", json.dumps({"updates": trainer.global_step, "commit": _commit()}) + "\n")
+        shutil.rmtree(target, ignore_errors=True)
+        scratch.rename(target)
+        # Folders whose checkpoint is gone, and what a kill left.
+        for folder in target.parent.iterdir():
+            if folder.is_dir() and folder != target and not folder.with_name(f"{folder.name}.ckpt").exists():
+                shutil.rmtree(folder)
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         # Not on_train_end, which Lightning leaves out when a resumed run has no update left to do.

@@ -21,6 +21,7 @@ from prism_pl.commands import COMMANDS
 from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
+from prism_pl.exporting import newest_checkpoint
 from prism_pl.game import AdversarialAdvantage
 from prism_pl.rewards import Reward
 from prism_pl.run_files import prepare_run_dir
@@ -89,7 +90,10 @@ class PrismCLI(LightningCLI):
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:
             prepare_run_dir(Path(config.run_dir))
         if config.ckpt_path is None:
-            config.ckpt_path = newest_checkpoint(Path(config.run_dir))
+            newest = newest_checkpoint(Path(config.run_dir))
+            config.ckpt_path = None if newest is None else str(newest)
+        # A checkpoint is data: nothing in it is executed.
+        config.weights_only = True
         if config.ckpt_path is not None:
             logging.getLogger(__name__).warning("Resuming from %s.", config.ckpt_path)
         self._place_loggers(config)
@@ -102,12 +106,6 @@ class PrismCLI(LightningCLI):
                 logger.init_args.save_dir = config.run_dir
         own = {"class_path": f"{self._metrics_logger.__module__}.{self._metrics_logger.__name__}"}
         config.trainer.logger = [{**own, "init_args": {"save_dir": config.run_dir}}, *loggers]
-
-
-def newest_checkpoint(run_dir: Path) -> str | None:
-    """The checkpoint of the most updates under ``run_dir/checkpoints``."""
-    found = sorted((run_dir / "checkpoints").glob("step=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
-    return str(found[-1]) if found else None
 
 
 def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:

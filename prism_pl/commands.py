@@ -16,6 +16,7 @@ from prism_pl.discriminators import (
     SharedMixtureDiscriminator,
     write_upcycled,
 )
+from prism_pl.exporting import export
 from prism_pl.filtering import filter_prompts
 from prism_pl.pairing import make_pairs
 from prism_pl.pipeline import Stage, run_pipeline
@@ -84,6 +85,14 @@ def _call(name: str, about: str, function: Callable[..., None], arguments: list[
     function(**{key: value for key, value in config.items() if key != "config"})
 
 
+def _export(arguments: list[str]) -> None:
+    about = "Writes the models of a checkpoint as Hugging Face folders that transformers and vLLM load."
+    parser = ArgumentParser(prog="prism_pl export", exit_on_error=False, description=about)
+    parser.add_function_arguments(export)
+    for folder in export(**parser.parse_args(arguments)):
+        print(folder)
+
+
 def _upcycle(arguments: list[str]) -> None:
     parser = ArgumentParser(
         prog="prism_pl upcycle",
@@ -121,5 +130,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "check-data": _check_data,
     "filter": _filter,
     "pairs": _pairs,
+    "export": _export,
     "upcycle": _upcycle,
 }

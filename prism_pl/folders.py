@@ -7,7 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
 from prism_pl.errors import UserError
+
+_FETCHED = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
 
 
 @contextmanager
@@ -33,10 +38,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def model_folder(name: str, purpose: str) -> str:
-    """A model's folder or hub name; ``embedded/digits`` is built on first use.
+    """A model's folder; ``embedded/digits`` is built on first use, a hub name (``org/name`` or ``org/name@revision``) fetched.
 
-    ``purpose`` is the configuration key that holds the name. Raises UserError if a local folder is missing or incomplete,
-    with the command that makes it.
+    Everything after this reads local files: no remote code, and safetensors only, which hold no pickle. ``purpose`` is the
+    configuration key that holds the name. Raises UserError if a local folder is missing or incomplete, with the command that
+    makes it, and if the hub has no such model.
     """
     from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 
@@ -50,7 +56,16 @@ def model_folder(name: str, purpose: str) -> str:
     looks_local = path.is_absolute() or name.count("/") != 1 or name.startswith(("runs/", "./", "../"))
     if looks_local:
         raise UserError(f"{purpose}: the model folder {name} does not exist. {_how_to_make(path)}")
-    return name
+    return _fetched(name, purpose)
+
+
+def _fetched(name: str, purpose: str) -> str:
+    repository, _, revision = name.partition("@")
+    try:
+        return snapshot_download(repository, revision=revision or None, allow_patterns=_FETCHED)
+    except (HfHubHTTPError, LocalEntryNotFoundError, HFValidationError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"{purpose}: {name} is neither a local folder nor to be had from the hub: {first}") from None
 
 
 def _how_to_make(path: Path) -> str:

@@ -60,7 +60,7 @@ class Policy(nn.Module):
         kind = AutoConfig.from_pretrained(folder).model_type
         if kind not in _CLASSES:
             raise UserError(f"{purpose}: {name} is a {kind} model; supported are {', '.join(_CLASSES)}.")
-        return cls(_CLASSES[kind].from_pretrained(folder, dtype=dtype, attn_implementation="sdpa"))
+        return cls(_CLASSES[kind].from_pretrained(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True))
 
     def forward(
         self, packed: PackedBatch, temperature: float = 1.0, entropy_gradient: bool = False

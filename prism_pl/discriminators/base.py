@@ -121,7 +121,13 @@ def load_scorer(folder: str, purpose: str, dtype: torch.dtype = torch.float32, *
             f"{purpose}: {folder} is a {config.model_type} model, not a discriminator; make one with warmup.yaml."
         )
     loaded: Any = _scorer_class(config).from_pretrained(
-        folder, config=config, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **kwargs
+        folder,
+        config=config,
+        dtype=dtype,
+        attn_implementation="sdpa",
+        use_safetensors=True,
+        output_loading_info=True,
+        **kwargs,
     )
     scorer, info = loaded
     if info["missing_keys"]:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
+from prism_pl.exporting import export
 from prism_pl.run_files import read_lines
 
 # Small and quick: two prompts with four responses. The discriminator first learns on the fourth batch, after the checkpoint
@@ -105,6 +108,13 @@ def test_two_sharded_processes_killed_and_resumed_give_the_losses_of_one(config:
     finish(start(config, tmp_path / "one", **common))
     # Killed before the discriminator's first step: at that checkpoint its optimizer has no state.
     kill_after(start(config, tmp_path / "two", **common, **SHARDED), tmp_path / "two", 3)
+    models = export(str(tmp_path / "two"), str(tmp_path / "exported"))
+    assert [folder.name for folder in models] == ["model", "discriminator"]
+    for folder in models:
+        beside = tmp_path / "two" / "checkpoints" / "step=2" / folder.name
+        own, other = (load_file(path / "model.safetensors") for path in (folder, beside))
+        assert own.keys() == other.keys()
+        assert all(torch.equal(own[name], other[name]) for name in own)
     finish(start(config, tmp_path / "two", **common, **SHARDED))
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert sorted(one) == sorted(two) == [1, 2, 3, 4, 5]

@@ -15,6 +15,7 @@ import datamodules  # noqa: F401
 import modules  # noqa: F401
 from prism_pl.cli import main
 from prism_pl.discriminators import load_scorer
+from prism_pl.exporting import export
 from prism_pl.run_files import read_lines
 
 
@@ -118,11 +119,28 @@ def test_a_resumed_run_equals_an_uninterrupted_one(root: Path, sft: Path) -> Non
     finally:
         sys.argv = saved
     assert not (root / "resumed" / "finished.json").exists()
+    check_checkpoint_folder(root / "resumed", updates=2)
     fit(*common, "--trainer.max_steps", "4")
     first, second = (load_file(folder / "model" / "model.safetensors") for folder in (sft, root / "resumed"))
     assert all(torch.equal(first[name], second[name]) for name in first)
     steps = [line["step"] for line in read_lines(root / "resumed" / "metrics.jsonl") if "sft/loss" in line]
     assert steps == [1, 2, 3, 4]  # the third was written twice, and cut once
+
+
+def check_checkpoint_folder(run: Path, updates: int) -> None:
+    """Beside the newest checkpoint lies what it holds, complete; ``export`` gives the same."""
+    (folder,) = [path for path in (run / "checkpoints").iterdir() if path.is_dir()]
+    assert folder.name == f"step={updates}"
+    assert json.loads((folder / "run.json").read_text()).keys() == {"updates", "commit"}
+    assert (folder / "config.yaml").read_text() == (run / "config.yaml").read_text()
+    AutoProcessor.from_pretrained(folder / "model")
+    (exported,) = export(str(run), str(run / "exported"))
+    own, other = (load_file(path / "model.safetensors") for path in (folder / "model", exported))
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    loaded = Qwen3VLForConditionalGeneration.from_pretrained(exported)
+    state = torch.load(folder.with_name(f"{folder.name}.ckpt"), weights_only=True)["state_dict"]
+    assert all(torch.equal(tensor, state[f"policy.vlm.{name}"]) for name, tensor in loaded.state_dict().items())
 
 
 def test_warmup_counts_its_updates_and_saves_heads(warmup: Path) -> None:

@@ -1,13 +1,16 @@
 """Folders are complete or absent; names that stand for no model say what to do."""
 
+import shutil
 import stat
 from pathlib import Path
 
 import pytest
+import torch
 
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
 from prism_pl.folders import atomic_folder, model_folder
+from prism_pl.policy import Policy
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -70,8 +73,38 @@ def test_an_existing_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     assert model_folder(str(tmp_path), "model") == str(tmp_path)
 
 
-def test_a_hub_name_is_left_to_the_hub() -> None:
-    assert model_folder("Qwen/Qwen3-VL-4B-Instruct", "model") == "Qwen/Qwen3-VL-4B-Instruct"
+@pytest.fixture
+def hub_cache(tmp_path: Path, embedded: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the hub's client leaves on disk: two commits of a model, ``main`` at the second."""
+    repository = tmp_path / "models--someone--tiny"
+    for commit in ("a" * 40, "b" * 40):
+        shutil.copytree(embedded / "model", repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("b" * 40)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return repository / "snapshots"
+
+
+def test_a_hub_name_is_a_snapshot_at_its_revision(hub_cache: Path) -> None:
+    assert model_folder("someone/tiny", "model") == str(hub_cache / ("b" * 40))
+    assert model_folder(f"someone/tiny@{'a' * 40}", "model") == str(hub_cache / ("a" * 40))
+    assert Policy.load("someone/tiny", "model").vlm.config.model_type == "qwen3_vl"
+
+
+def test_a_hub_name_that_is_not_to_be_had_names_the_key(hub_cache: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"^model.policy: someone/other is neither a local folder nor to be had from the hub"
+    ):
+        model_folder("someone/other", "model.policy")
+
+
+def test_weights_that_are_pickled_are_refused(tmp_path: Path, embedded: Path) -> None:
+    shutil.copytree(embedded / "model", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    torch.save({}, tmp_path / "model" / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        Policy.load(str(tmp_path / "model"), "model")
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
