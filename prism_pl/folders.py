@@ -38,11 +38,11 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def model_folder(name: str, purpose: str) -> str:
-    """A model's folder; ``embedded/digits`` is built on first use, a hub name (``org/name`` or ``org/name@revision``) fetched.
+    """A model's folder; ``embedded/digits`` is built on first use, ``org/name`` or ``org/name@revision`` from the hub.
 
     Everything after this reads local files: no remote code, and safetensors only, which hold no pickle. ``purpose`` is the
-    configuration key that holds the name. Raises UserError if a local folder is missing or incomplete, with the command that
-    makes it, and if the hub has no such model.
+    configuration key that holds the name. Raises UserError if a local folder is missing or incomplete, with the command
+    that makes it, and if the hub has no such model.
     """
     from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 
