@@ -1,7 +1,10 @@
 """The models of a run as complete Hugging Face folders."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from prism_pl.folders import atomic_folder
 
@@ -9,11 +12,16 @@ from prism_pl.folders import atomic_folder
 def write_models(trainer: Any, pl_module: Any, folder: Path) -> None:
     """Each model of the module under its own name in ``folder``. All ranks must call it; the first one writes."""
     for name, model in pl_module.exports().items():
-        # One whole tensor at a time on the device, and all of them on the first process's CPU only.
-        weights = {}
-        for key, tensor in model.weights():
-            if trainer.is_global_zero:
-                weights[key] = tensor.cpu()
+        weights, adapters = (_gathered(tensors, trainer) for tensors in (model.weights(), model.adapters()))
         if trainer.is_global_zero:
             with atomic_folder(folder / name) as partial:
-                model.save(partial, pl_module.policy_name, weights)
+                model.save(partial, pl_module.policy_name, weights, adapters)
+
+
+def _gathered(tensors: Iterator[tuple[str, torch.Tensor]], trainer: Any) -> dict[str, torch.Tensor]:
+    """One whole tensor at a time on the device, and all of them on the first process's CPU only."""
+    kept = {}
+    for name, tensor in tensors:
+        if trainer.is_global_zero:
+            kept[name] = tensor.cpu()
+    return kept

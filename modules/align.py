@@ -9,6 +9,7 @@ from transformers import AutoTokenizer
 from modules.judge_step import add_heldout_metrics, judge, mismatched, update_discriminator
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
 from modules.stage import StageModule
+from prism_pl.adapters import LoraOptions
 from prism_pl.algorithms import GRPO
 from prism_pl.attention import Attention, use_attention
 from prism_pl.discriminators import Discriminator
@@ -46,6 +47,7 @@ class AdversarialAlignModule(StageModule):
         reuse: policy updates on each rollout batch.
         mismatch: correction for the difference between engine and trainer.
         freeze: parts of the policy that are not trained.
+        lora: adapters that are trained instead of the language model; null trains its weights.
     """
 
     watched = ("reward_gap/perception", "reward_gap/reasoning", "format_rate", "rollout/tokens_per_second")
@@ -65,6 +67,7 @@ class AdversarialAlignModule(StageModule):
         mismatch: MismatchOptions = MismatchOptions(),  # noqa: B008
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         freeze: FreezeOptions = FreezeOptions(vision_tower=False, projector=False),  # noqa: B008
+        lora: LoraOptions | None = None,
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
@@ -81,12 +84,13 @@ class AdversarialAlignModule(StageModule):
         self.reuse = reuse
         self.mismatch = mismatch
         self.freeze_options = freeze
+        self.lora = lora
         self.algorithm = GRPO()
         self.batches_done = 0
 
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            self.policy = self.load_policy(self.policy_name, self.freeze_options)
+            self.policy = self.load_policy(self.policy_name, self.freeze_options, self.lora)
             self.discriminator = self.discriminator_class.build(self.policy_name, "model.discriminator")
             use_attention(self.discriminator.model, self.attention)
             self.shard_if_needed(self.discriminator)

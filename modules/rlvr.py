@@ -7,6 +7,7 @@ from lightning.pytorch.cli import OptimizerCallable
 
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
 from modules.stage import StageModule
+from prism_pl.adapters import LoraOptions
 from prism_pl.algorithms import Algorithm, Outcomes
 from prism_pl.attention import Attention
 from prism_pl.metrics import Means
@@ -28,6 +29,7 @@ class RLVRModule(StageModule):
         reuse: policy updates on each rollout batch.
         mismatch: correction for the difference between engine and trainer.
         freeze: parts of the policy that are not trained.
+        lora: adapters that are trained instead of the language model; null trains its weights.
     """
 
     watched = ("reward/total", "reward/accuracy", "rollout/tokens_per_second")
@@ -43,6 +45,7 @@ class RLVRModule(StageModule):
         mismatch: MismatchOptions = MismatchOptions(),  # noqa: B008
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008
         freeze: FreezeOptions = FreezeOptions(vision_tower=False, projector=False),  # noqa: B008
+        lora: LoraOptions | None = None,
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
@@ -57,6 +60,7 @@ class RLVRModule(StageModule):
         self.reuse = reuse
         self.mismatch = mismatch
         self.freeze_options = freeze
+        self.lora = lora
 
     @property
     def max_resampling(self) -> int:
@@ -64,7 +68,7 @@ class RLVRModule(StageModule):
 
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            self.policy = self.load_policy(self.policy_name, self.freeze_options)
+            self.policy = self.load_policy(self.policy_name, self.freeze_options, self.lora)
             if self.algorithm.uses_reference:
                 # In a list, which hides it from checkpoints: it never changes.
                 self._unsaved = [self.load_reference(self.reference_name)]

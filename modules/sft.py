@@ -5,6 +5,7 @@ from typing import Any
 from lightning.pytorch.cli import OptimizerCallable
 
 from modules.stage import StageModule
+from prism_pl.adapters import LoraOptions
 from prism_pl.attention import Attention
 from prism_pl.metrics import Means
 from prism_pl.options import FreezeOptions, ScheduleOptions
@@ -19,6 +20,7 @@ class SFTModule(StageModule):
     Args:
         policy: the model to start from.
         freeze: parts that are not trained.
+        lora: adapters that are trained instead of the language model; null trains its weights.
     """
 
     watched = ("sft/loss", "sft/tokens_per_second")
@@ -29,6 +31,7 @@ class SFTModule(StageModule):
         optimizer: OptimizerCallable,
         schedule: ScheduleOptions = ScheduleOptions(kind="cosine", warmup_ratio=0.1),  # noqa: B008
         freeze: FreezeOptions = FreezeOptions(),  # noqa: B008
+        lora: LoraOptions | None = None,
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,
@@ -37,10 +40,11 @@ class SFTModule(StageModule):
         super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing, attention)
         self.policy_name = policy
         self.freeze_options = freeze
+        self.lora = lora
 
     def configure_model(self) -> None:
         if not hasattr(self, "policy"):
-            self.policy = self.load_policy(self.policy_name, self.freeze_options)
+            self.policy = self.load_policy(self.policy_name, self.freeze_options, self.lora)
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = self.make_optimizer(self.policy, self.optimizer)

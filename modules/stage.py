@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
+from prism_pl.adapters import LoraOptions
 from prism_pl.attention import Attention, use_attention
 from prism_pl.errors import UserError
 from prism_pl.metrics import Means
@@ -66,10 +67,12 @@ class StageModule(L.LightningModule):
         """Models to write at the end, by folder name: objects with ``weights()`` and ``save()``."""
         raise NotImplementedError
 
-    def load_policy(self, name: str, freeze: FreezeOptions) -> Policy:
-        """The policy of ``model.policy``, its parts frozen, sharded if the strategy shards."""
+    def load_policy(self, name: str, freeze: FreezeOptions, lora: LoraOptions | None) -> Policy:
+        """The policy of ``model.policy``, its parts frozen, with adapters if asked for, sharded if the strategy shards."""
         policy = Policy.load(name, "model.policy")
         policy.freeze(freeze)
+        if lora is not None:
+            policy.add_lora(lora)
         use_attention(policy.vlm.model, self.attention)
         if self.gradient_checkpointing:
             policy.vlm.gradient_checkpointing_enable({"use_reentrant": False})

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import yaml
 
+from prism_pl.adapters import LoraOptions
 from prism_pl.discriminators import Discriminator
 from prism_pl.errors import UserError
 from prism_pl.folders import atomic_folder
@@ -42,6 +43,8 @@ def export(run_dir: str, out: str, checkpoint: str | None = None) -> list[Path]:
     trained: dict[str, Any] = {}
     if any(name.startswith("policy.") for name in state):
         trained["policy"] = Policy.load(source, "model.policy")
+        if options.get("lora"):
+            trained["policy"].add_lora(LoraOptions(**options["lora"]))
     if any(name.startswith("discriminator.") for name in state):
         trained["discriminator"] = _discriminator(options["discriminator"]).build(source, "model.discriminator")
     folders: list[Path] = []
@@ -51,7 +54,7 @@ def export(run_dir: str, out: str, checkpoint: str | None = None) -> list[Path]:
         # The first model of a stage is its result, as in the folders that a run writes.
         folders.append(Path(out) / ("model" if not folders else attribute))
         with atomic_folder(folders[-1]) as partial:
-            module.save(partial, source, dict(module.weights()))
+            module.save(partial, source, dict(module.weights()), dict(module.adapters()))
     return folders
 
 
@@ -63,6 +66,9 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
 
 def _discriminator(config: dict[str, Any]) -> Discriminator:
     module, _, name = config["class_path"].rpartition(".")
-    built = getattr(importlib.import_module(module), name)(**config.get("init_args", {}))
+    options = config.get("init_args", {})
+    if options.get("lora"):
+        options["lora"] = LoraOptions(**options["lora"])
+    built = getattr(importlib.import_module(module), name)(**options)
     assert isinstance(built, Discriminator)
     return built

@@ -14,6 +14,7 @@ from transformers import (
     Qwen3VLMoeForConditionalGeneration,
 )
 
+from prism_pl.adapters import LoraOptions, adapter_weights, add_adapters, merged_weights, save_adapters
 from prism_pl.attention import use_attention
 from prism_pl.backbone import hidden_states
 from prism_pl.errors import UserError
@@ -21,7 +22,6 @@ from prism_pl.folders import model_folder
 from prism_pl.logprobs import token_logprobs
 from prism_pl.options import FreezeOptions
 from prism_pl.packing import PackedBatch
-from prism_pl.sharding import full_weights
 
 _CLASSES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration}
 
@@ -88,15 +88,27 @@ class Policy(nn.Module):
         for parameter in (*self.vlm.model.language_model.parameters(), *self.vlm.lm_head.parameters()):
             parameter.requires_grad_(not options.language_model)
 
+    def add_lora(self, options: LoraOptions) -> None:
+        """From here on only adapters are trained."""
+        add_adapters(self.vlm, options)
+
     def layers(self) -> list[nn.Module]:
         """The blocks that are sharded one by one."""
         return [*self.vlm.model.visual.blocks, *self.vlm.model.language_model.layers]
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Whole tensors under transformers' names. All ranks of a sharded policy must exhaust it."""
-        return full_weights(self.vlm)
+        return merged_weights(self.vlm)
 
-    def save(self, folder: Path, source: str, weights: dict[str, torch.Tensor]) -> None:
-        """Writes a complete Hugging Face folder; the processor is copied from ``source``."""
+    def adapters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """LoRA's part of the weights, whole."""
+        return adapter_weights(self.vlm)
+
+    def save(
+        self, folder: Path, source: str, weights: dict[str, torch.Tensor], adapters: dict[str, torch.Tensor] | None = None
+    ) -> None:
+        """Writes a complete Hugging Face folder; the processor is copied from ``source``, adapters go to ``adapter/``."""
         self.vlm.save_pretrained(folder, state_dict=weights)
+        if adapters:
+            save_adapters(self.vlm, folder / "adapter", source, adapters)
         AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)

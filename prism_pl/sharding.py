@@ -27,4 +27,9 @@ def shard(model: Layered, mesh: DeviceMesh) -> None:
 def full_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Every tensor of the state dict, whole. A collective on a sharded model: all ranks must run it to the end."""
     for name, tensor in model.state_dict().items():
-        yield name, tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        yield name, whole(tensor)
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor itself, gathered if it is sharded."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

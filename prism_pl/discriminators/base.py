@@ -8,6 +8,7 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.initialization import no_init_weights
 
+from prism_pl.adapters import LoraOptions
 from prism_pl.attention import use_attention
 from prism_pl.discriminators.model import RECORD, DenseScorer, MixtureScorer, Scorer
 from prism_pl.discriminators.reading import Reading
@@ -17,7 +18,7 @@ from prism_pl.errors import UserError
 from prism_pl.folders import model_folder
 
 # Options of a run; all others are recorded in the folder, because scores depend on them.
-_RUN_OPTIONS = ("path", "noise", "seed", "score_clip", "gradient_checkpointing")
+_RUN_OPTIONS = ("path", "noise", "seed", "score_clip", "gradient_checkpointing", "lora")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Discriminator(ABC):
     """Scores are cut to this magnitude; null leaves them. A cut score has no gradient."""
     gradient_checkpointing: bool = False
     """Computes activations again in the backward pass, for less memory."""
+    lora: LoraOptions | None = None
+    """Train adapters, heads and routers only; null trains everything."""
 
     sees_images: ClassVar[bool] = True
     num_heads: ClassVar[int] = 2
@@ -76,6 +79,8 @@ class Discriminator(ABC):
         if self.gradient_checkpointing:
             # The reentrant kind would cut the router's logits off the graph: the balance loss would be a constant.
             scorer.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        if self.lora is not None:
+            scorer.add_lora(self.lora)
         scorer.score_clip = self.score_clip
         # Loaded models come in eval mode, in which checkpointing does nothing. There is no dropout.
         return scorer.train()

@@ -18,12 +18,12 @@ from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLModel, Qwen3VLMoeC
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLPreTrainedModel
 from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoePreTrainedModel
 
+from prism_pl.adapters import LoraOptions, adapter_weights, add_adapters, merged_weights, save_adapters
 from prism_pl.backbone import hidden_states
 from prism_pl.discriminators.reading import Reading
 from prism_pl.discriminators.routing import KINDS, KindRouter, Routing, Usage
 from prism_pl.folders import model_folder
 from prism_pl.packing import PackedBatch
-from prism_pl.sharding import full_weights
 
 RECORD = "prism_discriminator"
 """Key of config.json that holds the class and its options."""
@@ -94,11 +94,28 @@ class Scorer(nn.Module):
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Whole tensors, heads included. All ranks of a sharded discriminator must exhaust it."""
-        return full_weights(self)
+        return merged_weights(self)
 
-    def save(self, folder: Path, source: str, weights: dict[str, torch.Tensor]) -> None:
-        """Writes a complete Hugging Face folder, heads included; the processor is copied from ``source``."""
+    def adapters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """LoRA's part of the weights, whole."""
+        return adapter_weights(self)
+
+    def add_lora(self, options: LoraOptions) -> None:
+        """From here on only adapters, heads and routers are trained."""
+        add_adapters(self, options)
+        self.head.requires_grad_(True)
+        for module in self.modules():
+            if isinstance(module, KindRouter):
+                module.requires_grad_(True)
+
+    def save(
+        self, folder: Path, source: str, weights: dict[str, torch.Tensor], adapters: dict[str, torch.Tensor] | None = None
+    ) -> None:
+        """Writes a complete Hugging Face folder, heads included; the processor is copied from ``source``, adapters go to
+        ``adapter/``."""
         self.save_pretrained(folder, state_dict=weights, save_original_format=False)  # type: ignore[operator]
+        if adapters:
+            save_adapters(self, folder / "adapter", source, adapters)
         AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)
 
 

@@ -195,6 +195,27 @@ def test_align_runs_every_discriminator_by_its_class_alone(root: Path, sft: Path
         assert {line["image/swap_mismatched_accuracy_drop"] for line in effects} == {0.0}
 
 
+def test_alignment_with_adapters_on_both_sides(root: Path, sft: Path) -> None:
+    config = with_engine("align.yaml", root / "configs")
+    folder, lora = root / "align-lora", "{rank: 4, alpha: 8}"
+    fit(
+        "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps", "2", "--data.batch_size", "2",
+        "--model.policy", str(sft / "model"), "--model.discriminator=DenseDiscriminator",
+        "--model.lora", lora, "--model.discriminator.lora", lora, "--model.objective.mismatch_weight=1",
+    )  # fmt: skip
+    # The engine holds the merged weights: before the first update and after it.
+    gaps = [line["mismatch/logp_gap_mean"] for line in read_lines(folder / "metrics.jsonl") if "policy/loss" in line]
+    assert len(gaps) == 2
+    assert max(gaps) < 1e-4
+    for name in ("model", "discriminator"):
+        assert (folder / name / "adapter" / "adapter_config.json").exists()
+        assert not [key for key in load_file(folder / name / "model.safetensors") if "lora" in key]
+    before, after = (load_file(path / "model" / "model.safetensors") for path in (sft, folder))
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert moved
+    assert all("language_model.layers" in key and "_proj" in key for key in moved)
+
+
 ALGORITHMS = ["GRPO", "DAPO", "GSPO", "DrGRPO", "RLOO", "ReinforcePlusPlus", "CISPO", "SAPO"]
 
 
