@@ -3,7 +3,6 @@
 pass rate = mean score of n samples;     kept: low <= pass rate <= high
 """
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from prism_pl.options import SamplingOptions
 from prism_pl.rewards import AnswerReward, Reward
 from prism_pl.row_files import write_rows
 from prism_pl.rows import DataFile, usable_rows
-from prism_pl.run_files import read_lines, write_atomically
+from prism_pl.run_files import keep_settings, read_lines
 from prism_pl.types import PromptBatch
 
 _BAR = 40
@@ -58,7 +57,8 @@ def filter_prompts(
     folder, judge = Path(out), reward or AnswerReward()
     data, encoder = DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
     rows = usable_rows(data, encoder, needs=("answer",), drop_too_long=drop_too_long)
-    _same_settings(folder, {"model": model, "path": path, "seed": seed, "reward": repr(judge), **vars(sampling)})
+    settings = {"model": model, "path": path, "seed": seed, "reward": repr(judge), **vars(sampling)}
+    keep_settings(folder / "filter.json", settings, "pass rates")
     file = folder / "pass_rates.jsonl"
     if len(read_lines(file)) < len(rows):
         engine.start(model, max_prompt_tokens, sampling)
@@ -95,17 +95,3 @@ def histogram(rates: list[float], num_samples: int, low: float, high: float) -> 
         bar = "#" * round(_BAR * counts[step] / most)
         lines.append(f"{step / steps:9.2f}  {counts[step]:7d}  {bar}{mark}".rstrip())
     return "\n".join(lines)
-
-
-def _same_settings(folder: Path, settings: dict[str, Any]) -> None:
-    file = folder / "filter.json"
-    if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        changed = [key for key in settings if before.get(key) != settings[key]]
-        if changed:
-            key = changed[0]
-            raise UserError(
-                f"out: {folder} holds pass rates with {key} {before.get(key)!r}, not {settings[key]!r}. "
-                f"Give another folder, or remove this one."
-            )
-    write_atomically(file, json.dumps(settings) + "\n")

@@ -7,14 +7,18 @@ from typing import Any
 
 from datasets import Dataset
 
+from prism_pl.images import image_file
 from prism_pl.rows import DataFile
 
 
 def write_rows(data: DataFile, rows: Sequence[int], file: Path, columns: Mapping[str, Sequence[Any]] | None = None) -> None:
-    """Writes the rows as parquet, atomically, with further ``columns``; image paths become relative to their new folder."""
+    """Writes the rows as parquet, atomically; image paths become relative to their new folder.
+
+    ``columns`` are further ones; one that the file has already is replaced.
+    """
     table = _relocated(data, rows, file.parent)
     for name, values in (columns or {}).items():
-        table = table.add_column(name, list(values))
+        table = table.remove_columns([name] if name in table.column_names else []).add_column(name, list(values))
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}")
     table.to_parquet(partial)
@@ -23,8 +27,12 @@ def write_rows(data: DataFile, rows: Sequence[int], file: Path, columns: Mapping
 
 def _relocated(data: DataFile, rows: Sequence[int], folder: Path) -> Dataset:
     def moved(entry: Any) -> Any:
-        # Images that are bytes stay as they are.
-        return os.path.relpath(data.path.parent / entry, folder) if isinstance(entry, str) else entry
+        path = image_file(entry, data.path.parent, str(data.path)).path
+        if path is None:
+            # Images that are bytes stay as they are.
+            return entry
+        target = os.path.relpath(path, folder)
+        return {**entry, "path": target} if isinstance(entry, dict) else target
 
     def move(row: dict[str, Any]) -> dict[str, Any]:
         columns = [column for column in ("images", "image") if row.get(column)]
