@@ -1,10 +1,10 @@
-"""The command line: fit, pipeline, report, check-data, filter, upcycle. The only Lightning import of the package."""
+"""The command line: fit, pipeline, report, check-data, filter, curate, upcycle. The package's only Lightning import."""
 
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
 from prism_pl.checking import Requirements, check_data
+from prism_pl.curation import curate
 from prism_pl.discriminators import (
     DedicatedExpertsDiscriminator,
     Discriminator,
@@ -128,7 +129,10 @@ def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
         logging.getLogger(logger).addFilter(_Without(line))
     transformers.utils.logging.disable_progress_bar()
     arguments = with_own_defaults(with_config_folder(sys.argv[1:]))
-    commands = {"pipeline": _pipeline, "report": _report, "check-data": _check_data, "filter": _filter, "upcycle": _upcycle}
+    commands = {
+        "pipeline": _pipeline, "report": _report, "check-data": _check_data, "filter": _filter, "curate": _curate,
+        "upcycle": _upcycle,
+    }  # fmt: skip
     try:
         if arguments and arguments[0] in commands:
             commands[arguments[0]](arguments[1:])
@@ -209,13 +213,23 @@ def _check_data(arguments: list[str]) -> None:
 
 
 def _filter(arguments: list[str]) -> None:
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
     about = "Pass rates of a policy over a prompt set, and the prompts worth training on."
-    parser = ArgumentParser(prog="prism_pl filter", exit_on_error=False, description=about)
+    _call("filter", about, filter_prompts, arguments)
+
+
+def _curate(arguments: list[str]) -> None:
+    about = "Verified responses of a teacher behind an OpenAI-compatible endpoint to hard prompts."
+    _call("curate", about, curate, arguments)
+
+
+def _call(name: str, about: str, function: Callable[..., None], arguments: list[str]) -> None:
+    """Calls a function whose parameters are the command's keys."""
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=f"prism_pl {name}", exit_on_error=False, description=about)
     parser.add_argument("--config", action="config", help="A YAML file with the keys below.")
-    parser.add_function_arguments(filter_prompts, fail_untyped=False)
+    parser.add_function_arguments(function, fail_untyped=False)
     config = parser.instantiate_classes(parser.parse_args(arguments))
-    filter_prompts(**{key: value for key, value in config.items() if key != "config"})
+    function(**{key: value for key, value in config.items() if key != "config"})
 
 
 def _upcycle(arguments: list[str]) -> None:
