@@ -83,13 +83,13 @@ class Asking:
                 return
 
     async def _ask(self, index: int, endpoint: Endpoint, bar: Any) -> None:
-        row = await _in(self._reader, lambda: self.data.prompt_row(index))
-        messages = await _in(self._reader, lambda: chat_messages(row))
+        row = await _in(self._reader, self.data.prompt_row, index)
+        messages = await _in(self._reader, chat_messages, row)
         while not self.ledger.is_done(index, self.tries):
             answer = await endpoint.ask(messages, derive_seed(self.seed, "curate", index, self.ledger.spent[index]))
             self._failures_in_succession = 0
             self.num_answers += 1
-            verdict = await _in(self._judge, lambda answer=answer: judge(answer, row, self.reward))  # type: ignore[misc]
+            verdict = await _in(self._judge, judge, answer, row, self.reward)
             self.ledger.add(index, answer, verdict)
             bar.set_postfix(self._figures(), refresh=False)
 
@@ -104,5 +104,5 @@ class Asking:
         return self._failures_in_succession >= _MOST_FAILURES
 
 
-async def _in(executor: ThreadPoolExecutor, call: Callable[[], _Value]) -> _Value:
-    return await asyncio.get_running_loop().run_in_executor(executor, call)
+async def _in(executor: ThreadPoolExecutor, call: Callable[..., _Value], *arguments: Any) -> _Value:
+    return await asyncio.get_running_loop().run_in_executor(executor, call, *arguments)

@@ -65,10 +65,11 @@ def curate(
         keep_settings(settings_file, _settings(path, len(data), endpoint, verifier, seed), "a teacher's responses")
         asking, start = Asking(data, endpoint, verifier, ledger, tries, seed), time.monotonic()
         asking.run(rows)
+        seconds = time.monotonic() - start
         responses = ledger.responses()
         kept = [row for row in rows if row in responses]
         _write(data, kept, [responses[row] for row in kept], folder / "curated.parquet")
-    print(summary(data, rows, ledger, asking, time.monotonic() - start))
+    print(summary(data, rows, ledger, asking, seconds))
     print(
         f"\nkept {len(kept)} of {len(rows)} rows" + (f": {folder / 'curated.parquet'}" if kept else ", no file is written")
     )

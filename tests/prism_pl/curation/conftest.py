@@ -45,6 +45,8 @@ class TeacherServer(ThreadingHTTPServer):
         self.times: list[float] = []
         self.in_flight = self.most_in_flight = 0
         self.delay_s = 0.0
+        self.meeting = 0
+        """No request is answered before so many have been in flight at a time."""
         self.lock = threading.Lock()
 
     @property
@@ -84,6 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
             server.in_flight += 1
             server.most_in_flight = max(server.most_in_flight, server.in_flight)
         time.sleep(server.delay_s)
+        patience = time.monotonic() + 30
+        while server.most_in_flight < server.meeting and time.monotonic() < patience:
+            time.sleep(0.005)
         with server.lock:
             server.in_flight -= 1
         play = server.script.get((row, number), ["verified"])
@@ -108,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif act == "hang up":
             self.close_connection = True
         elif act == "slow":
-            time.sleep(1)
+            time.sleep(3)
         elif act == "html":
             self._send(200, b"<html>Bad gateway " + echo)
         elif act == "no choices":

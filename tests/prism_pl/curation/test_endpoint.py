@@ -79,12 +79,12 @@ def test_every_fault_is_repeated_until_an_answer(ask: Callable[..., Answer], ser
         ("hang up", "^(RemoteProtocol|Read)Error"),
         ("html", "^200 with a body that is no JSON: <html>Bad gateway"),
         ("no choices", "^200 with JSON without a message"),
-        ("slow", "^no answer within 0.1 s"),
+        ("slow", "^no answer within 0.5 s"),
     ],
 )
 def test_after_all_retries_there_is_no_answer(act: str, message: str, ask: Callable[..., Answer], server: Any) -> None:
     with pytest.raises(NoAnswer, match=message) as error:
-        ask(act, max_retries=2, timeout_s=0.1 if act == "slow" else 10)
+        ask(act, max_retries=2, timeout_s=0.5 if act == "slow" else 10)
     assert server.counts() == {(0, 0): 3}
     assert "0123456789" not in str(error.value)
 
