@@ -9,6 +9,7 @@ import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 
 from prism_pl.checking import check_data
+from prism_pl.curation import curate
 from prism_pl.data_files import DataPath
 from prism_pl.discriminators import (
     DedicatedExpertsDiscriminator,
@@ -68,6 +69,11 @@ def _check_data(arguments: list[str]) -> None:
 def _filter(arguments: list[str]) -> None:
     about = "Pass rates of a policy over a prompt set, and the prompts worth training on."
     _call("filter", about, filter_prompts, arguments)
+
+
+def _curate(arguments: list[str]) -> None:
+    about = "Verified responses of a teacher behind an OpenAI-compatible endpoint to hard prompts."
+    _call("curate", about, curate, arguments)
 
 
 def _pairs(arguments: list[str]) -> None:
@@ -130,6 +136,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "check-data": _check_data,
     "filter": _filter,
     "pairs": _pairs,
+    "curate": _curate,
     "export": _export,
     "upcycle": _upcycle,
 }

@@ -135,19 +135,14 @@ class PromptEncoder:
         return [len(row) + 1 for row in ids]
 
     def _chat_text(self, row: PromptRow) -> str:
-        marks = sum(message["content"].count(IMAGE_MARK) for message in row.messages)
-        if marks != len(row.images):
-            raise UserError(
-                f"{row.source}: {marks} {IMAGE_MARK} marks in the messages, but {len(row.images)} images. "
-                f"Each image needs exactly one mark."
-            )
+        check_marks(row)
         for token in (self.processor.image_token, self.processor.video_token):
             if any(token in message["content"] for message in row.messages):
                 raise UserError(
                     f"{row.source}: the text holds the placeholder {token}, which stands for an image that is not there. "
                     f"Mark images with {IMAGE_MARK}, or remove it from the text."
                 )
-        turns = [{"role": message["role"], "content": _typed_parts(message["content"])} for message in row.messages]
+        turns = [{"role": message["role"], "content": typed_parts(message["content"])} for message in row.messages]
         return self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
 
     def _split_pixels(self, batch: Any, images: list[list[Image.Image]]) -> list[torch.Tensor]:
@@ -159,7 +154,22 @@ class PromptEncoder:
         return list(torch.as_tensor(batch["pixel_values"]).split(sizes))
 
 
-def _typed_parts(content: str) -> str | list[dict[str, str]]:
+def check_marks(row: PromptRow) -> None:
+    """Raises UserError if the row has not exactly one ``<image>`` mark for each image."""
+    marks = sum(message["content"].count(IMAGE_MARK) for message in row.messages)
+    if marks != len(row.images):
+        raise UserError(
+            f"{row.source}: {marks} {IMAGE_MARK} marks in the messages, but {len(row.images)} images. "
+            f"Each image needs exactly one mark."
+        )
+
+
+def typed_parts(content: str) -> str | list[dict[str, str]]:
+    """A turn's text cut at its ``<image>`` marks; as it is if it has none.
+
+    >>> typed_parts("<image>Add."), typed_parts("Add.")
+    ([{'type': 'image'}, {'type': 'text', 'text': 'Add.'}], 'Add.')
+    """
     if IMAGE_MARK not in content:
         return content
     parts: list[dict[str, str]] = []

@@ -14,7 +14,7 @@ from prism_pl.errors import UserError
 from prism_pl.options import SamplingOptions
 from prism_pl.row_checks import Requirements, usable_rows
 from prism_pl.row_files import write_rows
-from prism_pl.run_files import keep_settings, read_lines
+from prism_pl.run_files import keep_settings, only_process, read_lines
 from prism_pl.segments import parse_response
 from prism_pl.types import PromptBatch
 
@@ -50,12 +50,14 @@ def make_pairs(
     """
     folder, data, encoder = Path(out), DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
     rows = usable_rows(data, encoder, Requirements(("teacher",), drop_too_long=drop_too_long)).tolist()
-    keep_settings(folder / "pairs.json", {"model": model, "path": data.name, "seed": seed, **vars(sampling)})
+    settings = {"model": model, "path": data.name, "seed": seed, **vars(sampling)}
     file = folder / "responses.jsonl"
-    if len(read_lines(file)) < len(rows):
-        engine.start(model, max_prompt_tokens, sampling)
-        answer_rows(engine, data, encoder, rows, file, sampling, _record, seed, "pairs")
-        engine.close()
+    with only_process(folder):
+        keep_settings(folder / "pairs.json", settings, "responses")
+        if len(read_lines(file)) < len(rows):
+            engine.start(model, max_prompt_tokens, sampling)
+            answer_rows(engine, data, encoder, rows, file, sampling, _record, seed, "pairs")
+            engine.close()
     responses = {line["row"]: line["responses"] for line in read_lines(file)}
     pairs = [(row, text) for row in rows for text in responses[row] if parse_response(text) is not None]
     if not pairs:

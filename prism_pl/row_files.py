@@ -8,15 +8,13 @@ from prism_pl.data_files import DataFile
 
 
 def write_rows(data: DataFile, rows: Sequence[int], file: Path, columns: Mapping[str, Sequence[Any]] | None = None) -> None:
-    """Writes the rows as parquet, atomically, with further ``columns``.
+    """Writes the rows as parquet, atomically, with further ``columns``; one that the file has already is replaced.
 
     Image paths stay as they are, so the new file is read with the old one's ``image_root``.
     """
     table = data.table.select(rows)
     for name, values in (columns or {}).items():
-        if name in table.column_names:
-            table = table.remove_columns(name)
-        table = table.add_column(name, list(values))
+        table = table.remove_columns([name] if name in table.column_names else []).add_column(name, list(values))
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}")
     table.to_parquet(partial)

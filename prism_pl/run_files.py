@@ -1,9 +1,11 @@
 """The append-only files of a run, and what a resume does to them."""
 
+import fcntl
 import json
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ def write_atomically(file: Path, text: str) -> None:
     partial.replace(file)
 
 
-def append_lines(file: Path, lines: Sequence[str]) -> None:
-    """Appends whole lines, after cutting off a last line that a kill left incomplete."""
+def append_lines(file: Path, lines: Sequence[str], durable: bool = False) -> None:
+    """Appends whole lines, after cutting off a last line that a kill left incomplete.
+
+    ``durable`` lines outlive a power failure, too: for what was paid for.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("ab+") as out:
         end = out.seek(0, os.SEEK_END)
@@ -32,6 +37,9 @@ def append_lines(file: Path, lines: Sequence[str]) -> None:
                 out.seek(0)
                 out.truncate(out.read().rfind(b"\n") + 1)
         out.write("".join(f"{line}\n" for line in lines).encode())
+        if durable:
+            out.flush()
+            os.fsync(out.fileno())
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
@@ -40,6 +48,32 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
         return []
     text = file.read_bytes()
     return [json.loads(line) for line in text[: text.rfind(b"\n") + 1].splitlines()]
+
+
+def keep_settings(file: Path, settings: dict[str, Any], content: str) -> None:
+    """Writes the settings that the folder's ``content`` depends on. Raises UserError if it was made with others."""
+    if file.exists():
+        before = json.loads(file.read_text(encoding="utf-8"))
+        changed = [key for key in settings if before.get(key) != settings[key]]
+        if changed:
+            key = changed[0]
+            raise UserError(
+                f"out: {file.parent} holds {content} with {key} {before.get(key)!r}, not {settings[key]!r}. "
+                f"Give another folder, or remove this one."
+            )
+    write_atomically(file, json.dumps(settings) + "\n")
+
+
+@contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Raises UserError while another process is in here with the same folder. A kill leaves nothing to clean up."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"out: another process is at work in {folder}. Wait for it, or give another folder.") from None
+        yield
 
 
 def drop_after(file: Path, step: int) -> None:
@@ -75,16 +109,3 @@ def prepare_run_dir(folder: Path) -> None:
     """An unfinished run is left to be continued; a finished one is set aside, so that nothing is overwritten."""
     if (folder / FINISHED_MARK).exists():
         print(f"{folder} holds a finished run; it is kept as {set_aside(folder)}", flush=True)
-
-
-def keep_settings(file: Path, settings: dict[str, Any]) -> None:
-    """Remembers what the lines beside ``file`` were made with. Raises UserError if they were made with other settings."""
-    if file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        if changed := [key for key in settings if before.get(key) != settings[key]]:
-            key = changed[0]
-            raise UserError(
-                f"out: {file.parent} was begun with {key} {before.get(key)!r}, not {settings[key]!r}. "
-                f"Give another folder, or remove this one."
-            )
-    write_atomically(file, json.dumps(settings) + "\n")

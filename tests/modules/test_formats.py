@@ -188,4 +188,4 @@ def test_pairs_are_the_well_formed_responses_and_train_the_warmup(
     assert [line["step"] for line in lines if "discriminator/gradient_norm" in line] == [1]
     # Other settings do not mix with what is there.
     assert run(*command, "--seed", "1") == 2
-    assert "was begun with seed 0, not 1" in capsys.readouterr().err
+    assert "holds responses with seed 0, not 1" in capsys.readouterr().err

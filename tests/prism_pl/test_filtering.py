@@ -82,7 +82,7 @@ def test_a_cut_run_goes_on_and_a_changed_one_is_refused(small: Path) -> None:
     # Another range needs no new samples, another seed does.
     run(small, low=0.0, high=0.4)
     assert DataFile.open(str(small / "out" / "kept.parquet"), "test").table["pass_rate"][:] == [0.0] * 4
-    with pytest.raises(UserError, match="was begun with seed 0, not 1"):
+    with pytest.raises(UserError, match="holds pass rates with seed 0, not 1"):
         run(small, seed=1)
     with pytest.raises(UserError, match="0 <= low <= high <= 1"):
         run(small, low=0.9)

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prism_pl.errors import UserError
 from prism_pl.run_files import (
     FINISHED_MARK,
     append_lines,
     drop_after,
     finish,
+    keep_settings,
+    only_process,
     prepare_run_dir,
     read_lines,
     set_aside,
@@ -65,6 +68,31 @@ def test_no_lines_leave_the_file_as_it_is(tmp_path: Path) -> None:
     lines = write_steps(file, [1])
     append_lines(file, [])
     assert read_lines(file) == lines
+
+
+def test_durable_lines_are_appended_alike(tmp_path: Path) -> None:
+    file = tmp_path / "tries.jsonl"
+    append_lines(file, ['{"row": 0}'], durable=True)
+    file.write_bytes(file.read_bytes() + b'{"row": 1')
+    append_lines(file, ['{"row": 2}'], durable=True)
+    assert file.read_bytes() == b'{"row": 0}\n{"row": 2}\n'
+
+
+def test_settings_are_kept_and_others_refused(tmp_path: Path) -> None:
+    file = tmp_path / "out" / "filter.json"
+    keep_settings(file, {"model": "a", "seed": 0}, "pass rates")
+    keep_settings(file, {"model": "a", "seed": 0}, "pass rates")
+    with pytest.raises(UserError, match=r"out holds pass rates with seed 0, not 1. Give another folder"):
+        keep_settings(file, {"model": "a", "seed": 1}, "pass rates")
+    assert json.loads(file.read_text()) == {"model": "a", "seed": 0}
+
+
+def test_a_folder_has_one_process_at_a_time(tmp_path: Path) -> None:
+    refused = pytest.raises(UserError, match=r"another process is at work in .*out")
+    with only_process(tmp_path / "out"), refused, only_process(tmp_path / "out"):
+        pass
+    with only_process(tmp_path / "out"):
+        pass
 
 
 @pytest.mark.parametrize(("step", "kept"), [(0, []), (1, [1, 1]), (2, [1, 1, 2]), (9, [1, 1, 2, 3])])

@@ -1,0 +1,65 @@
+"""A row as the messages of a chat completion, its images as ``data:`` URLs.
+
+The teacher must see the pixels that the policy sees. A PNG or JPEG that decodes to the same pixels everywhere goes as it
+is; transparency, orientation tags and other formats are settled here, by the decoder of the trainer.
+"""
+
+import base64
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image
+
+from prism_pl.conversation import PromptRow, check_marks, typed_parts
+from prism_pl.images import ImageFile
+
+MAX_IMAGE_BYTES = 3 * 2**20
+"""Larger images become JPEGs, and then smaller ones: endpoints refuse requests of more than some megabytes."""
+_MAX_SIDE = 16384
+_JPEG_QUALITY = 95
+
+
+def chat_messages(row: PromptRow) -> list[dict[str, Any]]:
+    """All turns with their roles, the system prompt included; each image stands where its mark stood."""
+    check_marks(row)
+    images = iter(row.images)
+    return [{"role": turn["role"], "content": _content(turn["content"], images)} for turn in row.messages]
+
+
+def _content(text: str, images: Iterator[ImageFile]) -> str | list[dict[str, Any]]:
+    parts = typed_parts(text)
+    if isinstance(parts, str):
+        return parts
+    return [
+        {"type": "image_url", "image_url": {"url": data_url(next(images))}} if part["type"] == "image" else part
+        for part in parts
+    ]
+
+
+def data_url(image: ImageFile) -> str:
+    """``data:image/png;base64,...``, of at most ``MAX_IMAGE_BYTES`` before base64."""
+    kind, content = _portable(image)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _portable(image: ImageFile) -> tuple[str, bytes]:
+    pixels = image.open()
+    raw = image.data if image.data is not None else image.path.read_bytes() if image.path else b""
+    with Image.open(io.BytesIO(raw)) as file:
+        unambiguous = file.mode in ("RGB", "L") and not {"exif", "transparency"} & set(file.info)
+        kind = {"PNG": "png", "JPEG": "jpeg"}.get(file.format or "")
+    if kind is not None and unambiguous and len(raw) <= MAX_IMAGE_BYTES:
+        return kind, raw
+    kind, content = "png", _encoded(pixels, "PNG")
+    pixels.thumbnail((_MAX_SIDE, _MAX_SIDE))
+    while len(content) > MAX_IMAGE_BYTES:
+        kind, content = "jpeg", _encoded(pixels, "JPEG", quality=_JPEG_QUALITY)
+        pixels.thumbnail((pixels.width * 3 // 4, pixels.height * 3 // 4))
+    return kind, content
+
+
+def _encoded(pixels: Image.Image, kind: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    pixels.save(stream, kind, **options)
+    return stream.getvalue()
