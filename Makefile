@@ -20,6 +20,9 @@ bench: install
 	$(RUN) -m benchmarks.against_trl
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.logprob_memory
+	$(RUN) -m benchmarks.many_rows
+	$(RUN) -m benchmarks.whole_stages
+	$(RUN) -m benchmarks.engines
 
 lint: install
 	$(VENV)/bin/ruff check .

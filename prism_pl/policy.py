@@ -108,7 +108,9 @@ class Policy(nn.Module):
         self, folder: Path, source: str, weights: dict[str, torch.Tensor], adapters: dict[str, torch.Tensor] | None = None
     ) -> None:
         """Writes a complete Hugging Face folder; the processor is copied from ``source``, adapters go to ``adapter/``."""
-        self.vlm.save_pretrained(folder, state_dict=weights)
+        # Gathered from shards, a tied head is a copy, which transformers would not know for one.
+        own = {name: tensor for name, tensor in weights.items() if name not in self.vlm.all_tied_weights_keys}
+        self.vlm.save_pretrained(folder, state_dict=own)
         if adapters:
             save_adapters(self.vlm, folder / "adapter", source, adapters)
         AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)
