@@ -1,5 +1,6 @@
 """A progress bar that counts policy updates and shows the figures a person watches."""
 
+import math
 from typing import Any
 
 import lightning as L
@@ -23,11 +24,16 @@ class UpdateProgress(TQDMProgressBar):
         bar.disable = True
         return bar
 
-    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        # One bar for the whole run: an epoch means nothing to a run that is measured in updates.
+    def on_train_start(self, trainer: L.Trainer, *others: Any) -> None:
+        super().on_train_start(trainer, *others)
         bar = self.train_progress_bar
-        bar.total = trainer.max_steps if trainer.max_steps > 0 else None
+        # The rate is that of this process, which may have resumed.
         bar.initial = bar.n = trainer.global_step
+        total = trainer.max_steps if trainer.max_steps > 0 else trainer.estimated_stepping_batches
+        bar.total = int(total) if math.isfinite(total) else None
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """One bar for the whole run: an epoch means nothing to a run that is measured in updates."""
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         bar = self.train_progress_bar

@@ -135,20 +135,23 @@ def pack(groups: Sequence[Group], num_tokens: int = 0, multiple: int = 1) -> Pac
     token_mask_BT = torch.zeros(num_segments, longest, dtype=torch.bool)
     last_B = torch.zeros(num_segments, dtype=torch.long)
     parts: list[Part] = []
-    end = b = 0
+    end = b = num_parts = 0
     for group in groups:
-        home, start, end = len(parts), end, end + len(group.prompt.input_ids)
-        parts.append(Part(start, end - start))
+        home, start, end = num_parts, end, end + len(group.prompt.input_ids)
+        prompt = Part(start, end - start)
+        # A segment that is alone follows its prompt directly: the two are one causal sequence, which needs no mask.
+        alone = len(group.segments) == 1
+        parts.append(Part(start, group.num_tokens) if alone else prompt)
         input_ids_N[start:end] = torch.tensor(group.prompt.input_ids)
         positions_3N[:, start:end] = group.prompt.positions_3T
         part_N[start:end] = home_N[start:end] = home
         next_position = int(group.prompt.positions_3T.max()) + 1
         prompt_end = end - 1
-        for segment in group.segments:
+        for number, segment in enumerate(group.segments):
             size, start, end = len(segment), end, end + len(segment)
             input_ids_N[start:end] = torch.tensor(segment)
             positions_3N[:, start:end] = torch.arange(next_position, next_position + size)
-            part_N[start:end] = len(parts)
+            part_N[start:end] = home + 1 + number
             home_N[start:end] = home
             owner_N[start:end] = b
             # The prompt's last hidden state predicts the first token, each token the next one.
@@ -157,8 +160,10 @@ def pack(groups: Sequence[Group], num_tokens: int = 0, multiple: int = 1) -> Pac
             target_BT[b, :size] = input_ids_N[start:end]
             token_mask_BT[b, :size] = True
             last_B[b] = end - 1
-            parts.append(Part(start, size, parts[home]))
+            if not alone:
+                parts.append(Part(start, size, prompt))
             b += 1
+        num_parts += 1 + len(group.segments)
     pixel_values = [group.prompt.pixel_values for group in groups if group.prompt.pixel_values is not None]
     grids = [group.prompt.image_grid for group in groups if group.prompt.image_grid is not None]
     return PackedBatch(

@@ -148,3 +148,28 @@ def test_rlvr_holds_the_numbers_of_the_released_script(name: str, size: str, cap
     assert model["max_tokens"] >= data["max_prompt_tokens"] + sampling["max_new_tokens"]
     assert (own(config, "EvaluationCallback")["every"], config["checkpoint"]["every_n_train_steps"]) == (6, 120)
     assert (config["trainer"]["devices"], data["batch_size"] % config["trainer"]["devices"]) == (4, 0)
+
+
+def test_sft_holds_the_numbers_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed("sft_4b.yaml", capsys)
+    model, data = config["model"]["init_args"], config["data"]["init_args"]
+    assert (model["optimizer"]["class_path"], model["optimizer"]["init_args"]["lr"]) == ("torch.optim.AdamW", 1e-5)
+    assert (model["schedule"]["kind"], model["schedule"]["warmup_ratio"]) == ("cosine", 0.1)
+    assert (data["max_response_tokens"], config["trainer"]["max_epochs"]) == (8192, 1)
+    assert [source["path"] for source in data["path"]] == ["prism-vlm/gemini_distill", "prism-vlm/gemini_public_mmr1"]
+    assert (model["policy"], data["batch_size"] % config["trainer"]["devices"]) == (data["model"], 0)
+    assert model["max_tokens"] >= data["max_prompt_tokens"] + data["max_response_tokens"]
+
+
+def test_warmup_holds_the_numbers_of_the_released_script(capsys: pytest.CaptureFixture[str]) -> None:
+    config = printed("warmup_4b.yaml", capsys)
+    model, data = config["model"]["init_args"], config["data"]["init_args"]
+    options = model["optimizer"]["init_args"]
+    assert (options["lr"], options["weight_decay"]) == (1e-5, 0.01)
+    assert (model["schedule"]["kind"], model["schedule"]["warmup_ratio"], model["clip_norm"]) == ("cosine", 0.1, 1.0)
+    # 128 pairs: two a row.
+    assert (2 * data["batch_size"], config["trainer"]["max_epochs"]) == (128, 1)
+    assert (
+        config["run_dir"] + "/model"
+        == printed("align_4b.yaml", capsys)["model"]["init_args"]["discriminator"]["init_args"]["path"]
+    )
