@@ -3,9 +3,9 @@
     make demo; python -m benchmarks.whole_stages
 
 SFT: the embedded demonstrations, from the start model (1 M parameters, 64 an update) and from one of its kind with 100 M
-(16). RLVR: 32 prompts x 8 responses, both sides generating with transformers, from the demo's SFT model. Learning rate 0, so
-that both sides keep doing the same work. A step lasts from the end of the one before to its own end; printed is the median,
-after two steps to warm up.
+(16). RLVR: 32 prompts x 8 responses, both sides generating with transformers, from the demo's SFT model. Learning rate 0,
+so that both sides keep doing the same work. A step lasts from the end of the one before to its own end; printed is the
+median, after two steps to warm up.
 """
 
 import json
