@@ -9,18 +9,14 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from datamodules.order import OrderedDataModule, RowNumbers
-from prism_pl.answer_file import answer_rows
+from prism_pl.answer_file import answer_rows, kept_texts
 from prism_pl.conversation import PromptEncoder
 from prism_pl.data_files import DataFile, DataSource
 from prism_pl.engines import RolloutEngine
 from prism_pl.options import SamplingOptions
 from prism_pl.row_checks import Requirements, usable_rows
 from prism_pl.run_files import read_lines
-from prism_pl.types import Pair, PromptBatch
-
-
-def _record(batch: PromptBatch) -> list[dict[str, Any]]:
-    return [{"responses": texts} for texts in batch.texts]
+from prism_pl.types import Pair
 
 
 @dataclass(frozen=True)
@@ -97,7 +93,7 @@ class PairDataModule(OrderedDataModule):
         self.engine.start(self.policy, self.max_prompt_tokens, self.sampling)
         for side in unanswered:
             answer_rows(
-                self.engine, side.data, self.encoder, side.rows, side.file, side.sampling, _record, self.seed, "pairs"
+                self.engine, side.data, self.encoder, side.rows, side.file, side.sampling, kept_texts, self.seed, "pairs"
             )
         self.engine.close()
 

@@ -11,10 +11,47 @@ from prism_pl.conversation import PromptEncoder
 from prism_pl.data_files import DataFile
 from prism_pl.engines import RolloutEngine
 from prism_pl.options import SamplingOptions
-from prism_pl.run_files import append_lines, read_lines
+from prism_pl.run_files import append_lines, keep_settings, only_process, read_lines
 from prism_pl.types import PromptBatch
 
 _PROMPTS_A_CALL = 64
+
+
+Record = Callable[[PromptBatch], Sequence[dict[str, Any]]]
+"""What a line keeps of each prompt's responses."""
+
+
+def kept_texts(batch: PromptBatch) -> list[dict[str, Any]]:
+    """The record of the texts alone."""
+    return [{"responses": texts} for texts in batch.texts]
+
+
+def answers(
+    engine: RolloutEngine,
+    model: str,
+    data: DataFile,
+    encoder: PromptEncoder,
+    rows: Sequence[int],
+    file: Path,
+    sampling: SamplingOptions,
+    record: Record,
+    seed: int,
+    command: str,
+    content: str,
+    **settings: Any,
+) -> dict[int, dict[str, Any]]:
+    """A command's lines by row, sampled by ``model`` where the file lacks them; one process at a time in its folder.
+
+    Raises UserError if the folder's ``content`` was made with another model, data file, sampling, seed or ``settings``.
+    """
+    settings = {"model": model, "path": data.name, "seed": seed, **settings, **vars(sampling)}
+    with only_process(file.parent):
+        keep_settings(file.parent / f"{command}.json", settings, content)
+        if len(read_lines(file)) < len(rows):
+            engine.start(model, encoder.max_prompt_tokens, sampling)
+            answer_rows(engine, data, encoder, rows, file, sampling, record, seed, command)
+            engine.close()
+    return {line["row"]: line for line in read_lines(file)}
 
 
 def answer_rows(
@@ -24,7 +61,7 @@ def answer_rows(
     rows: Sequence[int],
     file: Path,
     sampling: SamplingOptions,
-    record: Callable[[PromptBatch], Sequence[dict[str, Any]]],
+    record: Record,
     *seed: int | str,
 ) -> None:
     """One line of JSON a row: its number under ``row``, and what ``record`` makes of each prompt's responses.

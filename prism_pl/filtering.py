@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from prism_pl.answer_file import answer_rows
+from prism_pl.answer_file import answers
 from prism_pl.conversation import PromptEncoder
 from prism_pl.data_files import DataFile, DataSource
 from prism_pl.engines import RolloutEngine
@@ -16,7 +16,6 @@ from prism_pl.options import SamplingOptions
 from prism_pl.rewards import AnswerReward, Reward
 from prism_pl.row_checks import Requirements, usable_rows
 from prism_pl.row_files import write_rows
-from prism_pl.run_files import keep_settings, only_process, read_lines
 from prism_pl.types import PromptBatch
 
 _BAR = 40
@@ -58,20 +57,16 @@ def filter_prompts(
     folder, judge = Path(out), reward or AnswerReward()
     data, encoder = DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
     rows = usable_rows(data, encoder, Requirements(("answer",), drop_too_long=drop_too_long)).tolist()
-    settings = {"model": model, "path": data.name, "seed": seed, "reward": repr(judge), **vars(sampling)}
-    file = folder / "pass_rates.jsonl"
 
     def record(batch: PromptBatch) -> list[dict[str, Any]]:
         scores = judge.grade(batch.prompts, batch.texts)
         return [{"pass_rate": sum(own) / len(own), "scores": own} for own in scores]
 
-    with only_process(folder):
-        keep_settings(folder / "filter.json", settings, "pass rates")
-        if len(read_lines(file)) < len(rows):
-            engine.start(model, max_prompt_tokens, sampling)
-            answer_rows(engine, data, encoder, rows, file, sampling, record, seed, "filter")
-            engine.close()
-    rates = {line["row"]: line["pass_rate"] for line in read_lines(file)}
+    lines = answers(
+        engine, model, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter", "pass rates",
+        reward=repr(judge),
+    )  # fmt: skip
+    rates = {row: line["pass_rate"] for row, line in lines.items()}
     kept = [row for row in rows if low <= rates[row] <= high]
     for name, chosen in (("all", rows), ("kept", kept)):
         write_rows(data, chosen, folder / f"{name}.parquet", {"pass_rate": [rates[row] for row in chosen]})

@@ -4,9 +4,8 @@ pairs of a row = its well-formed samples, at most ``sampling.group_size``
 """
 
 from pathlib import Path
-from typing import Any
 
-from prism_pl.answer_file import answer_rows
+from prism_pl.answer_file import answers, kept_texts
 from prism_pl.conversation import PromptEncoder
 from prism_pl.data_files import DataFile, DataSource
 from prism_pl.engines import RolloutEngine
@@ -14,13 +13,7 @@ from prism_pl.errors import UserError
 from prism_pl.options import SamplingOptions
 from prism_pl.row_checks import Requirements, usable_rows
 from prism_pl.row_files import write_rows
-from prism_pl.run_files import keep_settings, only_process, read_lines
 from prism_pl.segments import parse_response
-from prism_pl.types import PromptBatch
-
-
-def _record(batch: PromptBatch) -> list[dict[str, Any]]:
-    return [{"responses": texts} for texts in batch.texts]
 
 
 def make_pairs(
@@ -50,16 +43,9 @@ def make_pairs(
     """
     folder, data, encoder = Path(out), DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
     rows = usable_rows(data, encoder, Requirements(("teacher",), drop_too_long=drop_too_long)).tolist()
-    settings = {"model": model, "path": data.name, "seed": seed, **vars(sampling)}
     file = folder / "responses.jsonl"
-    with only_process(folder):
-        keep_settings(folder / "pairs.json", settings, "responses")
-        if len(read_lines(file)) < len(rows):
-            engine.start(model, max_prompt_tokens, sampling)
-            answer_rows(engine, data, encoder, rows, file, sampling, _record, seed, "pairs")
-            engine.close()
-    responses = {line["row"]: line["responses"] for line in read_lines(file)}
-    pairs = [(row, text) for row in rows for text in responses[row] if parse_response(text) is not None]
+    lines = answers(engine, model, data, encoder, rows, file, sampling, kept_texts, seed, "pairs", "responses")
+    pairs = [(row, text) for row in rows for text in lines[row]["responses"] if parse_response(text) is not None]
     if not pairs:
         raise UserError(f"{file}: no response is well-formed, so there is no pair. Train the policy on the format first.")
     numbers, texts = zip(*pairs, strict=True)
