@@ -8,12 +8,12 @@ align and RLVR steps, from its metrics.
 
 import json
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.measure import measured
 from prism_pl.conversation import PromptEncoder
 from prism_pl.data_files import DataFile
 from prism_pl.embedded import EMBEDDED_NAME
@@ -75,9 +75,7 @@ def main() -> None:
         raise SystemExit(f"{RUN} has no finished RLVR: run `make demo` first.")
     print("| engine | start s | first call s | tokens/s | sync s |\n| --- | --- | --- | --- | --- |")
     for name in ENGINES:
-        command = [sys.executable, "-m", "benchmarks.engines", name]
-        run = subprocess.run(command, capture_output=True, text=True, check=True)
-        own = json.loads(run.stdout.strip().splitlines()[-1])
+        own = measured("benchmarks.engines", name)
         print(
             f"| {name} | {own['start']:.1f} | {own['first']:.2f} | {own['tokens']:,.0f} | {own['sync']:.3f} |", flush=True
         )

@@ -9,12 +9,12 @@ of its own; memory is the peak of the resident set, memory-mapped pages included
 import itertools
 import json
 import resource
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.measure import measured
 from datamodules.order import OrderedBatches
 from prism_pl.conversation import PromptEncoder
 from prism_pl.data_files import DataSource, Mixture
@@ -65,9 +65,7 @@ def main(count: int) -> None:
         path = write(Path(scratch), count)
         print(f"{count:,} rows, {path.stat().st_size / 2**20:,.0f} MiB")
         for turn in ("first start", "second start"):
-            command = [sys.executable, "-m", "benchmarks.many_rows", "read", str(path)]
-            run = subprocess.run(command, capture_output=True, text=True, check=True)
-            figures = json.loads(run.stdout.strip().splitlines()[-1])
+            figures = measured("benchmarks.many_rows", "read", str(path))
             print(f"{turn}: " + ", ".join(f"{name} {value:,.1f}" for name, value in figures.items()), flush=True)
             print(f"  checked {count / figures['check s']:,.0f} rows/s")
 

@@ -25,7 +25,7 @@ def child(work: Callable[[], float | None], repeats: int) -> None:
 
 
 def measured(module: str, *arguments: str) -> dict[str, Any]:
-    """The figures of ``python -m module arguments``, which ends in ``child``."""
+    """The figures of ``python -m module arguments``, which prints them last, as JSON; ``child`` does."""
     run = subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False)
     if run.returncode:
         raise RuntimeError(run.stderr[-2000:])

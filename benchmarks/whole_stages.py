@@ -22,6 +22,7 @@ import lightning as L
 import torch
 from transformers import AutoConfig, AutoProcessor, Qwen3VLForConditionalGeneration
 
+from benchmarks.measure import measured
 from benchmarks.synthetic import SIZES
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.run_files import read_lines
@@ -193,7 +194,7 @@ def main() -> None:
     print("| stage, model | TRL s a step | ours | ratio | TRL tokens a response | ours | TRL response tokens/s | ours |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, case in CASES.items():
-        trl, own = (_child(kind, name) for kind in ("theirs", "ours"))
+        trl, own = (measured("benchmarks.whole_stages", kind, name) for kind in ("theirs", "ours"))
         size = case.batch * (RESPONSES if case.stage == "rlvr" else 1)
         print(
             f"| {name} | {trl['seconds']:.2f} | {own['seconds']:.2f} | {trl['seconds'] / own['seconds']:.1f} | "
@@ -201,14 +202,6 @@ def main() -> None:
             f"{size * own['tokens'] / own['seconds']:,.0f} |",
             flush=True,
         )
-
-
-def _child(kind: str, case: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.whole_stages", kind, case]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
-    if run.returncode:
-        raise RuntimeError(run.stderr[-3000:])
-    return json.loads(run.stdout.strip().splitlines()[-1])
 
 
 if __name__ == "__main__":
