@@ -3,13 +3,15 @@
 import json
 import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 
 from callbacks.export import write_models
-from prism_pl.run_files import drop_after, finish, write_atomically
+from prism_pl.folders import atomic_folder
+from prism_pl.run_files import drop_after, finish
 
 
 class RunFolder(L.Callback):
@@ -28,14 +30,14 @@ class RunFolder(L.Callback):
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         run = Path(trainer.default_root_dir)
         target = run / "checkpoints" / f"step={trainer.global_step}"
-        scratch = target.with_name(f".{target.name}")
-        write_models(trainer, pl_module, scratch)
-        if not trainer.is_global_zero:
-            return
-        shutil.copy(run / "config.yaml", scratch / "config.yaml")
-        write_atomically(scratch / "run.json", json.dumps({"updates": trainer.global_step, "commit": _commit()}) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
+        # The other ranks take part in gathering the weights and write nothing.
+        with atomic_folder(target) if trainer.is_global_zero else nullcontext(target) as scratch:
+            write_models(trainer, pl_module, scratch)
+            if not trainer.is_global_zero:
+                return
+            shutil.copy(run / "config.yaml", scratch / "config.yaml")
+            mark = {"updates": trainer.global_step, "commit": _commit()}
+            (scratch / "run.json").write_text(json.dumps(mark) + "\n", encoding="utf-8")
         # Folders whose checkpoint is gone, and what a kill left.
         for folder in target.parent.iterdir():
             if folder.is_dir() and folder != target and not folder.with_name(f"{folder.name}.ckpt").exists():
