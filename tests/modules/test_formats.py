@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,27 +11,11 @@ import yaml
 from datasets import Dataset
 from PIL import Image
 
-import callbacks
-import datamodules  # noqa: F401
-import modules  # noqa: F401
-from prism_pl.cli import main
 from prism_pl.run_files import read_lines
 from prism_pl.segments import parse_response
+from tests.command_line import run
 
 Row = dict[str, Any]
-
-
-def run(*arguments: str) -> int:
-    """``python -m prism_pl`` in this process; the exit code."""
-    saved = sys.argv
-    sys.argv = ["prism_pl", *arguments]
-    try:
-        main(always_on=[callbacks.RunFolder], metrics_logger=callbacks.JsonlLogger)
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = saved
-    return 0
 
 
 def sharegpt(row: Row, embedded: Path) -> Row:

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import callbacks
-import datamodules  # noqa: F401
-import modules  # noqa: F401
 from prism_pl.checking import percentile
-from prism_pl.cli import main
 from prism_pl.conversation import PromptEncoder
 from prism_pl.data_files import DataFile, DataSource
 from prism_pl.row_checks import Requirements, check_rows
+from tests.command_line import run
 
 TEACHER = "<caption>a</caption><think>b</think><answer>3</answer>"
 GOOD: dict[str, Any] = {
@@ -56,15 +52,7 @@ def write(folder: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def check(*arguments: str) -> int:
-    saved = sys.argv
-    sys.argv = ["prism_pl", "check-data", *arguments]
-    try:
-        main(always_on=[callbacks.RunFolder], metrics_logger=callbacks.JsonlLogger)
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = saved
-    return 0
+    return run("check-data", *arguments)
 
 
 @pytest.fixture
