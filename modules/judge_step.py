@@ -45,6 +45,8 @@ def mismatched(stage: StageModule, prompts: Sequence[Prompt], count: int) -> lis
 
     Chosen over the whole batch: sharding changes nothing.
     """
+    if not count:
+        return []  # without asking the other ranks
     teachers = stage.whole_batch([prompt.teacher or "" for prompt in prompts])
     own = lenders(teachers, count)[stage.global_rank :: stage.trainer.world_size]
     return [[(q, teachers[q] if q >= 0 else "") for q in others] for others in own]

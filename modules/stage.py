@@ -64,7 +64,7 @@ class StageModule(L.LightningModule):
         self.attention = attention
 
     def exports(self) -> dict[str, Any]:
-        """Models to write at the end, by folder name: objects with ``weights()`` and ``save()``."""
+        """Models to write at the end, by folder name: objects with ``weights()``, ``adapters()`` and ``save()``."""
         raise NotImplementedError
 
     def load_policy(self, name: str, freeze: FreezeOptions, lora: LoraOptions | None) -> Policy:
