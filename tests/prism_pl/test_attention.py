@@ -103,3 +103,11 @@ def test_the_block_mask_is_the_rule(sizes: list[tuple[int, list[int]]], padding:
     packed = packed_texts(sizes, length)
     mask = create_mask(block_mask(packed.part_N, packed.home_N).mask_mod, 1, None, length, length, device="cpu")
     assert torch.equal(mask[0, 0], rule_NN(packed))
+
+
+def test_a_lone_segment_and_its_prompt_are_one_sequence_without_a_mask() -> None:
+    """A prompt of 3 with one segment of 4: one causal row of 7. With a second segment the prompt is a row of its own."""
+    (bucket,) = packed_texts([(3, [4])]).layout.buckets
+    assert bucket.own_BT.tolist() == [list(range(7))]
+    assert bucket.mask_B1TS is None
+    assert [len(b.own_BT[0]) for b in packed_texts([(3, [4, 4])]).layout.buckets] == [3, 4]
