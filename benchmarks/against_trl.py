@@ -16,9 +16,9 @@ import torch
 from benchmarks.measure import child, measured
 from benchmarks.synthetic import IMAGE, SIZES, make_model, make_prompts, make_responses
 from prism_pl.algorithms import DAPO, PolicyTerms
-from prism_pl.metrics import Means
-from prism_pl.packing import make_groups, micro_batches, pack
-from prism_pl.policy import Policy
+from prism_pl.metrics.means import Means
+from prism_pl.model.packing import make_groups, micro_batches, pack
+from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
 
 CASES = {

@@ -14,13 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.measure import measured
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataFile
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.engines import RolloutEngine, TransformersEngine, VLLMEngine
-from prism_pl.options import SamplingOptions
-from prism_pl.policy import Policy
-from prism_pl.run_files import read_lines
+from prism_pl.engines import RolloutEngine, SamplingOptions, TransformersEngine, VLLMEngine
+from prism_pl.model.policy import Policy
+from prism_pl.runs.files import read_lines
 
 RUN = Path("runs/demo")
 CALLS, PROMPTS, RESPONSES = 5, 32, 8

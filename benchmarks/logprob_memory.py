@@ -8,7 +8,7 @@ import sys
 import torch
 
 from benchmarks.measure import child, measured
-from prism_pl.logprobs import token_logprobs
+from prism_pl.model.logprobs import token_logprobs
 
 TOKENS, HIDDEN, VOCABULARY = 2048, 64, 151_936
 

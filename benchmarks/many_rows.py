@@ -16,11 +16,11 @@ from pathlib import Path
 
 from benchmarks.measure import measured
 from datamodules.order import OrderedBatches
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataSource, Mixture
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataSource, Mixture
+from prism_pl.data.row_checks import Requirements, usable_mixture
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
-from prism_pl.row_checks import Requirements, usable_mixture
-from prism_pl.run_files import read_lines
+from prism_pl.runs.files import read_lines
 
 BATCHES, BATCH_SIZE = 20, 64
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import matplotlib
 import torch
 
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataFile
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DenseDiscriminator
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.embedded.demonstrations import Scene, public_response

@@ -14,9 +14,9 @@ import torch
 
 from benchmarks.measure import child, measured
 from benchmarks.synthetic import SIZES, make_model, make_prompts, make_responses
-from prism_pl.logprobs import token_logprobs
-from prism_pl.packing import make_groups, micro_batches, pack
-from prism_pl.policy import Policy
+from prism_pl.model.logprobs import token_logprobs
+from prism_pl.model.packing import make_groups, micro_batches, pack
+from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
 
 GROUP_SIZES, LENGTHS, MAX_TOKENS = (4, 8, 16, 32), {"4:1": (256, 64), "1:1": (128, 128), "1:4": (64, 256)}, 8192

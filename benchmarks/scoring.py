@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import torch
 
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataFile
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.game import Trial, make_trial, score_alone
-from prism_pl.packing import make_groups, pack
+from prism_pl.model.packing import make_groups, pack
 
 RESPONSES, REPEATS, MAX_TOKENS = 16, 7, 4096
 

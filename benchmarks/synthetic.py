@@ -3,7 +3,7 @@
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-from prism_pl.conversation import rope_positions
+from prism_pl.data.conversation import rope_positions
 from prism_pl.types import Prompt
 
 # Not 0, which pads.

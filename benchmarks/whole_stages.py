@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoProcessor, Qwen3VLForConditionalGenerat
 from benchmarks.measure import measured
 from benchmarks.synthetic import SIZES
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
-from prism_pl.run_files import read_lines
+from prism_pl.runs.files import read_lines
 
 WARM_UP = 2
 PROMPTS, RESPONSES, MAX_NEW_TOKENS = 32, 8, 96
@@ -177,7 +177,7 @@ def _decoded(path: str) -> Any:
 
 def _demonstration_tokens() -> float:
     """Mean length of a demonstration's response, the end-of-turn token included."""
-    from prism_pl.conversation import PromptEncoder
+    from prism_pl.data.conversation import PromptEncoder
 
     rows = read_lines(embedded_folder() / "sft.jsonl")[:1000]
     encoder = PromptEncoder(EMBEDDED_NAME, 256)

@@ -7,13 +7,13 @@ import lightning as L
 import torch
 
 from callbacks.heldout import load_prompts, rollout_of
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataFile, DataSource
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile, DataSource
 from prism_pl.discriminators import Discriminator
+from prism_pl.engines import SamplingOptions
 from prism_pl.game import TwoSampleOptions, make_trial, two_sample_accuracy
-from prism_pl.metrics import Means
-from prism_pl.options import SamplingOptions
-from prism_pl.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
+from prism_pl.metrics.means import Means
+from prism_pl.metrics.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
 from prism_pl.seeds import run_seed
 from prism_pl.segments import parse_response
 from prism_pl.types import EXPERTS, PromptBatch

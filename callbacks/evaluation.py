@@ -10,14 +10,13 @@ import torch
 
 from callbacks.export import write_models
 from callbacks.heldout import load_prompts, rollout_of
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataFile, DataSource
-from prism_pl.engines import RolloutEngine
-from prism_pl.intervals import half_width, pass_at_k, wilson
-from prism_pl.metrics import Means
-from prism_pl.options import SamplingOptions
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile, DataSource
+from prism_pl.engines import RolloutEngine, SamplingOptions
+from prism_pl.metrics.intervals import half_width, pass_at_k, wilson
+from prism_pl.metrics.means import Means
 from prism_pl.rewards import AnswerReward, Reward
-from prism_pl.run_files import write_atomically
+from prism_pl.runs.files import write_atomically
 from prism_pl.seeds import run_seed
 from prism_pl.segments import parse_response
 from prism_pl.types import Prompt, PromptBatch

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from prism_pl.folders import atomic_folder
+from prism_pl.runs.folders import atomic_folder
 
 
 def write_models(trainer: Any, pl_module: Any, folder: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 
 from prism_pl.game import HealthLimits, diagnose
-from prism_pl.run_files import append_lines
+from prism_pl.runs.files import append_lines
 
 _log = logging.getLogger(__name__)
 

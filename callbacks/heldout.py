@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from callbacks.rollout import RolloutCallback
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataFile
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile
+from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.errors import UserError
-from prism_pl.row_checks import Requirements, usable_rows
 from prism_pl.types import Prompt
 
 

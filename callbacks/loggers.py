@@ -10,7 +10,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from prism_pl.run_files import append_lines
+from prism_pl.runs.files import append_lines
 
 
 class JsonlLogger(Logger):

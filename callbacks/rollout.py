@@ -3,21 +3,30 @@
 import logging
 import math
 from collections import deque
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import lightning as L
 import torch
 
-from prism_pl.engines import RolloutEngine
-from prism_pl.metrics import Means
-from prism_pl.options import ProbeOptions, SamplingOptions
+from prism_pl.engines import RolloutEngine, SamplingOptions
+from prism_pl.metrics.means import Means
+from prism_pl.metrics.timing import timed
 from prism_pl.seeds import run_seed
-from prism_pl.timing import timed
 from prism_pl.types import Prompt, PromptBatch, Response
 
 _log = logging.getLogger(__name__)
 _PROBE_RESPONSES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeOptions:
+    """The proof that the engine samples from the trainer's weights."""
+
+    every: int = 10
+    """In policy updates; the probe also runs before the first one and after a resume."""
+    max_gap: float = 1e-4
+    """Largest |log p (engine) - log p (trainer)| over the probe's tokens. 1e-4 suits fp32; bf16 needs about 0.3."""
 
 
 class RolloutCallback(L.Callback):
@@ -35,7 +44,7 @@ class RolloutCallback(L.Callback):
         self,
         engine: RolloutEngine,
         sampling: SamplingOptions,
-        probe: ProbeOptions = ProbeOptions(),  # noqa: B008 (frozen)
+        probe: ProbeOptions = ProbeOptions(),
     ) -> None:
         self.engine = engine
         self.sampling = sampling

@@ -10,8 +10,8 @@ from typing import Any
 import lightning as L
 
 from callbacks.export import write_models
-from prism_pl.folders import atomic_folder
-from prism_pl.run_files import drop_after, finish
+from prism_pl.runs.files import drop_after, finish
+from prism_pl.runs.folders import atomic_folder
 
 
 class RunFolder(L.Callback):

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 
 from callbacks.loggers import WandbLogger
-from prism_pl.run_files import append_lines
+from prism_pl.runs.files import append_lines
 from prism_pl.types import Sample
 
 

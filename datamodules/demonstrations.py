@@ -1,8 +1,8 @@
 """Demonstrations for SFT."""
 
 from datamodules.mixture import MixtureDataModule
-from prism_pl.data_files import DataPath
-from prism_pl.row_checks import Requirements
+from prism_pl.data.files import DataPath
+from prism_pl.data.row_checks import Requirements
 from prism_pl.types import Demonstration
 
 

@@ -5,9 +5,9 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from datamodules.order import OrderedDataModule
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataPath, Mixture
-from prism_pl.row_checks import Requirements, usable_mixture
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataPath, Mixture
+from prism_pl.data.row_checks import Requirements, usable_mixture
 
 
 class MixtureDataModule(OrderedDataModule):

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from prism_pl.data.row_checks import Rows
 from prism_pl.errors import UserError
-from prism_pl.row_checks import Rows
 from prism_pl.seeds import derive_seed
 
 

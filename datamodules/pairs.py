@@ -9,13 +9,12 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from datamodules.order import OrderedDataModule, RowNumbers
-from prism_pl.answer_file import answer_rows, kept_texts
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataFile, DataSource
-from prism_pl.engines import RolloutEngine
-from prism_pl.options import SamplingOptions
-from prism_pl.row_checks import Requirements, usable_rows
-from prism_pl.run_files import read_lines
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.row_checks import Requirements, usable_rows
+from prism_pl.engines import RolloutEngine, SamplingOptions
+from prism_pl.engines.answer_file import answer_rows, kept_texts
+from prism_pl.runs.files import read_lines
 from prism_pl.types import Pair
 
 

@@ -5,8 +5,8 @@ import random
 import numpy as np
 
 from datamodules.mixture import MixtureDataModule
-from prism_pl.data_files import DataPath
-from prism_pl.row_checks import Requirements
+from prism_pl.data.files import DataPath
+from prism_pl.data.row_checks import Requirements
 from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt, PromptBatch
 

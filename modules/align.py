@@ -1,5 +1,6 @@
 """Stage 2b: the policy plays against the discriminator, on its own rollouts (arXiv 2604.28123, section 3.2)."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -8,12 +9,11 @@ from transformers import AutoTokenizer
 
 from modules.judge_step import add_heldout_metrics, judge, mismatched, update_discriminator
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
-from modules.stage import StageModule
-from prism_pl.adapters import LoraOptions
+from modules.stage import ScheduleOptions, StageModule
 from prism_pl.algorithms import GRPO
-from prism_pl.attention import Attention, use_attention
+from prism_pl.algorithms.importance import MismatchOptions
+from prism_pl.algorithms.policy_update import ReuseOptions
 from prism_pl.discriminators import Discriminator
-from prism_pl.folders import model_folder
 from prism_pl.game import (
     AdversarialAdvantage,
     Docket,
@@ -23,11 +23,26 @@ from prism_pl.game import (
     make_docket,
 )
 from prism_pl.game.monitors import add_game_metrics, add_length_correlation, add_pair_metrics
-from prism_pl.metrics import Means
-from prism_pl.options import CadenceOptions, FreezeOptions, MismatchOptions, ReuseOptions, ScheduleOptions
+from prism_pl.hub import model_folder
+from prism_pl.metrics.means import Means
+from prism_pl.metrics.timing import timed
+from prism_pl.model.adapters import LoraOptions
+from prism_pl.model.attention import Attention, use_attention
+from prism_pl.model.policy import FreezeOptions
 from prism_pl.segments import parse_response
-from prism_pl.timing import timed
 from prism_pl.types import PromptBatch, Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class CadenceOptions:
+    """Who learns when, in rollout batches."""
+
+    discriminator_every: int = 1
+    """Batches from one update of the discriminator to the next."""
+    discriminator_updates: int = 1
+    """Its updates on such a batch."""
+    policy_delay: int = 0
+    """Batches at the start on which only the discriminator learns (GAD, arXiv 2511.10643, takes 10)."""
 
 
 class AdversarialAlignModule(StageModule):
@@ -62,7 +77,7 @@ class AdversarialAlignModule(StageModule):
         discriminator_optimizer: OptimizerCallable,
         objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 (frozen)
         negatives: NegativesOptions = NegativesOptions(),  # noqa: B008
-        cadence: CadenceOptions = CadenceOptions(),  # noqa: B008
+        cadence: CadenceOptions = CadenceOptions(),
         reuse: ReuseOptions = ReuseOptions(),  # noqa: B008
         mismatch: MismatchOptions = MismatchOptions(),  # noqa: B008
         schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008

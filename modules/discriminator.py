@@ -7,15 +7,14 @@ from lightning.pytorch.cli import OptimizerCallable
 from transformers import AutoTokenizer
 
 from modules.judge_step import add_heldout_metrics, judge, mismatched, update_discriminator
-from modules.stage import StageModule
-from prism_pl.attention import Attention, use_attention
+from modules.stage import ScheduleOptions, StageModule
 from prism_pl.discriminators import Discriminator
-from prism_pl.folders import model_folder
 from prism_pl.game import Docket, ObjectiveOptions, make_docket
 from prism_pl.game.monitors import add_game_metrics, add_pair_metrics
-from prism_pl.metrics import Means
-from prism_pl.options import ScheduleOptions
-from prism_pl.timing import timed
+from prism_pl.hub import model_folder
+from prism_pl.metrics.means import Means
+from prism_pl.metrics.timing import timed
+from prism_pl.model.attention import Attention, use_attention
 from prism_pl.types import Pair
 
 

@@ -26,8 +26,8 @@ from prism_pl.game.monitors import (
     blank_images,
     swap_images,
 )
-from prism_pl.metrics import Means
-from prism_pl.packing import make_groups
+from prism_pl.metrics.means import Means
+from prism_pl.model.packing import make_groups
 from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt
 

@@ -6,12 +6,11 @@ import torch
 
 from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm
-from prism_pl.importance import mismatch_metrics
-from prism_pl.metrics import Means
-from prism_pl.options import MismatchOptions, ReuseOptions
-from prism_pl.packing import by_index
-from prism_pl.policy import Policy
-from prism_pl.policy_update import groups_of, make_updates, policy_terms
+from prism_pl.algorithms.importance import MismatchOptions, mismatch_metrics
+from prism_pl.algorithms.policy_update import ReuseOptions, groups_of, make_updates, policy_terms
+from prism_pl.metrics.means import Means
+from prism_pl.model.packing import by_index
+from prism_pl.model.policy import Policy
 from prism_pl.types import PromptBatch, Sample
 
 

@@ -6,14 +6,16 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
-from modules.stage import StageModule
-from prism_pl.adapters import LoraOptions
+from modules.stage import ScheduleOptions, StageModule
 from prism_pl.algorithms import Algorithm, Outcomes
-from prism_pl.attention import Attention
-from prism_pl.metrics import Means
-from prism_pl.options import FreezeOptions, MismatchOptions, ReuseOptions, ScheduleOptions
+from prism_pl.algorithms.importance import MismatchOptions
+from prism_pl.algorithms.policy_update import ReuseOptions
+from prism_pl.metrics.means import Means
+from prism_pl.metrics.timing import timed
+from prism_pl.model.adapters import LoraOptions
+from prism_pl.model.attention import Attention
+from prism_pl.model.policy import FreezeOptions
 from prism_pl.rewards import Reward, check_rewards, total_reward
-from prism_pl.timing import timed
 from prism_pl.types import PromptBatch, Sample
 
 

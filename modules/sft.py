@@ -4,13 +4,13 @@ from typing import Any
 
 from lightning.pytorch.cli import OptimizerCallable
 
-from modules.stage import StageModule
-from prism_pl.adapters import LoraOptions
-from prism_pl.attention import Attention
-from prism_pl.metrics import Means
-from prism_pl.options import FreezeOptions, ScheduleOptions
-from prism_pl.packing import make_groups
-from prism_pl.timing import timed
+from modules.stage import ScheduleOptions, StageModule
+from prism_pl.metrics.means import Means
+from prism_pl.metrics.timing import timed
+from prism_pl.model.adapters import LoraOptions
+from prism_pl.model.attention import Attention
+from prism_pl.model.packing import make_groups
+from prism_pl.model.policy import FreezeOptions
 from prism_pl.types import Demonstration
 
 

@@ -5,6 +5,7 @@ stepped through Lightning's counter. ``max_steps``, checkpoints and loggers foll
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -16,14 +17,25 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from transformers import get_scheduler
 
-from prism_pl.adapters import LoraOptions
-from prism_pl.attention import Attention, use_attention
 from prism_pl.errors import UserError
-from prism_pl.metrics import Means
-from prism_pl.options import FreezeOptions, ScheduleOptions
-from prism_pl.packing import Group, PackedBatch, micro_batches, pack
-from prism_pl.policy import Policy
-from prism_pl.sharding import Layered, shard
+from prism_pl.metrics.means import Means
+from prism_pl.model.adapters import LoraOptions
+from prism_pl.model.attention import Attention, use_attention
+from prism_pl.model.packing import Group, PackedBatch, micro_batches, pack
+from prism_pl.model.policy import FreezeOptions, Policy
+from prism_pl.model.sharding import Layered, shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions:
+    """The learning rate over policy updates."""
+
+    kind: str = "constant"
+    """``constant`` or ``cosine`` (to zero)."""
+    warmup_ratio: float = 0.0
+    """Share of the updates over which the rate rises linearly from zero."""
+    warmup_steps: int = 0
+    """The same in updates; used when ``warmup_ratio`` is 0."""
 
 
 class StageModule(L.LightningModule):
@@ -47,7 +59,7 @@ class StageModule(L.LightningModule):
     def __init__(
         self,
         optimizer: OptimizerCallable,
-        schedule: ScheduleOptions = ScheduleOptions(),  # noqa: B008 (frozen)
+        schedule: ScheduleOptions = ScheduleOptions(),
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
         gradient_checkpointing: bool = False,

@@ -3,8 +3,8 @@
 import callbacks
 import datamodules  # noqa: F401 (imported so that class_path accepts short names)
 import modules  # noqa: F401
-from prism_pl.allocator import keep_freed_memory
 from prism_pl.cli import main
+from prism_pl.model.allocator import keep_freed_memory
 
 if __name__ == "__main__":
     keep_freed_memory()

@@ -18,13 +18,13 @@ from torch.optim import Optimizer
 
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
 from prism_pl.commands import COMMANDS
+from prism_pl.commands.export import newest_checkpoint
 from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
-from prism_pl.exporting import newest_checkpoint
 from prism_pl.game import AdversarialAdvantage
 from prism_pl.rewards import Reward
-from prism_pl.run_files import prepare_run_dir
+from prism_pl.runs.files import prepare_run_dir
 
 _CONFIG_FOLDER = Path(__file__).parent.parent / "configs"
 # Lines that other libraries print at every start and that no user can act on.

@@ -8,12 +8,12 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from prism_pl.conversation import PromptEncoder, PromptRow
-from prism_pl.data_files import DataFile
+from prism_pl.data.conversation import PromptEncoder, PromptRow
+from prism_pl.data.files import DataFile
+from prism_pl.data.images import ImageFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
-from prism_pl.images import ImageFile
-from prism_pl.policy import Policy
+from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
 
 # The models are tiny: a second thread only waits, and waits badly beside a training run.

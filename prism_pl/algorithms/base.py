@@ -15,7 +15,7 @@ from prism_pl.algorithms.divergence import Estimator, divergence
 from prism_pl.algorithms.objectives import PolicyObjective
 from prism_pl.algorithms.terms import Outcomes, PolicyTerms, has_signal
 from prism_pl.errors import UserError
-from prism_pl.metrics import Means
+from prism_pl.metrics.means import Means
 
 Aggregation = Literal["token_mean", "sequence_mean", "length_limit"]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from prism_pl.algorithms.terms import PolicyTerms
-from prism_pl.metrics import Means
+from prism_pl.metrics.means import Means
 
 
 class PolicyObjective(ABC):

@@ -12,7 +12,7 @@ from prism_pl.curation.judging import judge
 from prism_pl.curation.ledger import MALFORMED, VERIFIED, WRONG, Ledger
 from prism_pl.curation.messages import chat_messages
 from prism_pl.curation.options import EndpointOptions
-from prism_pl.data_files import DataFile
+from prism_pl.data.files import DataFile
 from prism_pl.errors import UserError
 from prism_pl.rewards import Reward
 from prism_pl.seeds import derive_seed

@@ -9,18 +9,18 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from prism_pl.conversation import check_marks
 from prism_pl.curation.asking import Asking
 from prism_pl.curation.ledger import Ledger
 from prism_pl.curation.options import EndpointOptions
 from prism_pl.curation.selection import hard_rows
 from prism_pl.curation.summary import summary
-from prism_pl.data_files import DataFile, DataSource
+from prism_pl.data.conversation import check_marks
+from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.row_files import write_rows
+from prism_pl.data.rows import check_needs
 from prism_pl.errors import UserError
 from prism_pl.rewards import AnswerReward, Reward
-from prism_pl.row_files import write_rows
-from prism_pl.rows import check_needs
-from prism_pl.run_files import keep_settings, only_process
+from prism_pl.runs.files import keep_settings, only_process
 
 
 def curate(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prism_pl.curation.answers import Answer
-from prism_pl.run_files import append_lines, read_lines
+from prism_pl.runs.files import append_lines, read_lines
 
 VERIFIED, MALFORMED, WRONG = "verified", "malformed", "wrong"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from prism_pl.conversation import PromptRow, check_marks, typed_parts
-from prism_pl.images import ImageFile
+from prism_pl.data.conversation import PromptRow, check_marks, typed_parts
+from prism_pl.data.images import ImageFile
 
 MAX_IMAGE_BYTES = 3 * 2**20
 """Larger images become JPEGs, and then smaller ones: endpoints refuse requests of more than some megabytes."""

@@ -3,7 +3,7 @@
 kept: low <= pass rate <= high, of these the ``hardest`` lowest (ties by row), of these the first ``limit``
 """
 
-from prism_pl.data_files import DataFile
+from prism_pl.data.files import DataFile
 from prism_pl.errors import UserError
 
 COLUMN = "pass_rate"

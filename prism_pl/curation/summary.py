@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prism_pl.curation.asking import Asking
 from prism_pl.curation.ledger import MALFORMED, VERIFIED, WRONG, Ledger
-from prism_pl.data_files import DataFile
+from prism_pl.data.files import DataFile
 
 
 def summary(data: DataFile, rows: Sequence[int], ledger: Ledger, asking: Asking, seconds: float) -> str:

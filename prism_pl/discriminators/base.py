@@ -8,14 +8,14 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.initialization import no_init_weights
 
-from prism_pl.adapters import LoraOptions
-from prism_pl.attention import use_attention
 from prism_pl.discriminators.model import RECORD, DenseScorer, MixtureScorer, Scorer
 from prism_pl.discriminators.reading import Reading
 from prism_pl.discriminators.routing import KINDS
 from prism_pl.discriminators.upcycling import DenseWeights, dense_config, dense_tensors, mixture_config, mixture_tensors
 from prism_pl.errors import UserError
-from prism_pl.folders import model_folder
+from prism_pl.hub import model_folder
+from prism_pl.model.adapters import LoraOptions
+from prism_pl.model.attention import use_attention
 
 # Options of a run; all others are recorded in the folder, because scores depend on them.
 _RUN_OPTIONS = ("path", "noise", "seed", "score_clip", "gradient_checkpointing", "lora")

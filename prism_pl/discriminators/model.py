@@ -18,12 +18,12 @@ from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLModel, Qwen3VLMoeC
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLPreTrainedModel
 from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoePreTrainedModel
 
-from prism_pl.adapters import LoraOptions, adapter_weights, add_adapters, merged_weights, save_adapters
-from prism_pl.backbone import hidden_states
 from prism_pl.discriminators.reading import Reading
 from prism_pl.discriminators.routing import KINDS, KindRouter, Routing, Usage
-from prism_pl.folders import model_folder
-from prism_pl.packing import PackedBatch
+from prism_pl.hub import model_folder
+from prism_pl.model.adapters import LoraOptions, adapter_weights, add_adapters, merged_weights, save_adapters
+from prism_pl.model.backbone import hidden_states
+from prism_pl.model.packing import PackedBatch
 
 RECORD = "prism_discriminator"
 """Key of config.json that holds the class and its options."""

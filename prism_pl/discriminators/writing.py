@@ -10,7 +10,8 @@ from transformers import AutoConfig, AutoProcessor
 from prism_pl.discriminators.base import Discriminator
 from prism_pl.discriminators.upcycling import DenseWeights
 from prism_pl.errors import UserError
-from prism_pl.folders import atomic_folder, model_folder
+from prism_pl.hub import model_folder
+from prism_pl.runs.folders import atomic_folder
 
 _SHARD_BYTES = 4 * 1024**3
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from prism_pl.embedded.demonstrations import QUESTIONS, SYSTEM_PROMPT, curated_response, public_response
 from prism_pl.embedded.digits import DigitPool, draw_scene, load_pools
 from prism_pl.embedded.model import save_start_model
-from prism_pl.folders import atomic_folder
+from prism_pl.runs.folders import atomic_folder
 
 EMBEDDED_NAME = "embedded/digits"
 # Part of the folder's name: raise it when the data or the model change, and old folders are left alone.

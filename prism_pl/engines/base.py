@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from prism_pl.options import SamplingOptions
+from prism_pl.engines.sampling import SamplingOptions
 from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt, PromptBatch, Response
 

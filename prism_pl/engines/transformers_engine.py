@@ -6,9 +6,9 @@ import torch
 from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
-from prism_pl.folders import model_folder
-from prism_pl.options import SamplingOptions
-from prism_pl.policy import NEVER, Policy, unsayable_tokens
+from prism_pl.engines.sampling import SamplingOptions
+from prism_pl.hub import model_folder
+from prism_pl.model.policy import NEVER, Policy, unsayable_tokens
 from prism_pl.types import Prompt, Response
 
 

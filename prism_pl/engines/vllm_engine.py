@@ -9,10 +9,10 @@ import torch
 from transformers import AutoConfig
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
+from prism_pl.engines.sampling import SamplingOptions
 from prism_pl.errors import UserError
-from prism_pl.folders import model_folder
-from prism_pl.options import SamplingOptions
-from prism_pl.policy import unsayable_tokens
+from prism_pl.hub import model_folder
+from prism_pl.model.policy import unsayable_tokens
 from prism_pl.types import Prompt, Response
 
 
@@ -111,7 +111,7 @@ class VLLMEngine(RolloutEngine):
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         # The layerwise reload is the way that also works for expert weights and on CPUs; every cache holds values of the
-        # old weights and must go, in scheduler and worker, the encoder's too (see docs/notes on stale rollouts).
+        # old weights and must go, in scheduler and worker, the encoder's too.
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
         self._llm.reset_prefix_cache()
         self._llm.reset_mm_cache()

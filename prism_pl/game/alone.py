@@ -6,7 +6,7 @@ import torch
 
 from prism_pl.discriminators import Scorer
 from prism_pl.game.trial import Trial, score_trial
-from prism_pl.packing import PackedBatch, micro_batches, pack
+from prism_pl.model.packing import PackedBatch, micro_batches, pack
 
 _CLIP_NORM = 1.0
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from prism_pl.discriminators.routing import KINDS, Usage
 from prism_pl.game.trial import Scores
-from prism_pl.metrics import Means
+from prism_pl.metrics.means import Means
 from prism_pl.types import EXPERTS, Prompt
 
 # Scores of equal texts differ by rounding: closer than this they are equal.

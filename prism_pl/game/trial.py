@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 from prism_pl.discriminators.reading import Reading
 from prism_pl.discriminators.routing import Usage
 from prism_pl.errors import UserError
-from prism_pl.packing import Group, PackedBatch, make_groups
+from prism_pl.model.packing import Group, PackedBatch, make_groups
 from prism_pl.segments import Sections, parse_response, segment_ids
 from prism_pl.types import EXPERTS, Prompt
 

@@ -6,7 +6,7 @@ from prism_pl.report.collect import collect
 from prism_pl.report.judge import judge_run, teacher_tokens
 from prism_pl.report.page import render
 from prism_pl.report.table import make_rows, plain_table
-from prism_pl.run_files import write_atomically
+from prism_pl.runs.files import write_atomically
 
 
 def build_report(run_dir: Path) -> Path:

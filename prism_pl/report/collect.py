@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prism_pl.errors import UserError
-from prism_pl.run_files import FINISHED_MARK, read_lines
+from prism_pl.runs.files import FINISHED_MARK, read_lines
 from prism_pl.segments import Sections, parse_response
 
 ANSWERING = ("sft", "align", "rlvr")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prism_pl.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
+from prism_pl.metrics.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
 from prism_pl.report.collect import Run
 
 

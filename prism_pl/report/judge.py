@@ -6,12 +6,12 @@ from pathlib import Path
 
 import torch
 
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataFile, DataSource
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile, DataSource
 from prism_pl.discriminators import load_scorer
 from prism_pl.errors import UserError
 from prism_pl.game import Scores, arrange, make_trial, score_alone
-from prism_pl.intervals import half_width
+from prism_pl.metrics.intervals import half_width
 from prism_pl.report.collect import Answered, Run
 from prism_pl.types import Prompt
 

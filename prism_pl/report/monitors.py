@@ -4,7 +4,7 @@ from html import escape
 
 from prism_pl.report.charts import COLOURS, Chart, Line, line_chart
 from prism_pl.report.collect import PHASES, Run
-from prism_pl.run_files import read_lines
+from prism_pl.runs.files import read_lines
 from prism_pl.types import EXPERTS
 
 NOTE = (

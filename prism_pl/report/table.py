@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from prism_pl.intervals import wilson
+from prism_pl.metrics.intervals import wilson
 from prism_pl.report.collect import TITLES, Answered, Run, Stage
 from prism_pl.report.judge import Gap, Judgement
 from prism_pl.rewards import AnswerReward

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 from prism_pl.rewards.base import Reward, require_math_verify
+from prism_pl.rewards.verification import answers_agree
 from prism_pl.segments import parse_response
-from prism_pl.verification import answers_agree
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnswerReward(Reward):
-    """Choices, numbers with units, words, mathematics by math-verify (``prism_pl.verification``)."""
+    """Choices, numbers with units, words, mathematics by math-verify (``prism_pl.rewards.verification``)."""
 
     weight: float = 0.8
     """Share of the total reward (arXiv 2604.28123, eq. 5)."""

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from prism_pl.errors import UserError
 from prism_pl.rewards.base import Reward
+from prism_pl.rewards.verification import choice_letter
 from prism_pl.segments import parse_response
-from prism_pl.verification import choice_letter
 
 
 @dataclass(frozen=True, kw_only=True)

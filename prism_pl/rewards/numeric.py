@@ -9,9 +9,9 @@ from typing import Literal
 
 from prism_pl.errors import UserError
 from prism_pl.rewards.base import Reward
+from prism_pl.rewards.verification import Quantity, parse_quantity
+from prism_pl.rewards.verification.text import canonical
 from prism_pl.segments import parse_response
-from prism_pl.verification import Quantity, parse_quantity
-from prism_pl.verification.text import canonical
 
 
 @dataclass(frozen=True, kw_only=True)

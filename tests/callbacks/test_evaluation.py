@@ -9,7 +9,7 @@ import pytest
 
 from callbacks import EvaluationCallback
 from callbacks.evaluation import accuracy_metrics
-from prism_pl.intervals import half_width, pass_at_k, wilson
+from prism_pl.metrics.intervals import half_width, pass_at_k, wilson
 
 
 def record(greedy: float, samples: list[float]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from callbacks import RolloutCallback
-from prism_pl.engines import RolloutEngine
-from prism_pl.metrics import Means
-from prism_pl.options import SamplingOptions
+from prism_pl.engines import RolloutEngine, SamplingOptions
+from prism_pl.metrics.means import Means
 from prism_pl.types import Prompt, PromptBatch, Response
 
 

@@ -13,8 +13,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from prism_pl.exporting import export
-from prism_pl.run_files import read_lines
+from prism_pl.commands.export import export
+from prism_pl.runs.files import read_lines
 
 # Small and quick: two prompts with four responses. The discriminator first learns on the fourth batch, after the checkpoint
 # of update 2: there its optimizer has never stepped (torch would invent a step for it on a sharded model).

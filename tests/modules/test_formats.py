@@ -11,7 +11,7 @@ import yaml
 from datasets import Dataset
 from PIL import Image
 
-from prism_pl.run_files import read_lines
+from prism_pl.runs.files import read_lines
 from prism_pl.segments import parse_response
 from tests.command_line import run
 

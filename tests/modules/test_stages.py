@@ -14,9 +14,9 @@ import callbacks
 import datamodules  # noqa: F401
 import modules  # noqa: F401
 from prism_pl.cli import main
+from prism_pl.commands.export import export
 from prism_pl.discriminators import load_scorer
-from prism_pl.exporting import export
-from prism_pl.run_files import read_lines
+from prism_pl.runs.files import read_lines
 
 
 def fit(*arguments: str) -> None:

@@ -9,8 +9,9 @@ import torch
 
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
-from prism_pl.folders import atomic_folder, model_folder
-from prism_pl.policy import Policy
+from prism_pl.hub import model_folder
+from prism_pl.model.policy import Policy
+from prism_pl.runs.folders import atomic_folder
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prism_pl.conversation import PromptEncoder
+from prism_pl.data.conversation import PromptEncoder
 from prism_pl.segments import SECTION_NAMES, Sections, count_items, parse_response, segment_ids
 
 TAGS = [tag for name in SECTION_NAMES for tag in (f"<{name}>", f"</{name}>")]

@@ -26,7 +26,7 @@ from prism_pl.algorithms import (
     divergence,
 )
 from prism_pl.errors import UserError
-from prism_pl.metrics import Means
+from prism_pl.metrics.means import Means
 from tests.prism_pl.algorithms.conftest import make_terms
 
 ALGORITHMS = [GRPO(), DAPO(), GSPO(), DrGRPO(), RLOO(), ReinforcePlusPlus(), CISPO(), SAPO()]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from prism_pl.algorithms import CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, DrGRPO, PolicyTerms, ReinforcePlusPlus
-from prism_pl.metrics import Means
+from prism_pl.metrics.means import Means
 from tests.prism_pl.algorithms.conftest import make_terms
 
 

@@ -10,7 +10,7 @@ from trl import GRPOTrainer
 from trl.trainer.rloo_trainer import RLOOTrainer
 
 from prism_pl.algorithms import CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, Algorithm, DrGRPO, PolicyTerms
-from prism_pl.metrics import Means
+from prism_pl.metrics.means import Means
 
 MAX_LENGTH = 12
 # TRL's own names for what our classes bundle.

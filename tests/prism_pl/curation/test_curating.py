@@ -16,13 +16,13 @@ import callbacks
 import datamodules
 import modules  # noqa: F401
 from prism_pl.cli import main
-from prism_pl.conversation import SYSTEM_PROMPT, PromptEncoder
 from prism_pl.curation import EndpointOptions, curate
-from prism_pl.data_files import DataFile, DataSource
+from prism_pl.data.conversation import SYSTEM_PROMPT, PromptEncoder
+from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.errors import UserError
 from prism_pl.rewards import MultipleChoiceReward
-from prism_pl.row_checks import Requirements, usable_rows
-from prism_pl.run_files import only_process, read_lines
+from prism_pl.runs.files import only_process, read_lines
 
 Options = Callable[..., EndpointOptions]
 SECRET = b"0123456789"

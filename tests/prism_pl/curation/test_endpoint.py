@@ -12,7 +12,7 @@ from prism_pl.curation.answers import Answer
 from prism_pl.curation.endpoint import Endpoint, NoAnswer
 from prism_pl.curation.messages import chat_messages
 from prism_pl.curation.options import EndpointOptions
-from prism_pl.data_files import DataFile, DataSource
+from prism_pl.data.files import DataFile, DataSource
 from prism_pl.errors import UserError
 from prism_pl.seeds import derive_seed
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from prism_pl.curation import EndpointOptions, curate
-from prism_pl.data_files import DataFile, DataSource
-from prism_pl.run_files import read_lines
+from prism_pl.data.files import DataFile, DataSource
+from prism_pl.runs.files import read_lines
 
 CONCURRENCY = 3
 KILLS = 3

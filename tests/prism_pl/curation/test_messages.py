@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_pl.conversation import PromptRow
 from prism_pl.curation import messages
 from prism_pl.curation.messages import chat_messages, data_url
+from prism_pl.data.conversation import PromptRow
+from prism_pl.data.images import ImageFile
 from prism_pl.errors import UserError
-from prism_pl.images import ImageFile
 
 
 def picture(width: int = 8, height: int = 6, mode: str = "RGB", seed: int = 0) -> Image.Image:

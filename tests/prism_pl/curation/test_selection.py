@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from prism_pl.curation.selection import hard_rows
-from prism_pl.data_files import DataFile
+from prism_pl.data.files import DataFile
 from prism_pl.errors import UserError
 
 RATES = [0.5, 0.0, 0.25, 1.0, 0.25, 0.0]

@@ -14,7 +14,7 @@ from prism_pl.discriminators import (
     TextOnlyDiscriminator,
 )
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.packing import PackedBatch, make_groups, pack
+from prism_pl.model.packing import PackedBatch, make_groups, pack
 from prism_pl.types import Prompt
 
 # Every token of the dedicated experts has a choice to make: two of three or more. Both ways to read a segment, in both

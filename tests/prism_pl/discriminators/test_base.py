@@ -21,7 +21,7 @@ from prism_pl.discriminators import (
 )
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
-from prism_pl.packing import PackedBatch
+from prism_pl.model.packing import PackedBatch
 
 KEY = "model.discriminator"
 

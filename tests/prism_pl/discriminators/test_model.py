@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-from prism_pl.attention import Part, make_layout
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.packing import Group, PackedBatch, make_groups, micro_batches, pack
+from prism_pl.model.attention import Part, make_layout
+from prism_pl.model.packing import Group, PackedBatch, make_groups, micro_batches, pack
 from prism_pl.types import Prompt
 
 

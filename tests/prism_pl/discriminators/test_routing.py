@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_pl.conversation import PromptEncoder
+from prism_pl.data.conversation import PromptEncoder
 from prism_pl.discriminators import (
     DedicatedExpertsDiscriminator,
     Discriminator,
@@ -25,7 +25,7 @@ from prism_pl.discriminators.routing import Usage, balance_loss
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
 from prism_pl.game import Trial, make_trial, score_trial
-from prism_pl.packing import PackedBatch, make_groups, micro_batches, pack
+from prism_pl.model.packing import PackedBatch, make_groups, micro_batches, pack
 from prism_pl.types import Prompt
 
 MIXTURES = [

@@ -12,7 +12,7 @@ from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer, Share
 from prism_pl.discriminators.upcycling import mixture_config
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
-from prism_pl.packing import PackedBatch, make_groups, pack
+from prism_pl.model.packing import PackedBatch, make_groups, pack
 from prism_pl.types import Prompt
 
 HEAD = "v_head.1.weight"

@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from prism_pl.backbone import hidden_states
-from prism_pl.conversation import PromptEncoder, PromptRow
+from prism_pl.data.conversation import PromptEncoder, PromptRow
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer, TextOnlyDiscriminator
 from prism_pl.discriminators.reading import Reading
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.game import make_trial, score_trial
-from prism_pl.packing import make_groups, micro_batches, pack
-from prism_pl.policy import Policy
+from prism_pl.model.backbone import hidden_states
+from prism_pl.model.packing import make_groups, micro_batches, pack
+from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
 
 VISION = ("<|vision_start|>", "<|image_pad|>", "<|vision_end|>")

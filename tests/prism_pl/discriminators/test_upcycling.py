@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from prism_pl.backbone import hidden_states
 from prism_pl.discriminators import (
     DedicatedExpertsDiscriminator,
     DenseDiscriminator,
@@ -18,8 +17,9 @@ from prism_pl.discriminators import (
 from prism_pl.discriminators.upcycling import DenseWeights
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
-from prism_pl.packing import PackedBatch
-from prism_pl.policy import Policy
+from prism_pl.model.backbone import hidden_states
+from prism_pl.model.packing import PackedBatch
+from prism_pl.model.policy import Policy
 
 SIZES = [
     DedicatedExpertsDiscriminator(),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from prism_pl.conversation import PromptEncoder
+from prism_pl.data.conversation import PromptEncoder
 from prism_pl.discriminators.reading import Reading
 from prism_pl.game import Docket, ObjectiveOptions, across_loss, lenders, make_docket
 from prism_pl.segments import parse_response, segment_ids

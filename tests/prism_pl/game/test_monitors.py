@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_pl.conversation import PromptEncoder
+from prism_pl.data.conversation import PromptEncoder
 from prism_pl.discriminators import Scorer
 from prism_pl.discriminators.routing import Usage
 from prism_pl.game import Scores, arrange, make_trial, score_trial
@@ -22,8 +22,8 @@ from prism_pl.game.monitors import (
     blank_images,
     swap_images,
 )
-from prism_pl.metrics import Means
-from prism_pl.packing import pack
+from prism_pl.metrics.means import Means
+from prism_pl.model.packing import pack
 from prism_pl.types import Prompt
 
 

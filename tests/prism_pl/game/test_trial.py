@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from prism_pl.conversation import PromptEncoder
+from prism_pl.data.conversation import PromptEncoder
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.discriminators.reading import Reading
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
 from prism_pl.game import Scores, Trial, arrange, make_trial, score_trial
-from prism_pl.packing import micro_batches, pack
+from prism_pl.model.packing import micro_batches, pack
 from prism_pl.segments import parse_response, segment_ids
 from prism_pl.types import Prompt
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from prism_pl.conversation import PromptEncoder
-from prism_pl.data_files import DataFile
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.embedded.demonstrations import Scene, public_response
 from prism_pl.game import Trial, TwoSampleOptions, arrange, make_trial, score_trial, two_sample_accuracy
-from prism_pl.packing import micro_batches, pack
+from prism_pl.model.packing import micro_batches, pack
 from prism_pl.segments import parse_response
 from prism_pl.types import Prompt
 

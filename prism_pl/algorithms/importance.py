@@ -1,0 +1,74 @@
+"""The rollout engine does not compute exactly the trainer's probabilities: weights that correct for it, and by how much.
+
+w_t = pi_trainer(y_t) / pi_engine(y_t), no gradient;     sequence level: prod_t w_t for all tokens of a response
+truncate: min(w, cap) (fengyao.notion.site/off-policy-rl);     mask: w where low <= w <= cap, else 0 (IcePop)
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+_LARGEST_LOG = 20.0
+"""Of a weight: a product over a long response would overflow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MismatchOptions:
+    """Correction for the difference between the engine's and the trainer's probabilities."""
+
+    level: Literal["token", "sequence"] = "token"
+    """Weights of single tokens, or the product over a response for all of its tokens."""
+    action: Literal["truncate", "mask", "off"] = "truncate"
+    """``truncate`` weights at ``cap``; ``mask`` takes out those outside of ``low`` to ``cap``; ``off`` has none."""
+    cap: float = 2.0
+    """Largest weight (TRL's default)."""
+    low: float = 0.5
+    """Smallest weight that ``mask`` keeps."""
+
+
+def importance_weights(gap_BT: torch.Tensor, mask_BT: torch.Tensor, options: MismatchOptions) -> torch.Tensor:
+    """Weights (B, T), 1 where masked; ``gap_BT`` is log p (trainer) - log p (engine)."""
+    gap_BT = gap_BT.detach() * mask_BT
+    if options.action == "off":
+        return torch.ones_like(gap_BT)
+    if options.level == "sequence":
+        gap_BT = gap_BT.sum(-1, keepdim=True) * mask_BT
+    weight_BT = gap_BT.clamp_max(_LARGEST_LOG).exp()
+    if options.action == "truncate":
+        return weight_BT.clamp_max(options.cap)
+    return weight_BT * ((weight_BT >= options.low) & (weight_BT <= options.cap))
+
+
+def mismatch_metrics(
+    trainer_logp_N: torch.Tensor,
+    engine_logp_N: torch.Tensor,
+    weight_N: torch.Tensor,
+    options: MismatchOptions,
+    reduce: Callable[[torch.Tensor, str], torch.Tensor],
+) -> dict[str, float]:
+    """Over the N tokens of all ranks; ``reduce(tensor, "sum" or "max")`` is over ranks. No tokens, no metrics.
+
+    Mean and largest |delta p|, mean |delta log p|, KL(engine || trainer) by k3, the effective sample size
+    (sum w)^2 / (N sum w^2), and the share of tokens that the cap touched or the mask took out.
+    """
+    gap_N = trainer_logp_N - engine_logp_N
+    delta_N = (trainer_logp_N.exp() - engine_logp_N.exp()).abs()
+    out_N = weight_N == 0 if options.action == "mask" else weight_N >= options.cap
+    parts = [torch.ones_like(gap_N), gap_N.abs(), delta_N, gap_N.exp() - 1 - gap_N, weight_N, weight_N**2, out_N]
+    sums = reduce(torch.stack([part.double().sum() for part in parts]), "sum")
+    largest = reduce(delta_N.max() if delta_N.numel() else torch.zeros(()), "max")
+    count, gap, delta, kl, weight, square, out = sums.tolist()
+    if not count:
+        return {}
+    metrics = {
+        "mismatch/logp_gap_mean": gap / count,
+        "mismatch/delta_p_mean": delta / count,
+        "mismatch/delta_p_max": float(largest),
+        "mismatch/kl": kl / count,
+    }
+    if options.action != "off":
+        metrics["mismatch/effective_sample_size"] = weight**2 / (count * square) if square else 0.0
+        metrics["mismatch/masked" if options.action == "mask" else "mismatch/capped"] = out / count
+    return metrics

@@ -1,0 +1,109 @@
+"""``check-data``: reads a whole data file with the real processor and names every row that would stop a run."""
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile, DataPath, Mixture
+from prism_pl.data.row_checks import Checked, Requirements, check_rows
+from prism_pl.data.row_files import write_rows
+from prism_pl.errors import UserError
+
+_SHOWN = 20
+_ROWS_A_BATCH = 64
+_PERCENTILES = (50, 90, 99, 100)
+
+
+@dataclass
+class _Findings:
+    """What a pass over a file found; a few bytes a row."""
+
+    images: int = 0
+    prompt_tokens: "array[int]" = field(default_factory=lambda: array("i"))
+    response_tokens: "array[int]" = field(default_factory=lambda: array("i"))
+    good: "array[int]" = field(default_factory=lambda: array("q"))
+    problems: list[str] = field(default_factory=list)
+    """The first ones, to be shown."""
+    num_defective: int = 0
+    num_too_long: int = 0
+
+
+def check_data(
+    path: DataPath, model: str, max_prompt_tokens: int, requirements: Requirements, write_clean: str | None
+) -> bool:
+    """Prints a table and the defects of each file; True if no row would stop a run.
+
+    ``write_clean`` is a folder for the good rows.
+    """
+    encoder, usable, written = PromptEncoder(model, max_prompt_tokens), True, set[Path]()
+    for data in Mixture.open(path, "data.path").files:
+        found = _check_file(data, encoder, requirements)
+        print("\n".join(_table(data, found)))
+        usable &= not found.num_defective and (requirements.drop_too_long or not found.num_too_long)
+        if write_clean is not None:
+            target = Path(write_clean) / f"{Path(data.name).stem}.parquet"
+            if target in written:
+                raise UserError(f"--write-clean: two sources would be written to {target}; check them one at a time.")
+            _write_clean(data, found, target)
+            written.add(target)
+    return usable
+
+
+def _check_file(data: DataFile, encoder: PromptEncoder, requirements: Requirements) -> _Findings:
+    """Every image is decoded: a header can be whole where the picture is not."""
+    found = _Findings()
+    with tqdm(total=len(data), desc=Path(data.name).name, unit="row") as bar:
+        for start in range(0, len(data), _ROWS_A_BATCH):
+            rows = range(start, min(start + _ROWS_A_BATCH, len(data)))
+            for row, checked in zip(rows, check_rows(data, rows, encoder, requirements, decode=True), strict=True):
+                _add(found, row, checked, checked.too_long(encoder, requirements))
+            bar.update(len(rows))
+            bar.set_postfix(defective=found.num_defective, too_long=found.num_too_long, refresh=False)
+    return found
+
+
+def _add(found: _Findings, row: int, checked: Checked, too_long: str | None) -> None:
+    found.images += checked.images
+    found.num_defective += checked.defect is not None
+    found.num_too_long += too_long is not None
+    if checked.prompt_tokens is not None:
+        found.prompt_tokens.append(checked.prompt_tokens)
+    if checked.response_tokens is not None:
+        found.response_tokens.append(checked.response_tokens)
+    problem = checked.defect or too_long
+    if problem is None:
+        found.good.append(row)
+    elif len(found.problems) < _SHOWN:
+        found.problems.append(f"row {row + 1}: {problem}")
+
+
+def _write_clean(data: DataFile, found: _Findings, target: Path) -> None:
+    if not found.good:
+        raise UserError(f"{data.name}: no good row is left to write.")
+    write_rows(data, found.good, target)
+    print(f"{len(found.good)} good rows: {target}, image_root: {data.root}")
+
+
+def _table(data: DataFile, found: _Findings) -> list[str]:
+    lines = [f"file             {data.name}", f"rows             {len(data)}", f"images           {found.images}"]
+    for name, values in (("prompt tokens", found.prompt_tokens), ("response tokens", found.response_tokens)):
+        if values:
+            parts = ", ".join(f"{'max' if p == 100 else f'p{p}'} {percentile(values, p)}" for p in _PERCENTILES)
+            lines.append(f"{name:<16} {parts}")
+    lines += [f"defective rows   {found.num_defective}", f"too long         {found.num_too_long}", *found.problems]
+    more = found.num_defective + found.num_too_long - len(found.problems)
+    return [*lines, f"... and {more} more"] if more else lines
+
+
+def percentile(values: Sequence[int], percent: int) -> int:
+    """The smallest value that so many per cent of the values do not exceed.
+
+    >>> percentile([4, 1, 3, 2], 50), percentile([4, 1, 3, 2], 99)
+    (2, 4)
+    """
+    ordered = sorted(values)
+    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]

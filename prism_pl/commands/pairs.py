@@ -1,0 +1,54 @@
+"""Pairs for the discriminator's warm-up: each teacher response beside responses that a policy sampled to the same prompt.
+
+pairs of a row = its well-formed samples, at most ``sampling.group_size``
+"""
+
+from pathlib import Path
+
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.row_checks import Requirements, usable_rows
+from prism_pl.data.row_files import write_rows
+from prism_pl.engines import RolloutEngine, SamplingOptions
+from prism_pl.engines.answer_file import answers, kept_texts
+from prism_pl.errors import UserError
+from prism_pl.segments import parse_response
+
+
+def make_pairs(
+    model: str,
+    path: str | DataSource,
+    out: str,
+    engine: RolloutEngine,
+    sampling: SamplingOptions,
+    max_prompt_tokens: int = 2048,
+    drop_too_long: bool = False,
+    seed: int = 0,
+) -> None:
+    """Writes ``responses.jsonl`` as it samples, then ``pairs.parquet``: the rows with the column ``student_response``.
+
+    A malformed response has no sections to compare, and makes no pair. The same command goes on where a run stopped;
+    another model, file, sampling or seed needs another folder.
+
+    Args:
+        model: the policy whose responses are wanted.
+        path: data file with teacher responses.
+        out: folder to write.
+        engine: ``VLLMEngine`` or ``TransformersEngine``.
+        sampling: ``group_size`` samples a prompt.
+        max_prompt_tokens: limit of a prompt, images included.
+        drop_too_long: drop and count rows over the limit instead of stopping.
+        seed: of sampling.
+    """
+    folder, data, encoder = Path(out), DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
+    rows = usable_rows(data, encoder, Requirements(("teacher",), drop_too_long=drop_too_long)).tolist()
+    file = folder / "responses.jsonl"
+    lines = answers(engine, model, data, encoder, rows, file, sampling, kept_texts, seed, "pairs", "responses")
+    pairs = [(row, text) for row in rows for text in lines[row]["responses"] if parse_response(text) is not None]
+    if not pairs:
+        raise UserError(f"{file}: no response is well-formed, so there is no pair. Train the policy on the format first.")
+    numbers, texts = zip(*pairs, strict=True)
+    write_rows(data, numbers, folder / "pairs.parquet", {"student_response": texts})
+    sampled = len(rows) * sampling.group_size
+    print(f"{len(rows)} prompts, {sampled} responses, {sampled - len(pairs)} of them malformed")
+    print(f"{len(pairs)} pairs: {folder / 'pairs.parquet'}, image_root: {data.root}")

@@ -1,0 +1,79 @@
+"""A policy's answers to the rows of a data file, on disk as they come, so that a kill costs one call's work."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile
+from prism_pl.engines import RolloutEngine
+from prism_pl.engines.sampling import SamplingOptions
+from prism_pl.runs.files import append_lines, keep_settings, only_process, read_lines
+from prism_pl.types import PromptBatch
+
+_PROMPTS_A_CALL = 64
+
+
+Record = Callable[[PromptBatch], Sequence[dict[str, Any]]]
+"""What a line keeps of each prompt's responses."""
+
+
+def kept_texts(batch: PromptBatch) -> list[dict[str, Any]]:
+    """The record of the texts alone."""
+    return [{"responses": texts} for texts in batch.texts]
+
+
+def answers(
+    engine: RolloutEngine,
+    model: str,
+    data: DataFile,
+    encoder: PromptEncoder,
+    rows: Sequence[int],
+    file: Path,
+    sampling: SamplingOptions,
+    record: Record,
+    seed: int,
+    command: str,
+    content: str,
+    **settings: Any,
+) -> dict[int, dict[str, Any]]:
+    """A command's lines by row, sampled by ``model`` where the file lacks them; one process at a time in its folder.
+
+    Raises UserError if the folder's ``content`` was made with another model, data file, sampling, seed or ``settings``.
+    """
+    settings = {"model": model, "path": data.name, "seed": seed, **settings, **vars(sampling)}
+    with only_process(file.parent):
+        keep_settings(file.parent / f"{command}.json", settings, content)
+        if len(read_lines(file)) < len(rows):
+            engine.start(model, encoder.max_prompt_tokens, sampling)
+            answer_rows(engine, data, encoder, rows, file, sampling, record, seed, command)
+            engine.close()
+    return {line["row"]: line for line in read_lines(file)}
+
+
+def answer_rows(
+    engine: RolloutEngine,
+    data: DataFile,
+    encoder: PromptEncoder,
+    rows: Sequence[int],
+    file: Path,
+    sampling: SamplingOptions,
+    record: Record,
+    *seed: int | str,
+) -> None:
+    """One line of JSON a row: its number under ``row``, and what ``record`` makes of each prompt's responses.
+
+    Rows that the file holds already are not sampled again. The seeds are a function of ``seed`` and the prompt alone.
+    """
+    done = {line["row"] for line in read_lines(file)}
+    todo = [row for row in rows if row not in done]
+    with tqdm(total=len(rows), initial=len(rows) - len(todo), desc=file.stem, unit="prompt") as bar:
+        for start in range(0, len(todo), _PROMPTS_A_CALL):
+            own = todo[start : start + _PROMPTS_A_CALL]
+            batch = engine.answer(encoder.encode([data.prompt_row(row) for row in own]), sampling, *seed)
+            lines = [{"row": row, **fields} for row, fields in zip(own, record(batch), strict=True)]
+            append_lines(file, [json.dumps(line) for line in lines])
+            bar.update(len(own))

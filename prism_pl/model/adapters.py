@@ -1,0 +1,75 @@
+"""LoRA: low-rank adapters on the language model's linear layers (arXiv 2106.09685), by peft.
+
+y = W x + (alpha / r) B A x,   A: (r, in), B: (out, r), only A and B are trained
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
+from torch import nn
+
+from prism_pl.errors import UserError
+from prism_pl.model.sharding import full_weights, whole
+
+_NAME = "default"
+_BASE = ".base_layer."
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraOptions:
+    """Train adapters instead of weights."""
+
+    rank: int
+    """r."""
+    alpha: float
+    """The adapters' product is scaled by alpha / r."""
+    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    """Linear layers of the language model, by the last part of their names. A mixture's experts are no linear layers."""
+
+
+def add_adapters(model: nn.Module, options: LoraOptions) -> None:
+    """Wraps the linear layers in place; all other parameters are frozen. Raises UserError if no layer has such a name."""
+    pattern = rf".*language_model\..*\.({'|'.join(map(re.escape, options.targets))})"
+    if not any(isinstance(module, nn.Linear) and re.fullmatch(pattern, name) for name, module in model.named_modules()):
+        raise UserError(f"lora.targets: no linear layer of the language model ends in {', '.join(options.targets)}.")
+    config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=pattern)  # type: ignore[arg-type]
+    inject_adapter_in_model(config, model, _NAME)
+
+
+def merged_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """Whole tensors under the names of a model without adapters. All ranks of a sharded model must exhaust it."""
+    adapted = {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
+    for name, tensor in full_weights(model):
+        layer, base, last = name.rpartition(_BASE)
+        if base and last == "weight":
+            yield f"{layer}.{last}", tensor + _product(adapted[layer]).to(tensor)
+        elif ".lora_" not in name:
+            yield name.replace(_BASE, "."), tensor
+
+
+def adapter_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """The adapters alone, under peft's names in a file; empty without adapters."""
+    for name, tensor in full_weights(model):
+        if ".lora_" in name:
+            yield f"base_model.model.{name.replace(f'.{_NAME}.', '.')}", tensor
+
+
+def save_adapters(model: nn.Module, folder: Path, base: str, weights: dict[str, torch.Tensor]) -> None:
+    """Writes a folder that ``PeftModel.from_pretrained`` puts on the model ``base``."""
+    folder.mkdir()
+    config: LoraConfig = model.peft_config[_NAME]  # type: ignore[assignment,index]
+    config.base_model_name_or_path, config.inference_mode = base, True
+    config.save_pretrained(str(folder))
+    contiguous = {name: tensor.contiguous() for name, tensor in weights.items()}
+    save_file(contiguous, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+
+
+def _product(layer: LoraLayer) -> torch.Tensor:
+    first, second = (whole(part[_NAME].weight) for part in (layer.lora_A, layer.lora_B))  # type: ignore[arg-type]
+    return layer.scaling[_NAME] * (second @ first)

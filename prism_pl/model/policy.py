@@ -1,0 +1,125 @@
+"""The policy: a stock image-text model, called on packed batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoProcessor,
+    PreTrainedConfig,
+    Qwen3VLForConditionalGeneration,
+    Qwen3VLMoeForConditionalGeneration,
+)
+
+from prism_pl.errors import UserError
+from prism_pl.hub import model_folder
+from prism_pl.model.adapters import LoraOptions, adapter_weights, add_adapters, merged_weights, save_adapters
+from prism_pl.model.attention import use_attention
+from prism_pl.model.backbone import hidden_states
+from prism_pl.model.logprobs import token_logprobs
+from prism_pl.model.packing import PackedBatch
+
+_CLASSES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration}
+
+NEVER = -1e4
+"""The logit of a token that is never generated: its probability is exactly 0 in fp32, and 0 . NEVER is still 0."""
+
+
+def unsayable_tokens(config: PreTrainedConfig) -> list[int]:
+    """Image and video placeholders: in a response they would stand for an image that is not there.
+
+    Engines and trainer leave them out of the distribution alike, so their log-probabilities agree.
+    """
+    return [config.image_token_id, config.video_token_id]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeOptions:
+    """Parts of the policy that are not trained (LLaMA-Factory's defaults, which PRISM's SFT used)."""
+
+    vision_tower: bool = True
+    projector: bool = True
+    language_model: bool = False
+
+
+class Policy(nn.Module):
+    """Wraps transformers' Qwen3-VL so that one forward call returns log-probabilities of packed segments.
+
+    The wrapper is what FSDP shards: everything a step needs happens inside this one ``forward``.
+    """
+
+    vlm: Any
+    """The stock model, ``Qwen3VLForConditionalGeneration`` or its mixture-of-experts twin."""
+    _unsayable: torch.Tensor
+
+    def __init__(self, vlm: nn.Module) -> None:
+        super().__init__()
+        self.vlm = vlm
+        use_attention(self.vlm.model, "shared_prefix")
+        self.register_buffer("_unsayable", torch.tensor(unsayable_tokens(self.vlm.config)), persistent=False)
+
+    @classmethod
+    def load(cls, name: str, purpose: str, dtype: torch.dtype = torch.float32) -> "Policy":
+        """From a Hugging Face folder or hub name. ``purpose`` is the configuration key, for error messages."""
+        folder = model_folder(name, purpose)
+        kind = AutoConfig.from_pretrained(folder).model_type
+        if kind not in _CLASSES:
+            raise UserError(f"{purpose}: {name} is a {kind} model; supported are {', '.join(_CLASSES)}.")
+        return cls(_CLASSES[kind].from_pretrained(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True))
+
+    def forward(
+        self, packed: PackedBatch, temperature: float = 1.0, entropy_gradient: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``(logp_BT, entropy_BT)`` of the segments' tokens, 0 where padded."""
+        hidden_NH = hidden_states(self.vlm.model, packed)
+        mask_BT = packed.token_mask_BT
+        hidden_NH = hidden_NH[packed.source_BT[mask_BT]]
+        logp_N, entropy_N = token_logprobs(
+            hidden_NH, packed.target_BT[mask_BT], self._logits, temperature, entropy_gradient=entropy_gradient
+        )
+        zeros_BT = torch.zeros(mask_BT.shape, dtype=logp_N.dtype, device=logp_N.device)
+        return zeros_BT.masked_scatter(mask_BT, logp_N), zeros_BT.masked_scatter(mask_BT, entropy_N)
+
+    def _logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
+        return self.vlm.lm_head(hidden_NH).index_fill(-1, self._unsayable, NEVER)
+
+    def freeze(self, options: FreezeOptions) -> None:
+        """Stops gradients of the parts that ``options`` names."""
+        visual = self.vlm.model.visual
+        projector = {id(p) for m in (visual.merger, visual.deepstack_merger_list) for p in m.parameters()}
+        for parameter in visual.parameters():
+            frozen = options.projector if id(parameter) in projector else options.vision_tower
+            parameter.requires_grad_(not frozen)
+        for parameter in (*self.vlm.model.language_model.parameters(), *self.vlm.lm_head.parameters()):
+            parameter.requires_grad_(not options.language_model)
+
+    def add_lora(self, options: LoraOptions) -> None:
+        """From here on only adapters are trained."""
+        add_adapters(self.vlm, options)
+
+    def layers(self) -> list[nn.Module]:
+        """The blocks that are sharded one by one."""
+        return [*self.vlm.model.visual.blocks, *self.vlm.model.language_model.layers]
+
+    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Whole tensors under transformers' names. All ranks of a sharded policy must exhaust it."""
+        return merged_weights(self.vlm)
+
+    def adapters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """LoRA's part of the weights, whole."""
+        return adapter_weights(self.vlm)
+
+    def save(
+        self, folder: Path, source: str, weights: dict[str, torch.Tensor], adapters: dict[str, torch.Tensor] | None = None
+    ) -> None:
+        """Writes a complete Hugging Face folder; the processor is copied from ``source``, adapters go to ``adapter/``."""
+        # Gathered from shards, a tied head is a copy, which transformers would not know for one.
+        own = {name: tensor for name, tensor in weights.items() if name not in self.vlm.all_tied_weights_keys}
+        self.vlm.save_pretrained(folder, state_dict=own)
+        if adapters:
+            save_adapters(self.vlm, folder / "adapter", source, adapters)
+        AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)

@@ -1,0 +1,1 @@
+"""A run's folder: append-only files, folders that are complete or absent, the finished mark."""

@@ -1,0 +1,94 @@
+"""The difficulty filter on the embedded task with a function as the reward: pass rates, resumption, what is kept."""
+
+from pathlib import Path
+
+import pytest
+from datasets import load_dataset
+
+from prism_pl.commands.filter import filter_prompts, histogram
+from prism_pl.data.files import DataFile, DataSource
+from prism_pl.embedded import EMBEDDED_NAME
+from prism_pl.engines import SamplingOptions, TransformersEngine
+from prism_pl.errors import UserError
+from prism_pl.rewards import PythonReward
+from prism_pl.runs.files import read_lines
+
+# The model is untrained, so the score is a function of the row: 0 of 2, 1 of 2 and 2 of 2 right, in turn.
+REWARD = """
+seen = {}
+
+def score(inputs):
+    scores = []
+    for i in inputs:
+        row = int(i["source"].rpartition(":")[2])
+        seen[row] = seen.get(row, 0) + 1
+        scores.append(float(seen[row] <= row % 3))
+    return scores
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path, embedded: Path) -> Path:
+    lines = (embedded / "rlvr.jsonl").read_text().splitlines(keepends=True)[:12]
+    (tmp_path / "small.jsonl").write_text("".join(lines))
+    (tmp_path / "reward.py").write_text(REWARD)
+    return tmp_path
+
+
+def source(folder: Path, name: str) -> DataSource:
+    return DataSource(path=str(folder / name), image_root=EMBEDDED_NAME)
+
+
+def run(folder: Path, **options: object) -> None:
+    settings: dict = {"low": 0.2, "high": 0.8, "max_prompt_tokens": 256} | options
+    filter_prompts(
+        model=EMBEDDED_NAME, path=source(folder, "small.jsonl"), out=str(folder / "out"), engine=TransformersEngine("cpu"),
+        sampling=SamplingOptions(max_new_tokens=4, group_size=2),
+        reward=PythonReward(function=f"{folder / 'reward.py'}:score"), **settings,
+    )  # fmt: skip
+
+
+def test_pass_rates_and_kept_rows(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(small)
+    # Rows are counted from 1 in sources: row 1 scores 1 of 2, row 2 scores 2 of 2, row 3 none, and so on.
+    rates = [line["pass_rate"] for line in read_lines(small / "out" / "pass_rates.jsonl")]
+    assert rates == [0.5, 1.0, 0.0] * 4
+    everything = load_dataset("parquet", data_files=str(small / "out" / "all.parquet"), split="train")
+    assert everything["pass_rate"][:] == rates
+    kept = DataFile.open(source(small, "out/kept.parquet"), "test")
+    assert kept.table["pass_rate"][:] == [0.5] * 4
+    # Image paths stay, and are read from the same root.
+    before = DataFile.open(source(small, "small.jsonl"), "test")
+    for index in range(4):
+        new, old = kept.prompt_row(index), before.prompt_row(3 * index)
+        assert new.messages == old.messages
+        assert not Path(kept.table[index]["images"][0]).is_absolute()
+        assert [i.path.resolve() for i in new.images if i.path] == [i.path.resolve() for i in old.images if i.path]
+    out = capsys.readouterr().out
+    assert "     0.50        4  ########################################  kept" in out
+    assert "kept 4 of 12 prompts" in out
+
+
+def test_a_cut_run_goes_on_and_a_changed_one_is_refused(small: Path) -> None:
+    run(small)
+    file = small / "out" / "pass_rates.jsonl"
+    whole = file.read_text()
+    file.write_text("".join(line + "\n" for line in whole.splitlines()[:5]) + whole.splitlines()[5][:9])
+    (small / "out" / "kept.parquet").unlink()
+    run(small)
+    assert file.read_text() == whole
+    assert (small / "out" / "kept.parquet").exists()
+    # Another range needs no new samples, another seed does.
+    run(small, low=0.0, high=0.4)
+    assert DataFile.open(str(small / "out" / "kept.parquet"), "test").table["pass_rate"][:] == [0.0] * 4
+    with pytest.raises(UserError, match="holds pass rates with seed 0, not 1"):
+        run(small, seed=1)
+    with pytest.raises(UserError, match="0 <= low <= high <= 1"):
+        run(small, low=0.9)
+
+
+def test_histogram_bins_many_samples() -> None:
+    lines = histogram([0.0, 0.013, 1.0], 64, 0.2, 0.8).splitlines()
+    assert len(lines) == 22
+    assert lines[1] == "     0.00        2  ########################################"
+    assert lines[5] == "     0.20        0    kept"

@@ -1,0 +1,88 @@
+"""What policy and discriminator share: sharded ranks with and without images, and the choice of attention."""
+
+import copy
+import multiprocessing
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import DTensor
+
+from prism_pl.errors import UserError
+from prism_pl.model.attention import use_attention
+from prism_pl.model.packing import make_groups, pack
+from prism_pl.model.policy import Policy
+from prism_pl.model.sharding import shard
+from prism_pl.types import Prompt
+
+SEGMENTS = [[(5, 6, 7)], [(8, 9)]]
+
+
+def loss(policy: Policy, prompt: Prompt, segments: list[tuple[int, ...]]) -> torch.Tensor:
+    logp_BT, _ = policy(pack(make_groups([prompt], [segments])))
+    return -logp_BT.sum()
+
+
+def one_rank(rank: int, policy: Policy, prompts: list[Prompt], folder: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    shard(policy, init_device_mesh("cpu", (2,)))
+    loss(policy, prompts[rank], SEGMENTS[rank]).backward()
+    gradients = {}
+    for name, parameter in policy.named_parameters():
+        assert isinstance(parameter.grad, DTensor), name
+        gradients[name] = parameter.grad.full_tensor()
+    if rank == 0:
+        torch.save(gradients, folder / "gradients.pt")
+    distributed.destroy_process_group()
+
+
+def test_a_rank_without_images_does_not_hang_the_one_with_images(
+    policy: Policy, mixed_prompts: list[Prompt], tmp_path: Path
+) -> None:
+    prompts = [mixed_prompts[0], mixed_prompts[3]]
+    assert prompts[0].pixel_values is not None
+    assert prompts[1].pixel_values is None
+    own = copy.deepcopy(policy).train()
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=one_rank, args=(rank, own, prompts, tmp_path)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join(120)
+        hung = process.is_alive()
+        process.kill()
+        assert not hung, "a rank waits for the other"
+        assert process.exitcode == 0
+    sharded = torch.load(tmp_path / "gradients.pt", weights_only=True)
+    for prompt, segments in zip(prompts, SEGMENTS, strict=True):
+        (loss(own, prompt, segments) / 2).backward()  # ranks are averaged
+    scale = max(float(p.grad.norm()) for p in own.parameters() if p.grad is not None)
+    for name, parameter in own.named_parameters():
+        assert parameter.grad is not None
+        torch.testing.assert_close(sharded[name], parameter.grad, rtol=1e-4, atol=1e-6 * scale, msg=name)
+
+
+def test_flex_attention_needs_a_gpu(policy: Policy) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError, match=r"model.attention: flex_attention trains on a GPU only"):
+        use_attention(policy.vlm.model, "flex_attention")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="FlexAttention is compiled, which needs g++ on a CPU")
+@torch.no_grad()
+def test_flex_attention_gives_the_log_probabilities_of_the_shared_prefix(
+    policy: Policy, mixed_prompts: list[Prompt]
+) -> None:
+    other = copy.deepcopy(policy)
+    other.vlm.model.language_model.config._attn_implementation = "flex_attention"
+    assert other.vlm.model.visual.config._attn_implementation == "sdpa"
+    groups = make_groups(mixed_prompts, [[(5, 6, 7), (8,)] for _ in mixed_prompts])
+    expected_BT, _ = policy(pack(groups))
+    # Padded as on a GPU.
+    actual_BT, _ = other(pack(groups, 512, 128))
+    torch.testing.assert_close(actual_BT, expected_BT, rtol=1e-5, atol=1e-5)
