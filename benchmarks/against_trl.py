@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.measure import child, measured
 from benchmarks.synthetic import IMAGE, SIZES, make_model, make_prompts, make_responses
-from prism_pl.algorithms import DAPO, PolicyTerms
+from prism_pl.algorithms import DAPO, LossInputs
 from prism_pl.metrics.means import Means
 from prism_pl.model.packing import make_groups, micro_batches, pack
 from prism_pl.model.policy import Policy
@@ -41,12 +41,12 @@ def ours(case: str) -> None:
         for batch in micro_batches(groups, 8192):
             packed = pack(batch)
             logp_BT, entropy_BT = policy(packed)
-            terms = PolicyTerms(
+            inputs = LossInputs(
                 logp_BT=logp_BT, old_logp_BT=logp_BT.detach(), weight_BT=torch.ones_like(logp_BT),
                 mask_BT=packed.token_mask_BT, advantage_B=advantage_B[packed.order_B], num_tokens=count,
                 num_responses=len(advantage_B), max_length=512, entropy_BT=entropy_BT,
             )  # fmt: skip
-            DAPO().loss(terms, Means()).backward()
+            DAPO().loss(inputs, Means()).backward()
         return _finish(policy, optimizer)
 
     child(work, 1 if case.startswith("100M") else 3)

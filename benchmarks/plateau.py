@@ -18,7 +18,7 @@ from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DenseDiscriminator
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.embedded.demonstrations import Scene, public_response
-from prism_pl.game import ObjectiveOptions, learn_alone, make_docket
+from prism_pl.game import DiscriminatorLossOptions, learn_single_process, make_discriminator_batch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -41,14 +41,14 @@ def play(penalty: float) -> list[float]:
     data = DataFile.open(f"{EMBEDDED_NAME}/align.jsonl", "benchmark")
     scorer = DenseDiscriminator(width=1).build(EMBEDDED_NAME, "benchmark")
     optimizer = torch.optim.AdamW(scorer.parameters(), lr=1e-3, weight_decay=0.0)
-    options, rng, gaps = ObjectiveOptions(score_penalty=penalty), random.Random(0), []
+    options, rng, gaps = DiscriminatorLossOptions(score_penalty=penalty), random.Random(0), []
     for _ in range(STEPS):
         prompts = encoder.encode([data.prompt_row(rng.randrange(len(data))) for _ in range(PROMPTS)])
         texts = [[_terse(rng) for _ in range(RESPONSES)] for _ in prompts]
-        docket = make_docket(prompts, texts, encoder.tokenizer, scorer.reading)
-        objective = partial(docket.loss, num_pairs=docket.num_pairs(), options=options)
-        score_N = learn_alone(scorer, docket.trial, objective, optimizer, MAX_TOKENS)
-        gaps.append(docket.fresh(score_N).margin_MK.mean().item())
+        shown = make_discriminator_batch(prompts, texts, encoder.tokenizer, scorer.reading)
+        objective = partial(shown.loss, num_pairs=shown.num_pairs(), options=options)
+        score_N = learn_single_process(scorer, shown.scoring, objective, optimizer, MAX_TOKENS)
+        gaps.append(shown.fresh(score_N).margin_MK.mean().item())
     return gaps
 
 

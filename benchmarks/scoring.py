@@ -15,7 +15,7 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.game import Trial, make_trial, score_alone
+from prism_pl.game import ScoringBatch, make_scoring_batch, score_single_process
 from prism_pl.model.packing import make_groups, pack
 
 RESPONSES, REPEATS, MAX_TOKENS = 16, 7, 4096
@@ -28,19 +28,19 @@ def main() -> None:
     scorer = DedicatedExpertsDiscriminator().build(EMBEDDED_NAME, "benchmark").eval()
     for count in (1, 8):
         said = [[other.teacher or "" for other in pool[p + 1 : p + 1 + RESPONSES]] for p in range(count)]
-        _compare(scorer, make_trial(pool[:count], said, encoder.tokenizer, scorer.reading))
+        _compare(scorer, make_scoring_batch(pool[:count], said, encoder.tokenizer, scorer.reading))
 
 
-def _compare(scorer: Scorer, trial: Trial) -> None:
+def _compare(scorer: Scorer, batch: ScoringBatch) -> None:
     def packed() -> torch.Tensor:
-        return score_alone(scorer, trial, MAX_TOKENS)
+        return score_single_process(scorer, batch, MAX_TOKENS)
 
     def plain() -> torch.Tensor:
-        pairs = [(group.prompt, segment) for group in trial.groups for segment in group.segments]
+        pairs = [(group.prompt, segment) for group in batch.groups for segment in group.segments]
         with torch.no_grad():
             return torch.cat(
                 [
-                    scorer(pack(make_groups([prompt], [[segment]])), trial.expert_N[n : n + 1])[0]
+                    scorer(pack(make_groups([prompt], [[segment]])), batch.aspect_N[n : n + 1])[0]
                     for n, (prompt, segment) in enumerate(pairs)
                 ]
             )
@@ -48,7 +48,7 @@ def _compare(scorer: Scorer, trial: Trial) -> None:
     difference = (packed() - plain()).abs().max().item()
     fast, slow = (_median(run) for run in (packed, plain))
     print(
-        f"{len(trial.groups)} prompts, {len(trial.expert_N)} segments: packed {fast:.4f} s, one forward each {slow:.4f} s,"
+        f"{len(batch.groups)} prompts, {len(batch.aspect_N)} segments: packed {fast:.4f} s, one forward each {slow:.4f} s,"
     )
     print(f"ratio {slow / fast:.1f}; largest difference of a score: {difference:.1e}")
 

@@ -11,12 +11,12 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.discriminators import Discriminator
 from prism_pl.engines import SamplingOptions
-from prism_pl.game import TwoSampleOptions, make_trial, two_sample_accuracy
+from prism_pl.game import TwoSampleOptions, make_scoring_batch, two_sample_accuracy
 from prism_pl.metrics.means import Means
 from prism_pl.metrics.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
 from prism_pl.seeds import run_seed
 from prism_pl.segments import parse_response
-from prism_pl.types import EXPERTS, PromptBatch
+from prism_pl.types import ASPECTS, PromptBatch
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class ConvergenceProbe(L.Callback):
         max_prompt_tokens: limit of a prompt, images included.
         last_tokens: what the last-tokens probe sees.
         training: how the fresh discriminator is trained.
-        stop_below: ends the stage once both experts' fresh accuracy is at or below it; null never does.
+        stop_below: ends the stage once both aspects' fresh accuracy is at or below it; null never does.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class ConvergenceProbe(L.Callback):
         self._distances(batch, means)
         metrics = means.result(pl_module.global_sum(means.stacked()))
         pl_module.publish(metrics)
-        fresh = [metrics.get(f"convergence/fresh_accuracy_{expert}") for expert in EXPERTS]
+        fresh = [metrics.get(f"convergence/fresh_accuracy_{aspect}") for aspect in ASPECTS]
         if self.stop_below is not None and all(value is not None and value <= self.stop_below for value in fresh):
             _log.warning(
                 "Update %d: a fresh discriminator is right in %.1f %% (perception) and %.1f %% (reasoning) of held-out "
@@ -103,12 +103,12 @@ class ConvergenceProbe(L.Callback):
             # A network of its own each time: nothing it learns may stay.
             scorer = self.discriminator.build(pl_module.policy_name, "ConvergenceProbe.discriminator").to(pl_module.device)
             training, testing = (
-                make_trial(batch.prompts[part], batch.texts[part], self._encoder.tokenizer, scorer.reading, last)
+                make_scoring_batch(batch.prompts[part], batch.texts[part], self._encoder.tokenizer, scorer.reading, last)
                 for part in (slice(half), slice(half, None))
             )
             result_MK = two_sample_accuracy(scorer, training, testing, self.training)
-            for k, expert in enumerate(EXPERTS):
-                means.add(f"convergence/{name}_{expert}", result_MK[:, k])
+            for k, aspect in enumerate(ASPECTS):
+                means.add(f"convergence/{name}_{aspect}", result_MK[:, k])
 
     def _distances(self, batch: PromptBatch, means: Means) -> None:
         """Well-formed responses against the same prompts' teachers."""

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from transformers import AutoTokenizer
 
-from modules.judge_step import add_heldout_metrics, judge, mismatched, update_discriminator
+from modules.discriminator_step import add_heldout_metrics, in_batch, judge, update_discriminator
 from modules.policy_step import add_response_metrics, make_samples, response_logprobs, update_policy
 from modules.stage import ScheduleOptions, StageModule
 from prism_pl.algorithms import GRPO
@@ -16,11 +16,11 @@ from prism_pl.algorithms.policy_update import ReuseOptions
 from prism_pl.discriminators import Discriminator
 from prism_pl.game import (
     AdversarialAdvantage,
-    Docket,
-    NegativeBuffer,
-    NegativesOptions,
-    ObjectiveOptions,
-    make_docket,
+    DiscriminatorBatch,
+    DiscriminatorLossOptions,
+    ReplayBuffer,
+    ReplayOptions,
+    make_discriminator_batch,
 )
 from prism_pl.game.monitors import add_game_metrics, add_length_correlation, add_pair_metrics
 from prism_pl.hub import model_folder
@@ -75,8 +75,8 @@ class AdversarialAlignModule(StageModule):
         advantage: AdversarialAdvantage,
         optimizer: OptimizerCallable,
         discriminator_optimizer: OptimizerCallable,
-        objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 (frozen)
-        negatives: NegativesOptions = NegativesOptions(),  # noqa: B008
+        objective: DiscriminatorLossOptions = DiscriminatorLossOptions(),  # noqa: B008 (frozen)
+        negatives: ReplayOptions = ReplayOptions(),  # noqa: B008
         cadence: CadenceOptions = CadenceOptions(),
         reuse: ReuseOptions = ReuseOptions(),  # noqa: B008
         mismatch: MismatchOptions = MismatchOptions(),  # noqa: B008
@@ -94,7 +94,7 @@ class AdversarialAlignModule(StageModule):
         self.advantage = advantage
         self.discriminator_optimizer = discriminator_optimizer
         self.objective = objective
-        self.negatives = NegativeBuffer(negatives)
+        self.negatives = ReplayBuffer(negatives)
         self.cadence = cadence
         self.reuse = reuse
         self.mismatch = mismatch
@@ -124,18 +124,18 @@ class AdversarialAlignModule(StageModule):
         return optimizers
 
     def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[Sample]]:
-        means, docket = Means(), self.docket(batch)
+        means, shown = Means(), self.discriminator_batch(batch)
         with timed("score", means):
-            judged = judge(self, self.discriminator, docket.trial)
-        scores = docket.fresh(judged[0])
+            judged = judge(self, self.discriminator, shown.scoring)
+        scores = shown.fresh(judged[0])
         advantage_PG = self.advantage(scores)
         delayed = self.batches_done < self.cadence.policy_delay
         if delayed or (self.batches_done + 1) % self.cadence.discriminator_every == 0:
             with timed("discriminator_update", means):
                 for again in range(self.cadence.discriminator_updates):
-                    judged = judge(self, self.discriminator, docket.trial) if again else judged
+                    judged = judge(self, self.discriminator, shown.scoring) if again else judged
                     update_discriminator(
-                        self, self.discriminator, self.both_optimizers[1], docket, judged, self.objective, means,
+                        self, self.discriminator, self.both_optimizers[1], shown, judged, self.objective, means,
                         counted=False,
                     )  # fmt: skip
         if not delayed:
@@ -143,9 +143,9 @@ class AdversarialAlignModule(StageModule):
                 update_policy(self, self.policy, batch, advantage_PG, self.algorithm, self.reuse, self.mismatch, means)
         self._remember(batch)
         add_game_metrics(scores, means)
-        add_pair_metrics(docket.mismatched(judged[0]), means, "mismatched/")
-        add_pair_metrics(docket.replayed(judged[0]), means, "replayed/")
-        means.add("advantage/dead_groups", (advantage_PG == advantage_PG[:, :1]).all(1).float())
+        add_pair_metrics(shown.in_batch(judged[0]), means, "in_batch/")
+        add_pair_metrics(shown.replay(judged[0]), means, "replay/")
+        means.add("advantage/zero_std_groups", (advantage_PG == advantage_PG[:, :1]).all(1).float())
         add_length_correlation(scores, batch.length_PG, means)
         add_response_metrics(batch, means)
         self.report(means)
@@ -153,18 +153,18 @@ class AdversarialAlignModule(StageModule):
         columns = {"perception": score_PGK[..., 0], "reasoning": score_PGK[..., 1]}
         return {"samples": make_samples(batch, advantage_PG, **columns)}
 
-    def docket(self, batch: PromptBatch) -> Docket:
+    def discriminator_batch(self, batch: PromptBatch) -> DiscriminatorBatch:
         """The batch's responses, and what else the discriminator's update looks at."""
         sources = [prompt.source for prompt in batch.prompts]
         share = self.negatives.options.prompts_per_update // self.trainer.world_size
         drawn = self.negatives.draw(share, sources, "replay", self.batches_done, self.global_rank)
         past: Any = self.trainer.datamodule.by_source(list(drawn)) if drawn else []  # type: ignore[attr-defined]
-        return make_docket(
+        return make_discriminator_batch(
             batch.prompts,
             batch.texts,
             self.tokenizer,
             self.discriminator.reading,
-            mismatched=mismatched(self, batch.prompts, self.objective.num_mismatches),
+            in_batch=in_batch(self, batch.prompts, self.objective.num_in_batch),
             past=list(zip(past, drawn.values(), strict=True)),
         )
 

@@ -6,10 +6,10 @@ from typing import Any
 from lightning.pytorch.cli import OptimizerCallable
 from transformers import AutoTokenizer
 
-from modules.judge_step import add_heldout_metrics, judge, mismatched, update_discriminator
+from modules.discriminator_step import add_heldout_metrics, in_batch, judge, update_discriminator
 from modules.stage import ScheduleOptions, StageModule
 from prism_pl.discriminators import Discriminator
-from prism_pl.game import Docket, ObjectiveOptions, make_docket
+from prism_pl.game import DiscriminatorBatch, DiscriminatorLossOptions, make_discriminator_batch
 from prism_pl.game.monitors import add_game_metrics, add_pair_metrics
 from prism_pl.hub import model_folder
 from prism_pl.metrics.means import Means
@@ -26,7 +26,7 @@ class DiscriminatorModule(StageModule):
         discriminator: ``DedicatedExpertsDiscriminator``, ``SharedMixtureDiscriminator``, ``DenseDiscriminator`` or
             ``TextOnlyDiscriminator``.
         objective: weights of the loss.
-        mismatch_first: updates at the start that see mismatched pairs alone. A discriminator that can tell by style before
+        in_batch_first: updates at the start that see in_batch pairs alone. A discriminator that can tell by style before
             it looks hardly ever learns to look (docs/alignment.md).
     """
 
@@ -37,8 +37,8 @@ class DiscriminatorModule(StageModule):
         base: str,
         discriminator: Discriminator,
         optimizer: OptimizerCallable,
-        objective: ObjectiveOptions = ObjectiveOptions(),  # noqa: B008 (frozen)
-        mismatch_first: int = 0,
+        objective: DiscriminatorLossOptions = DiscriminatorLossOptions(),  # noqa: B008 (frozen)
+        in_batch_first: int = 0,
         schedule: ScheduleOptions = ScheduleOptions(kind="cosine", warmup_ratio=0.1),  # noqa: B008
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
@@ -48,7 +48,7 @@ class DiscriminatorModule(StageModule):
         self.policy_name = base
         self.discriminator_class = discriminator
         self.objective = objective
-        self.mismatch_first = mismatch_first
+        self.in_batch_first = in_batch_first
 
     def configure_model(self) -> None:
         if not hasattr(self, "discriminator"):
@@ -61,23 +61,23 @@ class DiscriminatorModule(StageModule):
         optimizer, schedule = self.make_optimizer(self.discriminator, self.optimizer)
         return [optimizer], [schedule]
 
-    def docket(self, batch: list[Pair]) -> Docket:
+    def discriminator_batch(self, batch: list[Pair]) -> DiscriminatorBatch:
         """The pairs as prompts with one response each."""
         prompts, responses = [pair.prompt for pair in batch], [[pair.policy] for pair in batch]
-        wrong = mismatched(self, prompts, self.objective.num_mismatches)
-        return make_docket(prompts, responses, self.tokenizer, self.discriminator.reading, mismatched=wrong)
+        wrong = in_batch(self, prompts, self.objective.num_in_batch)
+        return make_discriminator_batch(prompts, responses, self.tokenizer, self.discriminator.reading, in_batch=wrong)
 
     def training_step(self, batch: list[Pair], batch_idx: int) -> None:
-        means, docket = Means(), self.docket(batch)
+        means, shown = Means(), self.discriminator_batch(batch)
         with timed("score", means):
-            judged = judge(self, self.discriminator, docket.trial)
-        add_game_metrics(docket.fresh(judged[0]), means)
-        add_pair_metrics(docket.mismatched(judged[0]), means, "mismatched/")
-        alone = self.trainer.global_step < self.mismatch_first
+            judged = judge(self, self.discriminator, shown.scoring)
+        add_game_metrics(shown.fresh(judged[0]), means)
+        add_pair_metrics(shown.in_batch(judged[0]), means, "in_batch/")
+        alone = self.trainer.global_step < self.in_batch_first
         objective = replace(self.objective, policy_weight=0.0) if alone else self.objective
         with timed("update", means):
             update_discriminator(
-                self, self.discriminator, self.main_optimizer, docket, judged, objective, means, counted=True
+                self, self.discriminator, self.main_optimizer, shown, judged, objective, means, counted=True
             )
             self.main_schedule.step()
         self.report(means)

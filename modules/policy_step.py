@@ -7,7 +7,7 @@ import torch
 from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm
 from prism_pl.algorithms.importance import MismatchOptions, mismatch_metrics
-from prism_pl.algorithms.policy_update import ReuseOptions, groups_of, make_updates, policy_terms
+from prism_pl.algorithms.policy_update import ReuseOptions, groups_of, loss_inputs, make_updates
 from prism_pl.metrics.means import Means
 from prism_pl.model.packing import by_index
 from prism_pl.model.policy import Policy
@@ -64,7 +64,7 @@ def update_policy(
             kept.add("policy/entropy", entropy_BT[mask_BT])
             # What does not count may be a response outside of ``rows``, whose log-probabilities nobody has asked for.
             known_old, known_reference = (old, reference_logp) if counts else (None, None)
-            terms, engine_logp_BT = policy_terms(
+            inputs, engine_logp_BT = loss_inputs(
                 batch,
                 packed,
                 logp_BT,
@@ -75,9 +75,9 @@ def update_policy(
                 (totals[0], totals[1]),
                 mismatch,
             )
-            stage.backward_share(algorithm.loss(terms, kept), counts)
+            stage.backward_share(algorithm.loss(inputs, kept), counts)
             if counts and number < first_epoch:
-                seen.append((terms.old_logp_BT[mask_BT], engine_logp_BT[mask_BT], terms.weight_BT[mask_BT]))
+                seen.append((inputs.old_logp_BT[mask_BT], engine_logp_BT[mask_BT], inputs.weight_BT[mask_BT]))
         stage.apply_gradients(optimizer, "policy", means, counted=True)
         schedule.step()
     trainer_N, engine_N, weight_N = (torch.cat([torch.zeros(0), *(p.cpu() for p in parts)]) for parts in _columns(seen))

@@ -98,7 +98,7 @@ class RLVRModule(StageModule):
             )
         means.add("reward/total", reward_PG)
         means.add("reward/shaped", goal_PG)
-        means.add("reward/groups_without_signal", (advantage_PG == 0).all(dim=1).float())
+        means.add("reward/zero_std_groups", (advantage_PG == 0).all(dim=1).float())
         for name, part_PG in parts.items():
             means.add(f"reward/{name}", part_PG)
         add_response_metrics(batch, means)

@@ -1,4 +1,4 @@
-"""The response format and the segments that the experts judge. The one parser and the one builder.
+"""The response format and the segments that the discriminator scores. The one parser and the one builder.
 
 A response is ``<caption>..</caption><think>..</think><answer>..</answer>``: each section once, in this order, not empty,
 nothing but white space around. The perception segment is the caption, the reasoning segment is think and answer. Teacher

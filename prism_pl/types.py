@@ -2,7 +2,7 @@
 
     P  prompts of a batch     G  responses a prompt (the group)     B  responses, B = P * G, prompt-major
     T  tokens of the longest response     V  vocabulary     N  any flat count
-    N  packed tokens   K  judged aspects (perception, reasoning)     M  pairs
+    N  packed tokens   K  aspects that are scored (perception, reasoning)     M  pairs
     D  layers     C  kinds of token (prompt, perception, reasoning)     E  experts of a mixture
 
 A name ends in the axes of its tensor: ``logp_BT`` is (responses, tokens). A name without a suffix is a scalar or no tensor.
@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import torch
 from PIL import Image
 
-EXPERTS = ("perception", "reasoning")
-"""The K judged aspects, in the order of every ``_K`` axis."""
+ASPECTS = ("perception", "reasoning")
+"""The K aspects that are scored, in the order of every ``_K`` axis."""
 
 
 @dataclass(frozen=True)

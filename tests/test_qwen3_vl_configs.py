@@ -48,8 +48,8 @@ def test_the_configuration_parses_and_fits_together(size: str, kind: str, capsys
     assert rest == 0
     sampling = own(config, "RolloutCallback")["sampling"]
     assert model["max_tokens"] >= data["max_prompt_tokens"] + sampling["max_new_tokens"]
-    # A mismatched teacher is another prompt's of the same device, and so many past prompts go to each device.
-    assert prompts > 1 or not model["objective"]["mismatch_weight"]
+    # A in_batch teacher is another prompt's of the same device, and so many past prompts go to each device.
+    assert prompts > 1 or not model["objective"]["in_batch_weight"]
     assert model["negatives"]["prompts_per_update"] % trainer["devices"] == 0
 
 
@@ -73,7 +73,7 @@ def test_the_reference_holds_the_numbers_of_the_released_script(size: str, capsy
     assert judge["path"] == "prism-vlm/Qwen3-VL-2B-4X-Moe-warmup-120k"
     assert (judge["num_experts"], judge["top_k"], judge["score_clip"]) == (4, 2, 10.0)
     weights, cadence = model["objective"], model["cadence"]
-    assert (weights["score_penalty"], weights["balance_weight"], weights["mismatch_weight"]) == (0.001, 0.0, 0.0)
+    assert (weights["score_penalty"], weights["balance_weight"], weights["in_batch_weight"]) == (0.001, 0.0, 0.0)
     assert model["negatives"]["prompts_per_update"] == 0
     assert (cadence["policy_delay"], cadence["discriminator_every"], cadence["discriminator_updates"]) == (0, 1, 1)
     assert not any(model["freeze"].values())
@@ -93,7 +93,7 @@ def test_the_corrected_one_takes_our_parts(size: str, capsys: pytest.CaptureFixt
     assert model["discriminator"]["init_args"]["score_clip"] is None
     assert model["advantage"]["class_path"].endswith(".NormaliseThenMix")
     assert model["objective"]["balance_weight"] == 0.01
-    assert model["objective"]["mismatch_weight"] > 0
+    assert model["objective"]["in_batch_weight"] > 0
     assert own(config, "ConvergenceProbe")["every"] == 100
     assert own(config, "HealthAlarm")
 

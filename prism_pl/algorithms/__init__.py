@@ -14,11 +14,11 @@ from prism_pl.algorithms.divergence import divergence
 from prism_pl.algorithms.dr_grpo import DrGRPO
 from prism_pl.algorithms.grpo import GRPO
 from prism_pl.algorithms.gspo import GSPO
+from prism_pl.algorithms.inputs import LossInputs, Outcomes
 from prism_pl.algorithms.objectives import CappedWeight, PolicyObjective, SequenceClip, SoftGate, TokenClip
 from prism_pl.algorithms.reinforce_plus_plus import ReinforcePlusPlus
 from prism_pl.algorithms.rloo import RLOO
 from prism_pl.algorithms.sapo import SAPO
-from prism_pl.algorithms.terms import Outcomes, PolicyTerms
 
 __all__ = [
     "CISPO",
@@ -35,9 +35,9 @@ __all__ = [
     "GroupCentred",
     "GroupNormalised",
     "LeaveOneOut",
+    "LossInputs",
     "Outcomes",
     "PolicyObjective",
-    "PolicyTerms",
     "ReinforcePlusPlus",
     "SequenceClip",
     "SoftGate",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prism_pl.algorithms.terms import Outcomes
+from prism_pl.algorithms.inputs import Outcomes
 
 _EPSILON = 1e-6
 

@@ -12,8 +12,8 @@ import torch
 
 from prism_pl.algorithms.advantages import AdvantageEstimator
 from prism_pl.algorithms.divergence import Estimator, divergence
+from prism_pl.algorithms.inputs import LossInputs, Outcomes, has_signal
 from prism_pl.algorithms.objectives import PolicyObjective
-from prism_pl.algorithms.terms import Outcomes, PolicyTerms, has_signal
 from prism_pl.errors import UserError
 from prism_pl.metrics.means import Means
 
@@ -98,23 +98,23 @@ class Algorithm(ABC):
         """The advantage (P, G) of each response."""
         return (self.advantage or self.own_advantage())(outcomes)
 
-    def loss(self, terms: PolicyTerms, means: Means) -> torch.Tensor:
+    def loss(self, inputs: LossInputs, means: Means) -> torch.Tensor:
         """The micro-batch's share of the loss; adds its metrics to ``means``."""
-        loss_BT = (self.objective or self.own_objective())(terms, means) * terms.weight_BT
-        means.add("policy/loss", loss_BT[terms.mask_BT])
-        if terms.reference_logp_BT is not None:
-            kl_BT = divergence(terms.logp_BT, terms.reference_logp_BT, self.kl_estimator)
-            means.add("policy/kl_reference", kl_BT[terms.mask_BT])
+        loss_BT = (self.objective or self.own_objective())(inputs, means) * inputs.weight_BT
+        means.add("policy/loss", loss_BT[inputs.mask_BT])
+        if inputs.reference_logp_BT is not None:
+            kl_BT = divergence(inputs.logp_BT, inputs.reference_logp_BT, self.kl_estimator)
+            means.add("policy/kl_reference", kl_BT[inputs.mask_BT])
             if self.kl_in == "loss":
                 loss_BT = loss_BT + self.kl_weight * kl_BT
         if self.entropy_weight:
-            assert terms.entropy_BT is not None
-            loss_BT = loss_BT - self.entropy_weight * terms.entropy_BT
-        return self._aggregate(torch.where(terms.mask_BT, loss_BT, 0.0), terms)
+            assert inputs.entropy_BT is not None
+            loss_BT = loss_BT - self.entropy_weight * inputs.entropy_BT
+        return self._aggregate(torch.where(inputs.mask_BT, loss_BT, 0.0), inputs)
 
-    def _aggregate(self, loss_BT: torch.Tensor, terms: PolicyTerms) -> torch.Tensor:
+    def _aggregate(self, loss_BT: torch.Tensor, inputs: LossInputs) -> torch.Tensor:
         if self.aggregation == "token_mean":
-            return loss_BT.sum() / terms.num_tokens
+            return loss_BT.sum() / inputs.num_tokens
         if self.aggregation == "sequence_mean":
-            return (loss_BT.sum(-1) / terms.mask_BT.sum(-1).clamp_min(1)).sum() / terms.num_responses
-        return loss_BT.sum() / (terms.num_responses * terms.max_length)
+            return (loss_BT.sum(-1) / inputs.mask_BT.sum(-1).clamp_min(1)).sum() / inputs.num_responses
+        return loss_BT.sum() / (inputs.num_responses * inputs.max_length)

@@ -1,4 +1,4 @@
-"""From sampled responses and advantages to the terms of a policy loss."""
+"""From sampled responses and advantages to the inputs of a policy loss."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from itertools import groupby
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from prism_pl.algorithms import PolicyTerms
+from prism_pl.algorithms import LossInputs
 from prism_pl.algorithms.importance import MismatchOptions, importance_weights
 from prism_pl.model.packing import Group, PackedBatch
 from prism_pl.types import PromptBatch
@@ -65,7 +65,7 @@ def groups_of(batch: PromptBatch, rows: Sequence[int]) -> list[Group]:
     ]
 
 
-def policy_terms(
+def loss_inputs(
     batch: PromptBatch,
     packed: PackedBatch,
     logp_BT: torch.Tensor,
@@ -75,8 +75,8 @@ def policy_terms(
     reference_logp: Mapping[int, torch.Tensor] | None,
     totals: tuple[float, float],
     mismatch: MismatchOptions,
-) -> tuple[PolicyTerms, torch.Tensor]:
-    """The terms of one micro-batch, and the engine's log-probabilities (B, T).
+) -> tuple[LossInputs, torch.Tensor]:
+    """The inputs of one micro-batch, and the engine's log-probabilities (B, T).
 
     ``old_logp`` holds old log-probabilities by the response's index in the batch, or is None if the step is exactly
     on-policy: then they are the current ones and no extra pass is needed. ``totals`` are the tokens and the responses of
@@ -86,7 +86,7 @@ def policy_terms(
     responses = batch.flat_responses
     old_logp_BT = logp_BT.detach() if old_logp is None else _padded([old_logp[b] for b in order], logp_BT)
     engine_logp_BT = _padded([torch.tensor(responses[b].engine_logp) for b in order], logp_BT)
-    terms = PolicyTerms(
+    inputs = LossInputs(
         logp_BT=logp_BT,
         old_logp_BT=old_logp_BT,
         weight_BT=importance_weights(old_logp_BT - engine_logp_BT, mask_BT, mismatch),
@@ -98,7 +98,7 @@ def policy_terms(
         entropy_BT=entropy_BT,
         reference_logp_BT=_padded([reference_logp[b] for b in order], logp_BT) if reference_logp is not None else None,
     )
-    return terms, engine_logp_BT
+    return inputs, engine_logp_BT
 
 
 def _padded(rows: list[torch.Tensor], like_BT: torch.Tensor) -> torch.Tensor:

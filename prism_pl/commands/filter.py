@@ -53,17 +53,17 @@ def filter_prompts(
     """
     if not 0 <= low <= high <= 1:
         raise UserError(f"low and high: 0 <= low <= high <= 1 is needed, they are {low} and {high}.")
-    folder, judge = Path(out), reward or AnswerReward()
+    folder, grader = Path(out), reward or AnswerReward()
     data, encoder = DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
     rows = usable_rows(data, encoder, Requirements(("answer",), drop_too_long=drop_too_long)).tolist()
 
     def record(batch: PromptBatch) -> list[dict[str, Any]]:
-        scores = judge.grade(batch.prompts, batch.texts)
+        scores = grader.grade(batch.prompts, batch.texts)
         return [{"pass_rate": sum(own) / len(own), "scores": own} for own in scores]
 
     lines = answers(
         engine, model, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter", "pass rates",
-        reward=repr(judge),
+        reward=repr(grader),
     )  # fmt: skip
     rates = {row: line["pass_rate"] for row, line in lines.items()}
     kept = [row for row in rows if low <= rates[row] <= high]

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from prism_pl.curation.endpoint import Endpoint, NoAnswer
-from prism_pl.curation.judging import judge
 from prism_pl.curation.ledger import MALFORMED, VERIFIED, WRONG, Ledger
 from prism_pl.curation.messages import chat_messages
 from prism_pl.curation.options import EndpointOptions
+from prism_pl.curation.verify import verify
 from prism_pl.data.files import DataFile
 from prism_pl.errors import UserError
 from prism_pl.rewards import Reward
@@ -36,7 +36,7 @@ class Asking:
         """Why a row got no answer."""
         self._failures_in_succession = 0
         # The data file has one reader; and verification has one process, which would be waited for in any case.
-        self._reader, self._judge = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._reader, self._verifier = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
     def run(self, rows: Sequence[int]) -> None:
         """Returns when each row is done, or the endpoint has failed it. Raises UserError for what no retry can mend."""
@@ -89,7 +89,7 @@ class Asking:
             answer = await endpoint.ask(messages, derive_seed(self.seed, "curate", index, self.ledger.spent[index]))
             self._failures_in_succession = 0
             self.num_answers += 1
-            verdict = await _in(self._judge, judge, answer, row, self.reward)
+            verdict = await _in(self._verifier, verify, answer, row, self.reward)
             self.ledger.add(index, answer, verdict)
             bar.set_postfix(self._figures(), refresh=False)
 

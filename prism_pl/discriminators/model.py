@@ -1,4 +1,4 @@
-"""The networks: a stock Qwen3-VL backbone, dense or mixture, and a bias-free linear head a judged aspect.
+"""The networks: a stock Qwen3-VL backbone, dense or mixture, and a bias-free linear head an aspect.
 
     D_k(x, y_k) = w_k . h_k,  k in {perception, reasoning}        (arXiv 2604.28123, eq. 1)
     h_k: the hidden state of segment k's last token ("last", the released code), or the mean over its tokens ("mean")
@@ -40,7 +40,7 @@ class Scorer(nn.Module):
     score_clip: float | None = None
 
     def forward(
-        self, packed: PackedBatch, expert_B: torch.Tensor, noise: tuple[float, int] | None = None
+        self, packed: PackedBatch, aspect_B: torch.Tensor, noise: tuple[float, int] | None = None
     ) -> tuple[torch.Tensor, Usage | None]:
         """``(score_B, usage)``: each segment's score, read by its expert's head.
 
@@ -48,13 +48,13 @@ class Scorer(nn.Module):
         standard deviation.
         """
         if self.routing is not None:
-            kind_N = torch.where(packed.owner_N < 0, 0, 1 + expert_B[packed.owner_N.clamp_min(0)])
+            kind_N = torch.where(packed.segment_N < 0, 0, 1 + aspect_B[packed.segment_N.clamp_min(0)])
             self.routing.begin(kind_N.masked_fill(~packed.real_N, -1))
         with self._noisy_embeddings(packed, noise):
             hidden_NH = hidden_states(self.model, packed)
         score_BK = self.head(self._read_out(hidden_NH, packed)).float()
         if score_BK.shape[1] > 1:
-            score_BK = score_BK.gather(-1, expert_B[:, None])
+            score_BK = score_BK.gather(-1, aspect_B[:, None])
         score_B = score_BK.squeeze(-1)
         if self.score_clip is not None:
             score_B = score_B.clamp(-self.score_clip, self.score_clip)
@@ -64,10 +64,10 @@ class Scorer(nn.Module):
         """What the head sees of each segment, (B, H)."""
         if self.reading.readout == "last":
             return hidden_NH[packed.last_B]
-        in_segment_N = packed.owner_N >= 0
-        owner_M = packed.owner_N[in_segment_N]
+        in_segment_N = packed.segment_N >= 0
+        segment_M = packed.segment_N[in_segment_N]
         total_BH = hidden_NH.new_zeros(len(packed.last_B), hidden_NH.shape[-1])
-        return total_BH.index_add(0, owner_M, hidden_NH[in_segment_N]) / packed.token_mask_BT.sum(1, keepdim=True)
+        return total_BH.index_add(0, segment_M, hidden_NH[in_segment_N]) / packed.token_mask_BT.sum(1, keepdim=True)
 
     @contextmanager
     def _noisy_embeddings(self, packed: PackedBatch, noise: tuple[float, int] | None) -> Iterator[None]:
@@ -79,7 +79,7 @@ class Scorer(nn.Module):
         def add_noise(module: nn.Module, inputs: Any, embedded_1NH: torch.Tensor) -> torch.Tensor:
             generator = torch.Generator().manual_seed(seed)
             drawn_1NH = torch.randn(embedded_1NH.shape, generator=generator).to(embedded_1NH)
-            in_segment_1N1 = (packed.owner_N >= 0)[None, :, None]
+            in_segment_1N1 = (packed.segment_N >= 0)[None, :, None]
             return embedded_1NH + strength * embedded_1NH.detach().std() * drawn_1NH * in_segment_1N1
 
         hook = self.model.language_model.embed_tokens.register_forward_hook(add_noise)

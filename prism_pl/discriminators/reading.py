@@ -1,4 +1,4 @@
-"""What a discriminator is shown of a prompt and of a response, and where its judgement is read."""
+"""What a discriminator is shown of a prompt and of a response, and where its score is read."""
 
 from dataclasses import dataclass, replace
 
@@ -15,13 +15,13 @@ class Reading:
     """The reasoning segment starts with the response's caption."""
     readout: str = "mean"
     """The head reads the ``mean`` of a segment's hidden states, or the ``last`` one."""
-    hidden_ids: frozenset[int] = frozenset()
+    removed_ids: frozenset[int] = frozenset()
     """Vision tokens that are taken out of the prompt together with its images; empty if images are shown."""
 
     def show(self, prompt: Prompt) -> Prompt:
         """The prompt as the discriminator reads it."""
-        if not self.hidden_ids or prompt.pixel_values is None:
+        if not self.removed_ids or prompt.pixel_values is None:
             return prompt
-        ids = tuple(token for token in prompt.input_ids if token not in self.hidden_ids)
+        ids = tuple(token for token in prompt.input_ids if token not in self.removed_ids)
         positions_3T = torch.arange(len(ids)).expand(3, -1)
         return replace(prompt, input_ids=ids, positions_3T=positions_3T, pixel_values=None, image_grid=None)

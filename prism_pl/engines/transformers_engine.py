@@ -8,7 +8,7 @@ from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
 from prism_pl.engines.sampling import SamplingOptions
 from prism_pl.hub import model_folder
-from prism_pl.model.policy import NEVER, Policy, unsayable_tokens
+from prism_pl.model.policy import SUPPRESSED_LOGIT, Policy, suppressed_tokens
 from prism_pl.types import Prompt, Response
 
 
@@ -57,8 +57,8 @@ class TransformersEngine(RolloutEngine):
             images["image_grid_thw"] = torch.cat([p.image_grid for p in with_images if p.image_grid is not None]).to(
                 self.device
             )
-        unsayable = torch.tensor(unsayable_tokens(self._policy.vlm.config), device=self.device)
-        processors = LogitsProcessorList([_Silence(unsayable)])
+        suppressed = torch.tensor(suppressed_tokens(self._policy.vlm.config), device=self.device)
+        processors = LogitsProcessorList([_Suppress(suppressed)])
         if sampling.temperature > 0:
             generators = [torch.Generator(self.device).manual_seed(seed) for _, seed in sequences]
             processors.append(_GumbelSampling(sampling.temperature, generators))
@@ -78,7 +78,7 @@ class TransformersEngine(RolloutEngine):
         # One step at a time: the whole (tokens x vocabulary) stack is never turned into probabilities at once.
         logp_BT = torch.stack(
             [
-                torch.log_softmax(logits_BV.float().index_fill(-1, unsayable, NEVER) / scale, -1)
+                torch.log_softmax(logits_BV.float().index_fill(-1, suppressed, SUPPRESSED_LOGIT) / scale, -1)
                 .gather(-1, new_BT[:, t, None])
                 .squeeze(-1)
                 for t, logits_BV in enumerate(output.logits)
@@ -110,14 +110,14 @@ class TransformersEngine(RolloutEngine):
         self._policy = None  # type: ignore[assignment]
 
 
-class _Silence(LogitsProcessor):
+class _Suppress(LogitsProcessor):
     """Leaves tokens out of the distribution."""
 
     def __init__(self, tokens: torch.Tensor) -> None:
         self.tokens = tokens
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        return scores.index_fill(-1, self.tokens, NEVER)
+        return scores.index_fill(-1, self.tokens, SUPPRESSED_LOGIT)
 
 
 class _GumbelSampling(LogitsProcessor):

@@ -12,7 +12,7 @@ from prism_pl.engines.base import RolloutEngine, preserved_random_state
 from prism_pl.engines.sampling import SamplingOptions
 from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
-from prism_pl.model.policy import unsayable_tokens
+from prism_pl.model.policy import suppressed_tokens
 from prism_pl.types import Prompt, Response
 
 
@@ -41,7 +41,7 @@ class VLLMEngine(RolloutEngine):
         self.max_num_seqs = max_num_seqs
         self.enforce_eager = enforce_eager
         self._llm: Any = None
-        self._unsayable: list[int] = []
+        self._suppressed: list[int] = []
 
     def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
         if importlib.util.find_spec("vllm") is None:
@@ -56,7 +56,7 @@ class VLLMEngine(RolloutEngine):
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self.cpu_cache_gib))
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         folder = model_folder(model, "the engine's model")
-        self._unsayable = unsayable_tokens(AutoConfig.from_pretrained(folder))
+        self._suppressed = suppressed_tokens(AutoConfig.from_pretrained(folder))
         with preserved_random_state():
             threads, set_threads = torch.get_num_threads(), torch.set_num_threads
             import vllm
@@ -92,7 +92,7 @@ class VLLMEngine(RolloutEngine):
                 seed=seed,
                 logprobs=0,
                 # -100 is the largest bias that vLLM takes; what is left of the probability is e^-100.
-                logit_bias=dict.fromkeys(self._unsayable, -100.0),
+                logit_bias=dict.fromkeys(self._suppressed, -100.0),
             )
             for seed in seeds
         ]

@@ -1,4 +1,4 @@
-"""The adversarial game (arXiv 2604.28123): who is judged, what scores mean to the policy, what the discriminator learns."""
+"""The adversarial game (arXiv 2604.28123): what is scored, what scores mean to the policy, what is learned."""
 
 from prism_pl.game.advantages import (
     AdversarialAdvantage,
@@ -7,39 +7,39 @@ from prism_pl.game.advantages import (
     NormaliseThenMix,
     ReleasedAdvantage,
 )
-from prism_pl.game.alone import learn_alone, score_alone
-from prism_pl.game.docket import Docket, make_docket
+from prism_pl.game.discriminator_batch import DiscriminatorBatch, make_discriminator_batch
 from prism_pl.game.health import Alarm, HealthLimits, diagnose
-from prism_pl.game.mismatch import across_loss, lenders
-from prism_pl.game.negatives import NegativeBuffer, NegativesOptions
-from prism_pl.game.objective import ObjectiveOptions, preference_loss
-from prism_pl.game.trial import Scores, Trial, arrange, make_trial, score_trial
+from prism_pl.game.in_batch import across_loss, negative_indices
+from prism_pl.game.loss import DiscriminatorLossOptions, preference_loss
+from prism_pl.game.replay import ReplayBuffer, ReplayOptions
+from prism_pl.game.scoring_batch import Scores, ScoringBatch, arrange, make_scoring_batch, score_batch
+from prism_pl.game.single_process import learn_single_process, score_single_process
 from prism_pl.game.two_sample import TwoSampleOptions, two_sample_accuracy
 
 __all__ = [
     "AdversarialAdvantage",
     "Alarm",
-    "Docket",
+    "DiscriminatorBatch",
+    "DiscriminatorLossOptions",
     "HealthLimits",
     "MixCentred",
     "MixThenNormalise",
-    "NegativeBuffer",
-    "NegativesOptions",
     "NormaliseThenMix",
-    "ObjectiveOptions",
     "ReleasedAdvantage",
+    "ReplayBuffer",
+    "ReplayOptions",
     "Scores",
-    "Trial",
+    "ScoringBatch",
     "TwoSampleOptions",
     "across_loss",
     "arrange",
     "diagnose",
-    "learn_alone",
-    "lenders",
-    "make_docket",
-    "make_trial",
+    "learn_single_process",
+    "make_discriminator_batch",
+    "make_scoring_batch",
+    "negative_indices",
     "preference_loss",
-    "score_alone",
-    "score_trial",
+    "score_batch",
+    "score_single_process",
     "two_sample_accuracy",
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from prism_pl.game.trial import Scores
+from prism_pl.game.scoring_batch import Scores
 
 # Scores of a group closer than this carry no preference; dividing by their spread would only amplify noise.
 _SPREAD_FLOOR = 1e-4
@@ -23,7 +23,7 @@ class AdversarialAdvantage(ABC):
     """Base of the forms."""
 
     alpha: float = 0.5
-    """Weight of the perception expert."""
+    """Weight of the perception score."""
     format_penalty: float = 1.5
     """A malformed response's advantage, negated."""
 
@@ -43,7 +43,7 @@ class AdversarialAdvantage(ABC):
 class NormaliseThenMix(AdversarialAdvantage):
     """A = sum_k alpha_k (D_k - mean D_k) / std D_k: the released code's form, its contamination by malformed ones repaired.
 
-    Both experts have the same say, whatever the spread of their scores (as GDPO, arXiv 2601.05242, without its batch step).
+    Both aspects have the same say, whatever the spread of their scores (as GDPO, arXiv 2601.05242, without its batch step).
     """
 
     def preference(self, scores: Scores) -> torch.Tensor:
@@ -54,7 +54,7 @@ class NormaliseThenMix(AdversarialAdvantage):
 class MixThenNormalise(AdversarialAdvantage):
     """r = alpha D_v + (1 - alpha) D_r, A = (r - mean r) / std r: the paper's equations 1 and 3 (arXiv 2604.28123).
 
-    The expert with the larger spread has the larger say.
+    The aspect with the larger spread has the larger say.
     """
 
     def preference(self, scores: Scores) -> torch.Tensor:

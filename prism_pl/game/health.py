@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from prism_pl.types import EXPERTS
+from prism_pl.types import ASPECTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class HealthLimits:
     """Size of the correlation of score with length."""
     image: float = 0.55
     """Preference for the teacher's own image over another's: 0.5 is blind."""
-    dead_groups: float = 0.5
+    zero_std_groups: float = 0.5
     """Share of groups without any signal."""
 
 
@@ -39,26 +39,26 @@ def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
     def alarm(name: str, sentence: str) -> None:
         alarms.append(Alarm(name, sentence))
 
-    for expert in EXPERTS:
-        pairs = metrics.get(f"accuracy/{expert}")
+    for aspect in ASPECTS:
+        pairs = metrics.get(f"accuracy/{aspect}")
         if pairs is not None and pairs > limits.saturation:
             alarm(
-                f"saturation_{expert}",
-                f"The {expert} expert tells teacher from policy in {pairs:.1%} of the pairs: its scores may carry style "
+                f"saturation_{aspect}",
+                f"The {aspect} score tells teacher from policy in {pairs:.1%} of the pairs: it may carry style "
                 f"only. Lower the discriminator's rate or update it less often (cadence.discriminator_every).",
             )
-        correlation = metrics.get(f"score_length_correlation/{expert}")
+        correlation = metrics.get(f"score_length_correlation/{aspect}")
         if correlation is not None and abs(correlation) > limits.length:
             alarm(
-                f"length_{expert}",
-                f"The {expert} score follows the response's length (correlation {correlation:+.2f}): the policy can gain "
+                f"length_{aspect}",
+                f"The {aspect} score follows the response's length (correlation {correlation:+.2f}): the policy can gain "
                 f"by length alone. Compare response/tokens with the teacher's.",
             )
-        loads = [value for key, value in metrics.items() if key.startswith(f"expert_load/{expert}_")]
+        loads = [value for key, value in metrics.items() if key.startswith(f"expert_load/{aspect}_")]
         if len(loads) > 1 and max(loads) > limits.expert_load:
             alarm(
-                f"experts_{expert}",
-                f"One expert takes {max(loads):.0%} of the {expert} tokens: the mixture is collapsing. "
+                f"experts_{aspect}",
+                f"One expert takes {max(loads):.0%} of the {aspect} tokens: the mixture is collapsing. "
                 f"Raise objective.balance_weight.",
             )
     entropy = metrics.get("policy/entropy")
@@ -71,10 +71,10 @@ def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
     if preference is not None and preference < limits.image:
         alarm(
             "image_ignored",
-            f"The perception expert prefers the true image in only {preference:.0%} of the cases (50 % is blind). "
-            f"Train it with objective.mismatch_weight, in warm-up already.",
+            f"The perception score prefers the true image in only {preference:.0%} of the cases (50 % is blind). "
+            f"Train it with objective.in_batch_weight, in warm-up already.",
         )
-    dead = metrics.get("advantage/dead_groups")
-    if dead is not None and dead > limits.dead_groups:
-        alarm("dead_groups", f"{dead:.0%} of the groups carry no signal: scores are equal or responses malformed.")
+    dead = metrics.get("advantage/zero_std_groups")
+    if dead is not None and dead > limits.zero_std_groups:
+        alarm("zero_std_groups", f"{dead:.0%} of the groups carry no signal: scores are equal or responses malformed.")
     return alarms

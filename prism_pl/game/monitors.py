@@ -1,4 +1,4 @@
-"""What a person wants to know of the game: gaps, margins, lengths, experts, whether the image counts.
+"""What a person wants to know of the game: gaps, margins, lengths, the mixture's experts, whether the image counts.
 
 Sums travel over micro-batches and ranks; quantiles and correlations are each rank's own, averaged over ranks.
 """
@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from prism_pl.discriminators.routing import KINDS, Usage
-from prism_pl.game.trial import Scores
+from prism_pl.game.scoring_batch import Scores
 from prism_pl.metrics.means import Means
-from prism_pl.types import EXPERTS, Prompt
+from prism_pl.types import ASPECTS, Prompt
 
 # Scores of equal texts differ by rounding: closer than this they are equal.
 _TIE = 1e-5
@@ -20,25 +20,25 @@ _QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 
 
 def add_game_metrics(scores: Scores, means: Means, prefix: str = "") -> None:
-    """Reward gap (mean teacher minus mean policy score), accuracy, margins and scores of each expert, over valid pairs."""
+    """Reward gap (mean teacher minus mean policy score), accuracy, margins and scores of each aspect, over valid pairs."""
     add_pair_metrics(scores, means, prefix)
-    for k, expert in enumerate(EXPERTS):
+    for k, aspect in enumerate(ASPECTS):
         margin_M = scores.margin_MK[:, k]
         policy_M = scores.policy_PGK[..., k][scores.valid_PG]
-        means.add(f"{prefix}discriminator_loss/{expert}", -F.logsigmoid(margin_M))
-        means.add(f"{prefix}score/teacher_{expert}", scores.teacher_PK[:, k])
-        means.add(f"{prefix}score/policy_{expert}", policy_M)
-        means.add(f"{prefix}score/square_{expert}", torch.cat([scores.teacher_PK[:, k], policy_M]).square())
+        means.add(f"{prefix}discriminator_loss/{aspect}", -F.logsigmoid(margin_M))
+        means.add(f"{prefix}score/teacher_{aspect}", scores.teacher_PK[:, k])
+        means.add(f"{prefix}score/policy_{aspect}", policy_M)
+        means.add(f"{prefix}score/square_{aspect}", torch.cat([scores.teacher_PK[:, k], policy_M]).square())
         for name, level in _QUANTILES.items():
-            means.add(f"{prefix}margin/{expert}_{name}", margin_M.quantile(level) if len(margin_M) else margin_M)
+            means.add(f"{prefix}margin/{aspect}_{name}", margin_M.quantile(level) if len(margin_M) else margin_M)
     means.add(f"{prefix}format_rate", scores.valid_PG.float())
 
 
 def add_pair_metrics(scores: Scores, means: Means, prefix: str) -> None:
-    """Reward gap and accuracy of each expert alone."""
-    for k, expert in enumerate(EXPERTS):
-        means.add(f"{prefix}reward_gap/{expert}", scores.margin_MK[:, k])
-        means.add(f"{prefix}accuracy/{expert}", accuracy(scores.margin_MK[:, k]))
+    """Reward gap and accuracy of each aspect alone."""
+    for k, aspect in enumerate(ASPECTS):
+        means.add(f"{prefix}reward_gap/{aspect}", scores.margin_MK[:, k])
+        means.add(f"{prefix}accuracy/{aspect}", accuracy(scores.margin_MK[:, k]))
 
 
 def accuracy(margin: torch.Tensor) -> torch.Tensor:
@@ -47,7 +47,7 @@ def accuracy(margin: torch.Tensor) -> torch.Tensor:
 
 
 def add_length_correlation(scores: Scores, length_PG: torch.Tensor, means: Means) -> None:
-    """Pearson correlation of a policy response's score with its length in tokens, inside its group, per expert.
+    """Pearson correlation of a policy response's score with its length in tokens, inside its group, per aspect.
 
     Scores and lengths are centred in each group, so that a prompt's difficulty does not count. Nothing is logged where one
     of them is constant.
@@ -60,11 +60,11 @@ def add_length_correlation(scores: Scores, length_PG: torch.Tensor, means: Means
         return ((value_PG - mean_P1) * valid_PG)[valid_PG].double()
 
     length_M = centred(length_PG.float())
-    for k, expert in enumerate(EXPERTS):
+    for k, aspect in enumerate(ASPECTS):
         score_M = centred(scores.policy_PGK[..., k])
         varied = score_M.norm() > _TIE * len(score_M) ** 0.5 and length_M.norm() > 0
         value = score_M @ length_M / (score_M.norm() * length_M.norm()) if varied else score_M.new_empty(0)
-        means.add(f"score_length_correlation/{expert}", value)
+        means.add(f"score_length_correlation/{aspect}", value)
 
 
 def add_expert_load(whole: Usage, reach_CE: torch.Tensor, means: Means) -> None:
@@ -78,7 +78,7 @@ def add_expert_load(whole: Usage, reach_CE: torch.Tensor, means: Means) -> None:
 def swap_images(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Each prompt with the image of the one before it of the same size; without such a one it keeps its own.
 
-    Not of the one after it: that one's teacher is its mismatched one.
+    Not of the one after it: that one's teacher is its in_batch one.
     """
     result = list(prompts)
     by_grid: dict[str, list[int]] = {}
@@ -115,14 +115,14 @@ def add_image_effect(
 
     ``image/<kind>_preference`` is how often the teacher's caption scores higher with its own image than with the other: 1/2
     if the image does not count. ``_score_drop`` is the fall of the teacher's score, ``_accuracy_drop`` that of the accuracy
-    against the policy, and ``_mismatched_accuracy_drop`` against other teachers: alike in style, so only the image tells.
+    against the policy, and ``_in_batch_accuracy_drop`` against other teachers: alike in style, so only the image tells.
     """
     pairs_of_prompts = zip(prompts, shown, strict=True)
     changed_P = torch.tensor([own.pixel_values is not other.pixel_values for own, other in pairs_of_prompts])
     own, other = scores[0].teacher_PK[changed_P, 0], altered[0].teacher_PK[changed_P, 0]
     means.add(f"image/{kind}_preference", accuracy(own - other))
     means.add(f"image/{kind}_score_drop", own - other)
-    for name, before, after in zip(("", "mismatched_"), scores, altered, strict=True):
+    for name, before, after in zip(("", "in_batch_"), scores, altered, strict=True):
         valid_PG = before.valid_PG & changed_P[:, None]
         pairs = [accuracy((part.teacher_PK[:, None] - part.policy_PGK)[valid_PG][:, 0]) for part in (before, after)]
         means.add(f"image/{kind}_{name}accuracy_drop", pairs[0] - pairs[1])

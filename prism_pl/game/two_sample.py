@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import torch
 
 from prism_pl.discriminators import Scorer
-from prism_pl.game.alone import learn_alone, score_alone
+from prism_pl.game.loss import preference_loss
 from prism_pl.game.monitors import accuracy
-from prism_pl.game.objective import preference_loss
-from prism_pl.game.trial import Trial, arrange
+from prism_pl.game.scoring_batch import ScoringBatch, arrange
+from prism_pl.game.single_process import learn_single_process, score_single_process
 
 _SCORE_PENALTY = 0.001
 
@@ -28,7 +28,9 @@ class TwoSampleOptions:
     """Padded tokens of a micro-batch."""
 
 
-def two_sample_accuracy(scorer: Scorer, training: Trial, testing: Trial, options: TwoSampleOptions) -> torch.Tensor:
+def two_sample_accuracy(
+    scorer: Scorer, training: ScoringBatch, testing: ScoringBatch, options: TwoSampleOptions
+) -> torch.Tensor:
     """Pair accuracy (pairs, K) on ``testing`` after training on ``training``; trains ``scorer`` in place."""
     optimizer = torch.optim.AdamW([p for p in scorer.parameters() if p.requires_grad], lr=options.learning_rate)
 
@@ -38,6 +40,6 @@ def two_sample_accuracy(scorer: Scorer, training: Trial, testing: Trial, options
 
     scorer.train()
     for _ in range(options.steps):
-        learn_alone(scorer, training, objective, optimizer, options.max_tokens)
+        learn_single_process(scorer, training, objective, optimizer, options.max_tokens)
     scorer.eval()
-    return accuracy(arrange(score_alone(scorer, testing, options.max_tokens), testing).margin_MK)
+    return accuracy(arrange(score_single_process(scorer, testing, options.max_tokens), testing).margin_MK)

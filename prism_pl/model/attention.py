@@ -28,16 +28,16 @@ _MASK_ELEMENTS = 2**26
 
 @dataclass(frozen=True)
 class Part:
-    """A prompt (``home`` is None) or a segment (``home`` is its prompt) in the packed batch."""
+    """A prompt (``prefix`` is None) or a segment (``prefix`` is its prompt) in the packed batch."""
 
     start: int
     size: int
-    home: "Part | None" = None
+    prefix: "Part | None" = None
 
     @property
-    def prefix(self) -> int:
+    def num_prefix(self) -> int:
         """Tokens that it sees before its own."""
-        return self.home.size if self.home else 0
+        return self.prefix.size if self.prefix else 0
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Bucket:
     """B parts of like length as a batch of their own, padded to T tokens. Indices are places in the packed batch."""
 
     own_BT: torch.Tensor
-    prefix_MP: torch.Tensor | None
-    """The M prompts that the segments continue, padded to P tokens; None for prompts, which continue nothing."""
-    home_B: torch.Tensor
+    prefix_PU: torch.Tensor | None
+    """The P prompts that the segments continue, padded to U tokens; None for prompts, which continue nothing."""
+    prefix_B: torch.Tensor
     mask_B1TS: torch.Tensor | None
     """True where a query may see a key of [prefix, own]; None where causal is all."""
 
@@ -72,8 +72,8 @@ def make_layout(parts: Sequence[Part], num_tokens: int) -> Layout:
     """Prompts and segments by length, each bucket at most half padding."""
     place_N = torch.zeros(num_tokens, dtype=torch.long)
     buckets, offset = [], 0
-    prompts = [part for part in parts if part.home is None]
-    segments = [part for part in parts if part.home is not None]
+    prompts = [part for part in parts if part.prefix is None]
+    segments = [part for part in parts if part.prefix is not None]
     for members in (*_alike(prompts), *_alike(segments)):
         bucket = _bucket(members)
         width = bucket.own_BT.shape[1]
@@ -92,28 +92,28 @@ def _alike(parts: Sequence[Part]) -> list[list[Part]]:
     for part in sorted(parts, key=lambda part: -part.size):
         if lists:
             longest = lists[-1][0].size
-            keys = max(prefix, part.prefix) + longest
+            keys = max(prefix, part.num_prefix) + longest
             if 2 * part.size > longest and (len(lists[-1]) + 1) * longest * keys <= _MASK_ELEMENTS:
                 lists[-1].append(part)
-                prefix = max(prefix, part.prefix)
+                prefix = max(prefix, part.num_prefix)
                 continue
         lists.append([part])
-        prefix = part.prefix
+        prefix = part.num_prefix
     return lists
 
 
 def _bucket(members: Sequence[Part]) -> Bucket:
     own_BT = _indices(members)
-    homes = list(dict.fromkeys(part.home for part in members if part.home is not None))
-    if not homes:
+    prefixes = list(dict.fromkeys(part.prefix for part in members if part.prefix is not None))
+    if not prefixes:
         return Bucket(own_BT, None, torch.zeros(len(members), dtype=torch.long), None)
-    prefix_MP = _indices(homes)
-    size_B11 = torch.tensor([part.prefix for part in members])[:, None, None]
+    prefix_PU = _indices(prefixes)
+    size_B11 = torch.tensor([part.num_prefix for part in members])[:, None, None]
     count, width = own_BT.shape
-    sees_prefix_BTP = (torch.arange(prefix_MP.shape[1]) < size_B11).expand(-1, width, -1)
+    sees_prefix_BTU = (torch.arange(prefix_PU.shape[1]) < size_B11).expand(-1, width, -1)
     sees_own_BTT = torch.ones(width, width, dtype=torch.bool).tril().expand(count, -1, -1)
-    home_B = torch.tensor([homes.index(part.home) for part in members if part.home is not None])
-    return Bucket(own_BT, prefix_MP, home_B, torch.cat([sees_prefix_BTP, sees_own_BTT], dim=-1)[:, None])
+    prefix_B = torch.tensor([prefixes.index(part.prefix) for part in members if part.prefix is not None])
+    return Bucket(own_BT, prefix_PU, prefix_B, torch.cat([sees_prefix_BTU, sees_own_BTT], dim=-1)[:, None])
 
 
 def _indices(parts: Sequence[Part]) -> torch.Tensor:
@@ -133,30 +133,30 @@ def _shared_prefix_attention(
     layout: Layout | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """transformers' attention interface: (1, heads, N, D) to (1, N, heads, D). Without a layout it is stock SDPA."""
+    """transformers' attention interface: (1, A, N, D) to (1, N, A, D). Without a layout it is stock SDPA."""
     if layout is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    query_NHD = query[0].transpose(0, 1)
-    pair_NXHD = torch.stack([key[0].transpose(0, 1), value[0].transpose(0, 1)], dim=1)
+    query_NAD = query[0].transpose(0, 1)
+    pair_N2AD = torch.stack([key[0].transpose(0, 1), value[0].transpose(0, 1)], dim=1)
     # Grouped queries: each head of keys and values serves as many heads of queries.
-    pair_NXHD = pair_NXHD.repeat_interleave(query.shape[1] // key.shape[1], dim=2)
+    pair_N2AD = pair_N2AD.repeat_interleave(query.shape[1] // key.shape[1], dim=2)
     outputs = []
     for bucket in layout.buckets:
-        pair_BSXHD = _rows(pair_NXHD, bucket.own_BT)
-        if bucket.prefix_MP is not None:
+        pair_BS2AD = _rows(pair_N2AD, bucket.own_BT)
+        if bucket.prefix_PU is not None:
             # Once a prompt, then once a segment: the gradient of a prompt's keys is a sum over whole rows.
-            prefix_BPXHD = _rows(pair_NXHD, bucket.prefix_MP).index_select(0, bucket.home_B)
-            pair_BSXHD = torch.cat([prefix_BPXHD, pair_BSXHD], dim=1)
-        key_BHSD, value_BHSD = pair_BSXHD.transpose(1, 3).unbind(2)
-        output_BHTD = F.scaled_dot_product_attention(
-            _rows(query_NHD, bucket.own_BT).transpose(1, 2),
-            key_BHSD,
-            value_BHSD,
+            prefix_BU2AD = _rows(pair_N2AD, bucket.prefix_PU).index_select(0, bucket.prefix_B)
+            pair_BS2AD = torch.cat([prefix_BU2AD, pair_BS2AD], dim=1)
+        key_BASD, value_BASD = pair_BS2AD.transpose(1, 3).unbind(2)
+        output_BATD = F.scaled_dot_product_attention(
+            _rows(query_NAD, bucket.own_BT).transpose(1, 2),
+            key_BASD,
+            value_BASD,
             attn_mask=bucket.mask_B1TS,
             is_causal=bucket.mask_B1TS is None,
             scale=options["scaling"],
         )
-        outputs.append(output_BHTD.transpose(1, 2).flatten(0, 1))
+        outputs.append(output_BATD.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs).index_select(0, layout.place_N)[None], None
 
 
@@ -168,12 +168,12 @@ AttentionInterface.register("shared_prefix", _shared_prefix_attention)
 AttentionMaskInterface.register("shared_prefix", sdpa_mask)
 
 
-def block_mask(part_N: torch.Tensor, home_N: torch.Tensor) -> BlockMask:
+def block_mask(part_N: torch.Tensor, prefix_N: torch.Tensor) -> BlockMask:
     """For FlexAttention: blocks that no query of theirs may see are never computed. ``part_N`` is -1 where padded."""
 
     def allowed(row: torch.Tensor, head: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
         part = part_N[key]
-        return (query >= key) & ((part == home_N[query]) | (part == part_N[query])) & (part >= 0)
+        return (query >= key) & ((part == prefix_N[query]) | (part == part_N[query])) & (part >= 0)
 
     return create_block_mask(allowed, None, None, len(part_N), len(part_N), device=part_N.device)
 

@@ -16,7 +16,7 @@ def hidden_states(model: Any, packed: PackedBatch) -> torch.Tensor:
     silence = _silent_image(model.visual) if idle else None
     flex = model.language_model.config._attn_implementation == "flex_attention"
     # Of four dimensions, so that transformers makes none of its own.
-    mask = block_mask(packed.part_N, packed.home_N) if flex else packed.real_N[None, None, None]
+    mask = block_mask(packed.part_N, packed.prefix_N) if flex else packed.real_N[None, None, None]
     hidden_NH = model(
         input_ids=packed.input_ids_N[None],
         position_ids=packed.positions_3N[:, None],

@@ -1,10 +1,10 @@
 """The packed layout: groups one after the other, each a prompt once and all its segments, which see it and themselves.
 
     [prompt a][segment a1][segment a2]..[segment an][prompt b][segment b1]..
-    allowed(i, j) = j <= i and (part_j = home_i or part_j = part_i)
+    allowed(i, j) = j <= i and (part_j = prefix_i or part_j = part_i)
 
-part: the prompt or segment that a token belongs to; home: the prompt of its group. Positions of every segment continue from
-its prompt, so a segment's hidden states equal those of the plain sequence prompt + segment (tested), while the prompt and
+part: the prompt or segment that a token belongs to; prefix: the prompt of its group. Positions of every segment continue
+from its prompt, so a segment's hidden states equal those of the plain sequence prompt + segment (tested), while the prompt and
 its image are computed once instead of n times. Nothing is padded.
 """
 
@@ -42,9 +42,9 @@ class PackedBatch:
     positions_3N: torch.Tensor
     part_N: torch.Tensor
     """The prompt or segment of each token; -1 where padded."""
-    home_N: torch.Tensor
+    prefix_N: torch.Tensor
     """The part that is the prompt of the token's group; the first one where padded, for no query may see nothing."""
-    owner_N: torch.Tensor
+    segment_N: torch.Tensor
     """Which of the B segments a token belongs to; -1 in prompts and padding."""
     layout: Layout
     pixel_values: torch.Tensor | None
@@ -129,7 +129,11 @@ def pack(groups: Sequence[Group], num_tokens: int = 0, multiple: int = 1) -> Pac
     longest = max(len(segment) for group in groups for segment in group.segments)
     input_ids_N = torch.zeros(length, dtype=torch.long)
     positions_3N = torch.zeros(3, length, dtype=torch.long)
-    part_N, home_N, owner_N = torch.full((length,), _PAD), torch.zeros(length, dtype=torch.long), torch.full((length,), -1)
+    part_N, prefix_N, segment_N = (
+        torch.full((length,), _PAD),
+        torch.zeros(length, dtype=torch.long),
+        torch.full((length,), -1),
+    )
     source_BT = torch.zeros(num_segments, longest, dtype=torch.long)
     target_BT = torch.zeros(num_segments, longest, dtype=torch.long)
     token_mask_BT = torch.zeros(num_segments, longest, dtype=torch.bool)
@@ -137,23 +141,23 @@ def pack(groups: Sequence[Group], num_tokens: int = 0, multiple: int = 1) -> Pac
     parts: list[Part] = []
     end = b = num_parts = 0
     for group in groups:
-        home, start, end = num_parts, end, end + len(group.prompt.input_ids)
+        prefix, start, end = num_parts, end, end + len(group.prompt.input_ids)
         prompt = Part(start, end - start)
         # A segment that is alone follows its prompt directly: the two are one causal sequence, which needs no mask.
         alone = len(group.segments) == 1
         parts.append(Part(start, group.num_tokens) if alone else prompt)
         input_ids_N[start:end] = torch.tensor(group.prompt.input_ids)
         positions_3N[:, start:end] = group.prompt.positions_3T
-        part_N[start:end] = home_N[start:end] = home
+        part_N[start:end] = prefix_N[start:end] = prefix
         next_position = int(group.prompt.positions_3T.max()) + 1
         prompt_end = end - 1
         for number, segment in enumerate(group.segments):
             size, start, end = len(segment), end, end + len(segment)
             input_ids_N[start:end] = torch.tensor(segment)
             positions_3N[:, start:end] = torch.arange(next_position, next_position + size)
-            part_N[start:end] = home + 1 + number
-            home_N[start:end] = home
-            owner_N[start:end] = b
+            part_N[start:end] = prefix + 1 + number
+            prefix_N[start:end] = prefix
+            segment_N[start:end] = b
             # The prompt's last hidden state predicts the first token, each token the next one.
             source_BT[b, 0] = prompt_end
             source_BT[b, 1:size] = torch.arange(start, end - 1)
@@ -170,8 +174,8 @@ def pack(groups: Sequence[Group], num_tokens: int = 0, multiple: int = 1) -> Pac
         input_ids_N=input_ids_N,
         positions_3N=positions_3N,
         part_N=part_N,
-        home_N=home_N,
-        owner_N=owner_N,
+        prefix_N=prefix_N,
+        segment_N=segment_N,
         layout=make_layout(parts, length),
         pixel_values=torch.cat(pixel_values) if pixel_values else None,
         image_grid=torch.cat(grids) if grids else None,

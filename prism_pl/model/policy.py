@@ -25,11 +25,11 @@ from prism_pl.model.packing import PackedBatch
 
 _CLASSES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration}
 
-NEVER = -1e4
-"""The logit of a token that is never generated: its probability is exactly 0 in fp32, and 0 . NEVER is still 0."""
+SUPPRESSED_LOGIT = -1e4
+"""The logit of a token that is never generated: its probability is exactly 0 in fp32, and 0 times it is still 0."""
 
 
-def unsayable_tokens(config: PreTrainedConfig) -> list[int]:
+def suppressed_tokens(config: PreTrainedConfig) -> list[int]:
     """Image and video placeholders: in a response they would stand for an image that is not there.
 
     Engines and trainer leave them out of the distribution alike, so their log-probabilities agree.
@@ -54,13 +54,13 @@ class Policy(nn.Module):
 
     vlm: Any
     """The stock model, ``Qwen3VLForConditionalGeneration`` or its mixture-of-experts twin."""
-    _unsayable: torch.Tensor
+    _suppressed: torch.Tensor
 
     def __init__(self, vlm: nn.Module) -> None:
         super().__init__()
         self.vlm = vlm
         use_attention(self.vlm.model, "shared_prefix")
-        self.register_buffer("_unsayable", torch.tensor(unsayable_tokens(self.vlm.config)), persistent=False)
+        self.register_buffer("_suppressed", torch.tensor(suppressed_tokens(self.vlm.config)), persistent=False)
 
     @classmethod
     def load(cls, name: str, purpose: str, dtype: torch.dtype = torch.float32) -> "Policy":
@@ -85,7 +85,7 @@ class Policy(nn.Module):
         return zeros_BT.masked_scatter(mask_BT, logp_N), zeros_BT.masked_scatter(mask_BT, entropy_N)
 
     def _logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
-        return self.vlm.lm_head(hidden_NH).index_fill(-1, self._unsayable, NEVER)
+        return self.vlm.lm_head(hidden_NH).index_fill(-1, self._suppressed, SUPPRESSED_LOGIT)
 
     def freeze(self, options: FreezeOptions) -> None:
         """Stops gradients of the parts that ``options`` names."""

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from prism_pl.report.collect import PHASES, TITLES, Run, Series
 from prism_pl.report.distribution import Proxy
 from prism_pl.report.table import Row, Share, mean
-from prism_pl.types import EXPERTS
+from prism_pl.types import ASPECTS
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; no colour means two things.
 COLOURS = {
@@ -94,8 +94,8 @@ def _bar(axes: Axes, x: float, value: Share, colour: str, alpha: float) -> None:
 def gap_lines(prefix: str, heldout_prefix: str) -> list[Line]:
     """Both experts, in training and held out."""
     return [
-        Line(f"{start}{expert}", f"{expert}, {'held out' if heldout else 'training'}", COLOURS[expert], heldout)
-        for expert in EXPERTS
+        Line(f"{start}{aspect}", f"{aspect}, {'held out' if heldout else 'training'}", COLOURS[aspect], heldout)
+        for aspect in ASPECTS
         for start, heldout in ((prefix, False), (heldout_prefix, True))
     ]
 

@@ -5,7 +5,7 @@ from html import escape
 from prism_pl.report.charts import COLOURS, Chart, Line, line_chart
 from prism_pl.report.collect import PHASES, Run
 from prism_pl.runs.files import read_lines
-from prism_pl.types import EXPERTS
+from prism_pl.types import ASPECTS
 
 NOTE = (
     "A reward gap can stand still because of the discriminator's regulariser alone. So: can a fresh discriminator still "
@@ -18,8 +18,8 @@ NOTE = (
 
 def monitor_charts(run: Run) -> list[Chart | None]:
     """Charts of alignment; the image's effect also in warm-up."""
-    perception, reasoning = (COLOURS[expert] for expert in EXPERTS)
-    fresh = [Line(f"convergence/fresh_accuracy_{expert}", f"{expert}", COLOURS[expert], heldout=True) for expert in EXPERTS]
+    perception, reasoning = (COLOURS[aspect] for aspect in ASPECTS)
+    fresh = [Line(f"convergence/fresh_accuracy_{aspect}", f"{aspect}", COLOURS[aspect], heldout=True) for aspect in ASPECTS]
     fresh += [
         Line("convergence/last_tokens_perception", "perception, last tokens", COLOURS["teacher"], heldout=True),
         Line("convergence/last_tokens_reasoning", "reasoning, last tokens", COLOURS["sft"], heldout=True),
@@ -34,10 +34,10 @@ def monitor_charts(run: Run) -> list[Chart | None]:
         Line("image/blank_preference", "against a blank", COLOURS["teacher"], heldout=True),
     ]
     lost = [
-        Line("image/swap_mismatched_accuracy_drop", "against other teachers", perception, heldout=True),
+        Line("image/swap_in_batch_accuracy_drop", "against other teachers", perception, heldout=True),
         Line("image/swap_accuracy_drop", "against the policy", COLOURS["align"], heldout=True),
     ]
-    length = [Line(f"score_length_correlation/{expert}", expert, COLOURS[expert]) for expert in EXPERTS]
+    length = [Line(f"score_length_correlation/{aspect}", aspect, COLOURS[aspect]) for aspect in ASPECTS]
     pairs, share = "share of held-out pairs", "share of held-out prompts"
     return [
         line_chart(run, "align", "Fresh discriminator's accuracy", pairs, fresh, reference=0.5, fraction=True),
@@ -46,14 +46,14 @@ def monitor_charts(run: Run) -> list[Chart | None]:
         line_chart(run, "align", "True image preferred, alignment", share, image, reference=0.5, fraction=True),
         line_chart(run, "align", "Accuracy lost with another's image", "lost accuracy", lost, reference=0.0),
         line_chart(run, "align", "Score and length in a group", "correlation", length, reference=0.0),
-        *(_margin_chart(run, expert) for expert in EXPERTS),
+        *(_margin_chart(run, aspect) for aspect in ASPECTS),
     ]
 
 
-def _margin_chart(run: Run, expert: str) -> Chart | None:
-    colours = {"p10": COLOURS["teacher"], "p50": COLOURS[expert], "p90": COLOURS["align"]}
-    lines = [Line(f"margin/{expert}_{level}", level, colour) for level, colour in colours.items()]
-    return line_chart(run, "align", f"Margins, {expert}", "score, teacher - policy", lines, reference=0.0)
+def _margin_chart(run: Run, aspect: str) -> Chart | None:
+    colours = {"p10": COLOURS["teacher"], "p50": COLOURS[aspect], "p90": COLOURS["align"]}
+    lines = [Line(f"margin/{aspect}_{level}", level, colour) for level, colour in colours.items()]
+    return line_chart(run, "align", f"Margins, {aspect}", "score, teacher - policy", lines, reference=0.0)
 
 
 def alarms(run: Run) -> str:

@@ -17,12 +17,12 @@ from prism_pl.report.charts import (
 )
 from prism_pl.report.collect import PHASES, STAGES, TITLES, Answered, Run
 from prism_pl.report.distribution import make_proxies
-from prism_pl.report.judge import Judgement
 from prism_pl.report.monitors import alarms, monitor_charts
 from prism_pl.report.samples import Choice, Shown, choose, image_uri
+from prism_pl.report.scores import StageGaps
 from prism_pl.report.style import STYLE
 from prism_pl.report.table import NOTHING, Row, cells
-from prism_pl.types import EXPERTS
+from prism_pl.types import ASPECTS
 
 _GAP_NOTE = (
     "The reward gap is the discriminator's mean score of the teacher minus that of the policy: at 0 it prefers neither."
@@ -35,13 +35,13 @@ _ACCURACY_NOTE = "Pairs in which the teacher scores higher; 0.5 is chance."
 
 
 def render(
-    run: Run, rows: Sequence[Row], judges: Sequence[Judgement], tokens: Sequence[int], missing: Sequence[str]
+    run: Run, rows: Sequence[Row], gaps_by_scorer: Sequence[StageGaps], tokens: Sequence[int], missing: Sequence[str]
 ) -> str:
     """The whole page as one text."""
     parts = [
         _title(run),
         _missing(missing),
-        _table(rows, judges),
+        _table(rows, gaps_by_scorer),
         _section("Accuracy per stage", [accuracy_chart(rows)]),
         _section("Reward gaps in alignment", _gap_charts(run), _GAP_NOTE),
         _section("Discriminator accuracy", _accuracy_charts(run), _ACCURACY_NOTE),
@@ -92,17 +92,17 @@ def _missing(missing: Sequence[str]) -> str:
     return f'<section class="missing"><h2>What is missing</h2><ul>{items}</ul></section>'
 
 
-def _table(rows: Sequence[Row], judges: Sequence[Judgement]) -> str:
+def _table(rows: Sequence[Row], gaps_by_scorer: Sequence[StageGaps]) -> str:
     if not rows:
         return "<section><h2>Held-out results</h2><p>No stage has held-out responses.</p></section>"
     plain = ("stage", "prompts", "accuracy, greedy [95%]", "accuracy, sampled", "format rate", "tokens")
     first = "".join(f'<th rowspan="2" scope="col">{name}</th>' for name in plain)
-    for judge in judges:
-        first += f'<th colspan="{len(EXPERTS)}" scope="colgroup">gap, {escape(judge.title)}</th>'
-    second = "".join(f'<th scope="col">{expert}</th>' for _ in judges for expert in EXPERTS)
+    for scorer in gaps_by_scorer:
+        first += f'<th colspan="{len(ASPECTS)}" scope="colgroup">gap, {escape(scorer.title)}</th>'
+    second = "".join(f'<th scope="col">{aspect}</th>' for _ in gaps_by_scorer for aspect in ASPECTS)
     body = "".join(
         f'<tr><th scope="row"><i style="background:{COLOURS[row.name]}"></i>{TITLES[row.name]}</th>'
-        + "".join(f"<td>{escape(text)}</td>" for text in cells(row, len(judges)))
+        + "".join(f"<td>{escape(text)}</td>" for text in cells(row, len(gaps_by_scorer)))
         + "</tr>"
         for row in rows
     )
@@ -110,7 +110,7 @@ def _table(rows: Sequence[Row], judges: Sequence[Judgement]) -> str:
         "<section><h2>Held-out results</h2>\n"
         f'<div class="wide"><table><thead><tr>{first}</tr><tr>{second}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>\n"
-        f"<p>{_GAP_NOTE} Each pair of columns has one judge for all stages, on the sampled responses; ± is half a 95% "
+        f"<p>{_GAP_NOTE} Each pair of columns has one scorer for all stages, on the sampled responses; ± is half a 95% "
         f"interval. Format rate and tokens are those of the sampled responses; the teacher has one response a prompt. "
         f"“{NOTHING}”: no value.</p></section>"
     )
@@ -137,12 +137,12 @@ def _gap_charts(run: Run) -> list[Chart | None]:
         line_chart(
             run,
             "align",
-            f"Reward gap, {expert}",
+            f"Reward gap, {aspect}",
             "score, teacher - policy",
-            [line for line in lines if line.key.endswith(expert)],
+            [line for line in lines if line.key.endswith(aspect)],
             reference=0.0,
         )
-        for expert in EXPERTS
+        for aspect in ASPECTS
     ]
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from prism_pl.metrics.intervals import wilson
 from prism_pl.report.collect import TITLES, Answered, Run, Stage
-from prism_pl.report.judge import Gap, Judgement
+from prism_pl.report.scores import Gap, StageGaps
 from prism_pl.rewards import AnswerReward
-from prism_pl.types import EXPERTS
+from prism_pl.types import ASPECTS
 
 NOTHING = "-"
 """Stands where there is no value."""
@@ -42,14 +42,14 @@ class Row:
     format: Share | None
     tokens: float | None
     gaps: list[tuple[Gap, ...]]
-    """One entry a judge, each in the order of EXPERTS, empty if not measured."""
+    """One entry a discriminator, each in the order of ASPECTS, empty if not measured."""
 
 
-def make_rows(run: Run, teacher_tokens: Sequence[int], judges: Sequence[Judgement]) -> list[Row]:
+def make_rows(run: Run, teacher_tokens: Sequence[int], gaps_by_scorer: Sequence[StageGaps]) -> list[Row]:
     """The teacher first, then the stages in order."""
-    rows = [_stage_row(stage, judges) for stage in run.answering]
+    rows = [_stage_row(stage, gaps_by_scorer) for stage in run.answering]
     taught = [record for record in run.teacher if record.teacher]
-    return [_teacher_row(taught, teacher_tokens, judges), *rows] if taught else rows
+    return [_teacher_row(taught, teacher_tokens, gaps_by_scorer), *rows] if taught else rows
 
 
 def share(flags: Iterable[bool]) -> Share | None:
@@ -63,7 +63,7 @@ def mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _stage_row(stage: Stage, judges: Sequence[Judgement]) -> Row:
+def _stage_row(stage: Stage, gaps_by_scorer: Sequence[StageGaps]) -> Row:
     return Row(
         name=stage.name,
         prompts=len(stage.heldout),
@@ -71,11 +71,11 @@ def _stage_row(stage: Stage, judges: Sequence[Judgement]) -> Row:
         sampled=share(record.sampled_correct for record in stage.heldout),
         format=share(record.sections is not None for record in stage.heldout),
         tokens=mean([record.tokens for record in stage.heldout]),
-        gaps=[judge.gaps.get(stage.name, ()) for judge in judges],
+        gaps=[scorer.gaps.get(stage.name, ()) for scorer in gaps_by_scorer],
     )
 
 
-def _teacher_row(taught: Sequence[Answered], tokens: Sequence[int], judges: Sequence[Judgement]) -> Row:
+def _teacher_row(taught: Sequence[Answered], tokens: Sequence[int], gaps_by_scorer: Sequence[StageGaps]) -> Row:
     verify = AnswerReward()
     return Row(
         name="teacher",
@@ -85,7 +85,7 @@ def _teacher_row(taught: Sequence[Answered], tokens: Sequence[int], judges: Sequ
         format=share(record.teacher_sections is not None for record in taught),
         tokens=mean(tokens),
         # No row of its own for the gap: the teacher is what the gap is measured from.
-        gaps=[() for _ in judges],
+        gaps=[() for _ in gaps_by_scorer],
     )
 
 
@@ -105,7 +105,7 @@ def format_gap(gaps: tuple[Gap, ...], k: int) -> str:
     return f"{mean:+.2f}" + (f" ±{half:.2f}" if half is not None else "")
 
 
-def cells(row: Row, num_judges: int) -> list[str]:
+def cells(row: Row, num_scorers: int) -> list[str]:
     """A row's texts: the columns of ``header`` below the first."""
     return [
         str(row.prompts),
@@ -113,13 +113,13 @@ def cells(row: Row, num_judges: int) -> list[str]:
         format_share(row.sampled),
         format_share(row.format),
         NOTHING if row.tokens is None else f"{row.tokens:.1f}",
-        *(format_gap(row.gaps[judge], k) for judge in range(num_judges) for k in range(len(EXPERTS))),
+        *(format_gap(row.gaps[scorer], k) for scorer in range(num_scorers) for k in range(len(ASPECTS))),
     ]
 
 
 def plain_table(rows: Sequence[Row]) -> str:
-    """For the terminal: the gaps under the first judge, the one that all stages share."""
-    header = ["stage", "prompts", "accuracy [95%]", "sampled", "format", "tokens", *(f"gap {name}" for name in EXPERTS)]
+    """For the terminal: the gaps under the first scorer, the one that all stages share."""
+    header = ["stage", "prompts", "accuracy [95%]", "sampled", "format", "tokens", *(f"gap {name}" for name in ASPECTS)]
     lines = [header, *([TITLES[row.name], *cells(row, 1)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(

@@ -24,7 +24,7 @@ OPTIONS = {
     "data.batch_size": "2",
     "model.discriminator": "DenseDiscriminator",
     "model.cadence.discriminator_every": "4",
-    "model.objective.mismatch_weight": "1.0",
+    "model.objective.in_batch_weight": "1.0",
     "model.objective.r1_weight": "0.1",
     "model.negatives.prompts_per_update": "2",
     "model.policy": "embedded/digits",
@@ -44,7 +44,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
             callback["init_args"]["sampling"] |= {"max_new_tokens": 24, "group_size": 4}
             kept.append(callback)
     content["trainer"]["callbacks"] = kept
-    # The start model is untrained, so its responses are malformed: the discriminator gets the mismatched pairs alone.
+    # The start model is untrained, so its responses are malformed: the discriminator gets the in_batch pairs alone.
     path = tmp_path_factory.mktemp("config") / "align.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
@@ -119,7 +119,7 @@ def test_two_sharded_processes_killed_and_resumed_give_the_losses_of_one(config:
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert sorted(one) == sorted(two) == [1, 2, 3, 4, 5]
     keys = ["policy/loss", "policy/gradient_norm", "policy/entropy", "response/tokens"]
-    keys += ["mismatched/reward_gap/perception", "score/teacher_reasoning"]
+    keys += ["in_batch/reward_gap/perception", "score/teacher_reasoning"]
     for step in one:
         # The fifth step's scores are those after the discriminator's first step.
         for key in [*keys, "discriminator/gradient_norm"] if step == 4 else keys:

@@ -192,7 +192,7 @@ def test_align_runs_every_discriminator_by_its_class_alone(root: Path, sft: Path
     assert all((line["image/swap_score_drop"] == 0.0) == blind for line in effects)
     if blind:
         assert {line["image/swap_preference"] for line in effects} == {0.5}
-        assert {line["image/swap_mismatched_accuracy_drop"] for line in effects} == {0.0}
+        assert {line["image/swap_in_batch_accuracy_drop"] for line in effects} == {0.0}
 
 
 def test_alignment_with_adapters_on_both_sides(root: Path, sft: Path) -> None:
@@ -201,7 +201,7 @@ def test_alignment_with_adapters_on_both_sides(root: Path, sft: Path) -> None:
     fit(
         "--config", str(config), "--run_dir", str(folder), "--trainer.max_steps", "2", "--data.batch_size", "2",
         "--model.policy", str(sft / "model"), "--model.discriminator=DenseDiscriminator",
-        "--model.lora", lora, "--model.discriminator.lora", lora, "--model.objective.mismatch_weight=1",
+        "--model.lora", lora, "--model.discriminator.lora", lora, "--model.objective.in_batch_weight=1",
     )  # fmt: skip
     # The engine holds the merged weights: before the first update and after it.
     gaps = [line["mismatch/logp_gap_mean"] for line in read_lines(folder / "metrics.jsonl") if "policy/loss" in line]
@@ -287,7 +287,7 @@ def test_a_batch_without_any_signal_goes_by(root: Path, sft: Path) -> None:
     lines = [line for line in read_lines(folder / "metrics.jsonl") if "policy/trained_responses" in line]
     assert [line["policy/trained_responses"] for line in lines] == [0.0]
     assert "policy/loss" not in lines[0]
-    assert lines[0]["reward/groups_without_signal"] == 1.0
+    assert lines[0]["reward/zero_std_groups"] == 1.0
     after = load_file(folder / "model" / "model.safetensors")
     assert all(torch.equal(weights[name], after[name]) for name in weights)
 

@@ -6,12 +6,12 @@ A = +2: ratios 1.25, 1.0, 0.5, importance weights 1, 1, 0.5         A = -1: rati
 import pytest
 import torch
 
-from prism_pl.algorithms import PolicyTerms
+from prism_pl.algorithms import LossInputs
 
 
-def make_terms(log_ratio_BT: torch.Tensor) -> PolicyTerms:
+def make_inputs(log_ratio_BT: torch.Tensor) -> LossInputs:
     old_logp_BT = torch.full_like(log_ratio_BT, -3.0)
-    return PolicyTerms(
+    return LossInputs(
         logp_BT=(old_logp_BT + log_ratio_BT).requires_grad_(),
         old_logp_BT=old_logp_BT,
         weight_BT=torch.tensor([[1.0, 1.0, 0.5], [1.0, 1.0, 1.0]], dtype=torch.float64),
@@ -24,6 +24,6 @@ def make_terms(log_ratio_BT: torch.Tensor) -> PolicyTerms:
 
 
 @pytest.fixture
-def token_terms() -> PolicyTerms:
+def token_inputs() -> LossInputs:
     # The padding token has a ratio of 9, which must not be seen.
-    return make_terms(torch.tensor([[1.25, 1.0, 0.5], [1.1, 0.5, 9.0]], dtype=torch.float64).log())
+    return make_inputs(torch.tensor([[1.25, 1.0, 0.5], [1.1, 0.5, 9.0]], dtype=torch.float64).log())

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from prism_pl.algorithms import AdvantageEstimator, BatchWhitened, GroupCentred, GroupNormalised, LeaveOneOut, Outcomes
-from prism_pl.algorithms.terms import has_signal
+from prism_pl.algorithms.inputs import has_signal
 
 GROUPED = [GroupNormalised(), GroupCentred(), LeaveOneOut()]
 

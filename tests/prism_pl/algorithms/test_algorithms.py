@@ -18,8 +18,8 @@ from prism_pl.algorithms import (
     GroupCentred,
     GroupNormalised,
     LeaveOneOut,
+    LossInputs,
     Outcomes,
-    PolicyTerms,
     ReinforcePlusPlus,
     SequenceClip,
     TokenClip,
@@ -27,21 +27,21 @@ from prism_pl.algorithms import (
 )
 from prism_pl.errors import UserError
 from prism_pl.metrics.means import Means
-from tests.prism_pl.algorithms.conftest import make_terms
+from tests.prism_pl.algorithms.conftest import make_inputs
 
 ALGORITHMS = [GRPO(), DAPO(), GSPO(), DrGRPO(), RLOO(), ReinforcePlusPlus(), CISPO(), SAPO()]
 
 
-def gradient(algorithm: Algorithm, terms: PolicyTerms) -> torch.Tensor:
-    (gradient_BT,) = torch.autograd.grad(algorithm.loss(terms, Means()), terms.logp_BT)
+def gradient(algorithm: Algorithm, inputs: LossInputs) -> torch.Tensor:
+    (gradient_BT,) = torch.autograd.grad(algorithm.loss(inputs, Means()), inputs.logp_BT)
     return gradient_BT
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_on_policy_step_has_the_plain_gradient_and_clips_nothing(algorithm: Algorithm) -> None:
-    terms = make_terms(torch.zeros(2, 3, dtype=torch.float64))
+    inputs = make_inputs(torch.zeros(2, 3, dtype=torch.float64))
     means = Means()
-    algorithm.loss(terms, means)
+    algorithm.loss(inputs, means)
     result = means.result()
     assert result["policy/ratio"] == 1.0
     assert result.get("policy/clipped_low", 0.0) == result.get("policy/clipped_high", 0.0) == 0.0
@@ -59,7 +59,7 @@ def test_an_on_policy_step_has_the_plain_gradient_and_clips_nothing(algorithm: A
     if isinstance(algorithm, RLOO):
         # The response is one action, whose log-probability is the sum: nothing divides by its length.
         expected_BT = torch.tensor([[-5 / 6] * 3, [0.5, 0.5, 0.0]], dtype=torch.float64)
-    torch.testing.assert_close(gradient(algorithm, terms), expected_BT.double(), atol=1e-7, rtol=0)
+    torch.testing.assert_close(gradient(algorithm, inputs), expected_BT.double(), atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("parts", [1, 2, 7])
@@ -70,7 +70,7 @@ def test_any_number_of_micro_batches_gives_the_same_gradient(algorithm: Algorith
     spread = 1e-3 if isinstance(algorithm, GSPO) else 0.5
     logp_BT = spread * torch.randn(7, 5, generator=generator, dtype=torch.float64)
     lengths_B1 = torch.tensor([5, 1, 3, 2, 5, 4, 1])[:, None]
-    whole = PolicyTerms(
+    whole = LossInputs(
         logp_BT=logp_BT.requires_grad_(),
         old_logp_BT=torch.zeros_like(logp_BT),
         weight_BT=torch.rand(7, 5, generator=generator, dtype=torch.float64),
@@ -132,15 +132,15 @@ def test_divergence_by_hand() -> None:
     torch.testing.assert_close(divergence(logp, reference, "k3"), torch.tensor([0.1065307, 0.7182818]))
 
 
-def test_divergence_and_entropy_in_the_loss_by_hand(token_terms: PolicyTerms) -> None:
-    reference_BT = token_terms.logp_BT.detach() + 1.0
-    terms = replace(token_terms, reference_logp_BT=reference_BT, entropy_BT=torch.full((2, 3), 0.7, dtype=torch.float64))
+def test_divergence_and_entropy_in_the_loss_by_hand(token_inputs: LossInputs) -> None:
+    reference_BT = token_inputs.logp_BT.detach() + 1.0
+    inputs = replace(token_inputs, reference_logp_BT=reference_BT, entropy_BT=torch.full((2, 3), 0.7, dtype=torch.float64))
     # k3 with d = -1 is e - 2 on each of the five tokens; GRPO's loss is -0.6.
-    loss = GRPO(kl_weight=0.5, entropy_weight=0.1).loss(terms, means := Means())
+    loss = GRPO(kl_weight=0.5, entropy_weight=0.1).loss(inputs, means := Means())
     assert loss.item() == pytest.approx(-0.6 + 0.5 * (math.e - 2) - 0.1 * 0.7)
     assert means.result()["policy/kl_reference"] == pytest.approx(math.e - 2)
     # In the reward it is not in the loss a second time.
-    assert GRPO(kl_weight=0.5, kl_in="reward").loss(terms, Means()).item() == pytest.approx(-0.6)
+    assert GRPO(kl_weight=0.5, kl_in="reward").loss(inputs, Means()).item() == pytest.approx(-0.6)
 
 
 def test_divergence_in_the_reward_by_hand() -> None:
@@ -149,12 +149,12 @@ def test_divergence_in_the_reward_by_hand() -> None:
     torch.testing.assert_close(RLOO().reward_divergence(logp, reference), torch.tensor([-0.09, 0.06]))
 
 
-def test_estimator_and_objective_swap_alone(token_terms: PolicyTerms) -> None:
+def test_estimator_and_objective_swap_alone(token_inputs: LossInputs) -> None:
     mixed = GSPO(advantage=LeaveOneOut(), objective=TokenClip(clip_high=0.28), aggregation="token_mean")
     given = Outcomes(torch.tensor([[1.0, 0.0]]), torch.ones(1, 2), lambda sums: sums)
     assert mixed.advantages(given).tolist() == [[1.0, -1.0]]
     # DAPO's loss, by hand above.
-    assert mixed.loss(token_terms, Means()).item() == pytest.approx(-0.62)
+    assert mixed.loss(token_inputs, Means()).item() == pytest.approx(-0.62)
 
 
 def test_a_clip_range_that_nothing_reads_is_refused() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from prism_pl.algorithms.importance import MismatchOptions
-from prism_pl.algorithms.policy_update import ReuseOptions, groups_of, make_updates, policy_terms
+from prism_pl.algorithms.policy_update import ReuseOptions, groups_of, loss_inputs, make_updates
 from prism_pl.model.packing import pack
 from prism_pl.types import Prompt, PromptBatch, Response
 
@@ -48,24 +48,24 @@ def test_terms_are_found_by_the_index_in_the_batch() -> None:
     zeros_BT = torch.zeros(packed.token_mask_BT.shape)
     old = {1: torch.full((2,), -2.0), 5: torch.full((6,), -6.5)}
     reference = {1: torch.full((2,), -0.1), 5: torch.full((6,), -0.5)}
-    terms, engine_logp_BT = policy_terms(
+    inputs, engine_logp_BT = loss_inputs(
         batch, packed, zeros_BT, zeros_BT, ADVANTAGE_PG, old, reference, (21, 6), MismatchOptions()
     )
-    assert terms.advantage_B.tolist() == [-1.0, 2.0]
-    assert terms.old_logp_BT[:, 0].tolist() == [-2.0, -6.5]
-    assert terms.reference_logp_BT is not None
-    assert terms.reference_logp_BT[:, 0].tolist() == pytest.approx([-0.1, -0.5])
+    assert inputs.advantage_B.tolist() == [-1.0, 2.0]
+    assert inputs.old_logp_BT[:, 0].tolist() == [-2.0, -6.5]
+    assert inputs.reference_logp_BT is not None
+    assert inputs.reference_logp_BT[:, 0].tolist() == pytest.approx([-0.1, -0.5])
     assert engine_logp_BT[:, 0].tolist() == [-2.0, -6.0]
     # exp(-2 + 2) = 1 and exp(-6.5 + 6).
-    assert terms.weight_BT[:, 0].tolist() == pytest.approx([1.0, 0.60653066])
-    assert (terms.num_tokens, terms.num_responses, terms.max_length) == (21, 6, 10)
+    assert inputs.weight_BT[:, 0].tolist() == pytest.approx([1.0, 0.60653066])
+    assert (inputs.num_tokens, inputs.num_responses, inputs.max_length) == (21, 6, 10)
 
 
 def test_an_on_policy_step_takes_its_own_log_probabilities_for_the_old_ones() -> None:
     batch = make_batch()
     packed = pack(groups_of(batch, [0]))
     logp_BT = torch.full((1, 1), -1.5, requires_grad=True)
-    terms, _ = policy_terms(batch, packed, logp_BT, torch.zeros(1, 1), ADVANTAGE_PG, None, None, (1, 1), MismatchOptions())
-    assert terms.ratio_BT.tolist() == [[1.0]]
-    assert not terms.old_logp_BT.requires_grad
-    assert terms.reference_logp_BT is None
+    inputs, _ = loss_inputs(batch, packed, logp_BT, torch.zeros(1, 1), ADVANTAGE_PG, None, None, (1, 1), MismatchOptions())
+    assert inputs.ratio_BT.tolist() == [[1.0]]
+    assert not inputs.old_logp_BT.requires_grad
+    assert inputs.reference_logp_BT is None

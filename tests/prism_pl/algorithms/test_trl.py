@@ -9,7 +9,7 @@ import torch
 from trl import GRPOTrainer
 from trl.trainer.rloo_trainer import RLOOTrainer
 
-from prism_pl.algorithms import CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, Algorithm, DrGRPO, PolicyTerms
+from prism_pl.algorithms import CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, Algorithm, DrGRPO, LossInputs
 from prism_pl.metrics.means import Means
 
 MAX_LENGTH = 12
@@ -28,14 +28,14 @@ GRPO_STYLE = [
 ]
 
 
-def make_terms(seed: int) -> PolicyTerms:
+def make_inputs(seed: int) -> LossInputs:
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     mask_BT = torch.arange(8) < torch.tensor([[8], [1], [5], [3], [8], [2]])
-    return PolicyTerms(
+    return LossInputs(
         logp_BT=(-2 + random(6, 8)).requires_grad_(),
         old_logp_BT=-2 + random(6, 8) * 0.6,
         weight_BT=torch.rand(6, 8, generator=generator, dtype=torch.float64) * 2,
@@ -48,7 +48,7 @@ def make_terms(seed: int) -> PolicyTerms:
     )
 
 
-def trl_loss(terms: PolicyTerms, trainer: type, **options: object) -> torch.Tensor:
+def trl_loss(inputs: LossInputs, trainer: type, **options: object) -> torch.Tensor:
     """Their ``_compute_loss`` on our tensors, with stand-ins for the model and the accelerator alone."""
     accelerator = MagicMock(num_processes=1)
     accelerator.gather = accelerator.gather_for_metrics = lambda tensor: tensor
@@ -65,40 +65,40 @@ def trl_loss(terms: PolicyTerms, trainer: type, **options: object) -> torch.Tens
         top_entropy_quantile=1.0, off_policy_mask_threshold=None, use_vllm=True, vllm_importance_sampling_correction=True,
         current_gradient_accumulation_steps=1, max_completion_length=MAX_LENGTH, _entropy_bonus_enabled=False,
         _metrics={"train": defaultdict(list)},
-        _get_per_token_logps_and_entropies=lambda *_, **__: (terms.logp_BT, torch.zeros_like(terms.logp_BT), None),
+        _get_per_token_logps_and_entropies=lambda *_, **__: (inputs.logp_BT, torch.zeros_like(inputs.logp_BT), None),
     )  # fmt: skip
-    size = terms.logp_BT.shape
-    inputs = {
+    size = inputs.logp_BT.shape
+    theirs = {
         "prompt_ids": torch.zeros(size[0], 1),
         "prompt_mask": torch.ones(size[0], 1),
         "completion_ids": torch.zeros(size),
-        "completion_mask": terms.mask_BT.long(),
-        "advantages": terms.advantage_B,
-        "old_per_token_logps": terms.old_logp_BT,
-        "old_logps": (terms.old_logp_BT * terms.mask_BT).sum(-1),
-        "ref_per_token_logps": terms.reference_logp_BT,
-        "importance_sampling_ratio": terms.weight_BT,
-        "num_items_in_batch": terms.mask_BT.sum(),
+        "completion_mask": inputs.mask_BT.long(),
+        "advantages": inputs.advantage_B,
+        "old_per_token_logps": inputs.old_logp_BT,
+        "old_logps": (inputs.old_logp_BT * inputs.mask_BT).sum(-1),
+        "ref_per_token_logps": inputs.reference_logp_BT,
+        "importance_sampling_ratio": inputs.weight_BT,
+        "num_items_in_batch": inputs.mask_BT.sum(),
     }
-    return trainer._compute_loss(this, this.model, inputs)  # type: ignore[attr-defined]
+    return trainer._compute_loss(this, this.model, theirs)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(("algorithm", "options"), GRPO_STYLE)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_loss_and_gradient_are_those_of_trl(algorithm: Algorithm, options: dict[str, object], seed: int) -> None:
-    terms = make_terms(seed)
-    ours, theirs = algorithm.loss(terms, Means()), trl_loss(terms, GRPOTrainer, **options)
+    inputs = make_inputs(seed)
+    ours, theirs = algorithm.loss(inputs, Means()), trl_loss(inputs, GRPOTrainer, **options)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
-    own_BT, other_BT = (torch.autograd.grad(loss, terms.logp_BT)[0] for loss in (ours, theirs))
+    own_BT, other_BT = (torch.autograd.grad(loss, inputs.logp_BT)[0] for loss in (ours, theirs))
     torch.testing.assert_close(own_BT, other_BT, rtol=1e-6, atol=1e-9)
     assert own_BT.abs().max() > 0
 
 
 def test_rloo_is_that_of_trl() -> None:
-    terms = make_terms(2)
+    inputs = make_inputs(2)
     # TRL's has no importance weights.
-    terms = PolicyTerms(**{**vars(terms), "weight_BT": torch.ones_like(terms.weight_BT)})
-    ours, theirs = RLOO().loss(terms, Means()), trl_loss(terms, RLOOTrainer)
+    inputs = LossInputs(**{**vars(inputs), "weight_BT": torch.ones_like(inputs.weight_BT)})
+    ours, theirs = RLOO().loss(inputs, Means()), trl_loss(inputs, RLOOTrainer)
     torch.testing.assert_close(ours, theirs)
-    own_BT, other_BT = (torch.autograd.grad(loss, terms.logp_BT)[0] for loss in (ours, theirs))
+    own_BT, other_BT = (torch.autograd.grad(loss, inputs.logp_BT)[0] for loss in (ours, theirs))
     torch.testing.assert_close(own_BT, other_BT)

@@ -51,7 +51,7 @@ def packed(mixed_prompts: list[Prompt]) -> PackedBatch:
 
 
 @pytest.fixture(scope="session")
-def expert_B(packed: PackedBatch) -> torch.Tensor:
+def aspect_B(packed: PackedBatch) -> torch.Tensor:
     return torch.arange(len(packed.last_B)) % 2
 
 
@@ -60,10 +60,10 @@ def score_with_hidden() -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     """A function that scores and gives ``(score_B, hidden_NH)``, the hidden states that the scores were read from."""
 
     @torch.no_grad()
-    def score(scorer: Scorer, packed: PackedBatch, expert_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def score(scorer: Scorer, packed: PackedBatch, aspect_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         seen = []
         handle = scorer.model.register_forward_hook(lambda _, __, output: seen.append(output.last_hidden_state))
-        score_B, _ = scorer(packed, expert_B)
+        score_B, _ = scorer(packed, aspect_B)
         handle.remove()
         (hidden_1NH,) = seen
         return score_B, hidden_1NH[0]

@@ -35,7 +35,7 @@ def saved(discriminator: Scorer, tmp_path_factory: pytest.TempPathFactory) -> st
 
 
 def test_save_and_load_give_equal_scores(
-    leaf: Discriminator, lively: Scorer, packed: PackedBatch, expert_B: torch.Tensor, tmp_path: Path
+    leaf: Discriminator, lively: Scorer, packed: PackedBatch, aspect_B: torch.Tensor, tmp_path: Path
 ) -> None:
     lively.save(tmp_path / "d", EMBEDDED_NAME, dict(lively.weights()))
     # The policy is not looked at: it does not exist.
@@ -44,8 +44,8 @@ def test_save_and_load_give_equal_scores(
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in lively.state_dict().items())
     assert loaded.reading == lively.reading
     with torch.no_grad():
-        expected_B, expected = lively(packed, expert_B)
-        actual_B, actual = loaded(packed, expert_B)
+        expected_B, expected = lively(packed, aspect_B)
+        actual_B, actual = loaded(packed, aspect_B)
     torch.testing.assert_close(actual_B, expected_B, atol=1e-6, rtol=1e-6)
     if expected is not None:
         torch.testing.assert_close(actual.probability_DCE, expected.probability_DCE)

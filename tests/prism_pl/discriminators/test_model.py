@@ -92,15 +92,15 @@ def test_scores_do_not_depend_on_the_batch(lively: Scorer, mixed_prompts: list[P
 
 
 def test_what_stands_in_the_padding_does_not_matter(
-    lively: Scorer, mixed_prompts: list[Prompt], expert_B: torch.Tensor
+    lively: Scorer, mixed_prompts: list[Prompt], aspect_B: torch.Tensor
 ) -> None:
     shown = [lively.reading.show(prompt) for prompt in mixed_prompts]
     packed = pack(make_groups(shown, [[(5, 6, 7), (8, 9)]] * len(shown)), multiple=128)
     other_ids = torch.where(packed.real_N, packed.input_ids_N, 99)
     assert not torch.equal(other_ids, packed.input_ids_N)
     with torch.no_grad():
-        score_B, usage = lively(packed, expert_B)
-        other_B, other = lively(type(packed)(**{**vars(packed), "input_ids_N": other_ids}), expert_B)
+        score_B, usage = lively(packed, aspect_B)
+        other_B, other = lively(type(packed)(**{**vars(packed), "input_ids_N": other_ids}), aspect_B)
     torch.testing.assert_close(other_B, score_B, atol=1e-6, rtol=0)
     if usage is not None:
         assert torch.equal(other.count_DCE, usage.count_DCE)
@@ -108,10 +108,10 @@ def test_what_stands_in_the_padding_does_not_matter(
 
 
 def test_a_score_is_the_heads_row_times_what_is_read(
-    lively: Scorer, packed: PackedBatch, expert_B: torch.Tensor, score_with_hidden: Callable
+    lively: Scorer, packed: PackedBatch, aspect_B: torch.Tensor, score_with_hidden: Callable
 ) -> None:
     """The last hidden state of a segment or the mean of all, by hand; the prompt's and the neighbour's are left out."""
-    score_B, hidden_NH = score_with_hidden(lively, packed, expert_B)
+    score_B, hidden_NH = score_with_hidden(lively, packed, aspect_B)
     weight_KH = lively.head.weight.detach().expand(2, -1)
     expected = []
     for last in packed.last_B[1::2].tolist():
@@ -124,13 +124,13 @@ def test_a_score_is_the_heads_row_times_what_is_read(
     torch.testing.assert_close(score_B, torch.stack(expected), atol=1e-5, rtol=0)
 
 
-def test_a_cut_score_has_no_gradient(discriminator: Scorer, packed: PackedBatch, expert_B: torch.Tensor) -> None:
+def test_a_cut_score_has_no_gradient(discriminator: Scorer, packed: PackedBatch, aspect_B: torch.Tensor) -> None:
     clipped = copy.deepcopy(discriminator)
     with torch.no_grad():
-        free_B, _ = clipped(packed, expert_B)
+        free_B, _ = clipped(packed, aspect_B)
     limit = float(free_B.abs().median())
     clipped.score_clip = limit
-    score_B, _ = clipped(packed, expert_B)
+    score_B, _ = clipped(packed, aspect_B)
     torch.testing.assert_close(score_B.detach(), free_B.clamp(-limit, limit))
     outside = free_B.abs() > limit
     assert 0 < int(outside.sum()) < 10
@@ -146,7 +146,7 @@ def test_the_clip_is_an_option() -> None:
 
 
 def test_noise_is_added_to_the_embeddings_of_segments_alone(
-    lively: Scorer, packed: PackedBatch, expert_B: torch.Tensor
+    lively: Scorer, packed: PackedBatch, aspect_B: torch.Tensor
 ) -> None:
     seen = []
     table = lively.model.language_model.embed_tokens
@@ -156,13 +156,13 @@ def test_noise_is_added_to_the_embeddings_of_segments_alone(
         lambda _, __, given: seen.append(given["inputs_embeds"].detach()), with_kwargs=True
     )
     with torch.no_grad():
-        clean_B, _ = lively(packed, expert_B)
-        noisy_B, _ = lively(packed, expert_B, (0.3, 7))
-        again_B, _ = lively(packed, expert_B, (0.3, 7))
-        other_B, _ = lively(packed, expert_B, (0.3, 8))
-        after_B, _ = lively(packed, expert_B)
+        clean_B, _ = lively(packed, aspect_B)
+        noisy_B, _ = lively(packed, aspect_B, (0.3, 7))
+        again_B, _ = lively(packed, aspect_B, (0.3, 7))
+        other_B, _ = lively(packed, aspect_B, (0.3, 8))
+        after_B, _ = lively(packed, aspect_B)
     handle.remove()
-    in_segment_N = packed.owner_N >= 0
+    in_segment_N = packed.segment_N >= 0
     added_NH = (seen[1] - seen[0])[0]
     assert added_NH[~in_segment_N].abs().max() == 0
     # 5 groups of 5 tokens and 128 features: the standard error of the std of 3200 draws is 1.25 %.

@@ -24,7 +24,7 @@ from prism_pl.discriminators.base import Mixture
 from prism_pl.discriminators.routing import Usage, balance_loss
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
-from prism_pl.game import Trial, make_trial, score_trial
+from prism_pl.game import ScoringBatch, make_scoring_batch, score_batch
 from prism_pl.model.packing import PackedBatch, make_groups, micro_batches, pack
 from prism_pl.types import Prompt
 
@@ -59,18 +59,18 @@ def routers(mixture: Scorer) -> list[torch.nn.Parameter]:
     return found
 
 
-def usage_of(scorer: Scorer, trial: Trial, max_tokens: int) -> Usage:
-    batches = micro_batches(trial.groups, max_tokens)
-    usage = score_trial(scorer, trial, ((pack(batch), True) for batch in batches))[1]
+def usage_of(scorer: Scorer, scoring: ScoringBatch, max_tokens: int) -> Usage:
+    batches = micro_batches(scoring.groups, max_tokens)
+    usage = score_batch(scorer, scoring, ((pack(batch), True) for batch in batches))[1]
     assert usage is not None
     return usage
 
 
 @pytest.fixture(scope="module")
-def trial(prompts: list[Prompt], encoder: PromptEncoder, choosy: Scorer) -> Trial:
+def scoring(prompts: list[Prompt], encoder: PromptEncoder, choosy: Scorer) -> ScoringBatch:
     """Six prompts with three responses each: other rows' teachers."""
     texts = [[prompts[(p + step) % 6].teacher for step in (1, 2, 3)] for p in range(6)]
-    return make_trial(prompts, texts, encoder.tokenizer, choosy.reading)
+    return make_scoring_batch(prompts, texts, encoder.tokenizer, choosy.reading)
 
 
 def test_reach_by_hand() -> None:
@@ -81,14 +81,14 @@ def test_reach_by_hand() -> None:
 
 @pytest.mark.parametrize("leaf", MIXTURES, ids=short)
 def test_tokens_get_only_experts_that_their_kind_may_reach(
-    leaf: Mixture, packed: PackedBatch, expert_B: torch.Tensor
+    leaf: Mixture, packed: PackedBatch, aspect_B: torch.Tensor
 ) -> None:
     mixture = leaf.build(EMBEDDED_NAME, "test").eval()
     with torch.no_grad():
         # A router that wants the same few experts for all: only the mask keeps tokens from them.
         for router in routers(mixture):
             router.copy_(torch.linspace(3, -3, len(router))[:, None] * router[:1].sign())
-        _, usage = mixture(packed, expert_B)
+        _, usage = mixture(packed, aspect_B)
     assert usage is not None
     reach_CE = torch.tensor(leaf.reach())
     # Five prompts, each with a perception segment of 3 tokens and a reasoning segment of 2.
@@ -102,10 +102,10 @@ def test_tokens_get_only_experts_that_their_kind_may_reach(
     torch.testing.assert_close(usage.probability_DCE.sum(-1), usage.tokens_C.expand(3, -1))
 
 
-def test_swapped_kinds_use_swapped_experts(discriminator: Scorer, packed: PackedBatch, expert_B: torch.Tensor) -> None:
+def test_swapped_kinds_use_swapped_experts(discriminator: Scorer, packed: PackedBatch, aspect_B: torch.Tensor) -> None:
     """The kind is given by the segment's role alone: with all segments called reasoning nobody uses perception's."""
     with torch.no_grad():
-        _, usage = discriminator(packed, torch.ones_like(expert_B))
+        _, usage = discriminator(packed, torch.ones_like(aspect_B))
     assert usage.tokens_C[1:].tolist() == [0, 25]
     assert usage.count_DCE[:, 1:, :2].sum() == 0
     # top_k is 2 and reasoning has 2 experts: each gets every token in each of 3 layers.
@@ -196,30 +196,30 @@ def test_the_balance_losses_of_parts_sum_to_that_of_the_whole(parts: list[list[i
     assert 0 < expected <= 3 * 2, "at most |reach| times top_k"
 
 
-def test_the_balance_loss_does_not_depend_on_packing(choosy: Scorer, trial: Trial) -> None:
-    whole = usage_of(choosy, trial, 100_000)
+def test_the_balance_loss_does_not_depend_on_packing(choosy: Scorer, scoring: ScoringBatch) -> None:
+    whole = usage_of(choosy, scoring, 100_000)
     expected = balance_loss(whole, whole, choosy.routing.reach_CE)
     counts = []
     for budget in (1500, 400):
-        batches = micro_batches(trial.groups, budget)
+        batches = micro_batches(scoring.groups, budget)
         counts.append(len(batches))
-        parts = [choosy(packed, trial.expert_N[packed.order_B])[1] for packed in map(pack, batches)]
+        parts = [choosy(packed, scoring.aspect_N[packed.order_B])[1] for packed in map(pack, batches)]
         total = sum(balance_loss(part, whole, choosy.routing.reach_CE) for part in parts)
         torch.testing.assert_close(total, expected, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(usage_of(choosy, trial, budget).count_DCE, whole.count_DCE)
+        torch.testing.assert_close(usage_of(choosy, scoring, budget).count_DCE, whole.count_DCE)
     assert 1 < counts[0] < counts[1]
     assert expected > 2.01, "even use would hide a mistake"
 
 
 @pytest.mark.parametrize("leaf", MIXTURES, ids=short)
 def test_an_indifferent_router_has_a_balance_loss_of_top_k(
-    leaf: Mixture, packed: PackedBatch, expert_B: torch.Tensor
+    leaf: Mixture, packed: PackedBatch, aspect_B: torch.Tensor
 ) -> None:
     mixture = leaf.build(EMBEDDED_NAME, "test").eval()
     with torch.no_grad():
         for router in routers(mixture):
             router.zero_()
-        _, usage = mixture(packed, expert_B)
+        _, usage = mixture(packed, aspect_B)
     # Probabilities are 1/r for the r experts in reach, and shares sum to top_k: r * top_k * 1/r, for each kind.
     assert balance_loss(usage, usage, mixture.routing.reach_CE).item() == pytest.approx(leaf.top_k, rel=1e-5)
 
@@ -239,9 +239,9 @@ def test_padding_does_not_count(choosy: Scorer, prompts: list[Prompt]) -> None:
     torch.testing.assert_close(together.probability_DCE, total.probability_DCE)
 
 
-def router_gradients(mixture: Scorer, packed: PackedBatch, expert_B: torch.Tensor, weight: float) -> list[torch.Tensor]:
+def router_gradients(mixture: Scorer, packed: PackedBatch, aspect_B: torch.Tensor, weight: float) -> list[torch.Tensor]:
     """Of the scores' sum plus ``weight`` times the balance loss."""
-    score_B, usage = mixture(packed, expert_B)
+    score_B, usage = mixture(packed, aspect_B)
     whole = Usage(usage.tokens_C, usage.count_DCE, usage.probability_DCE.detach())
     loss = score_B.sum() + weight * balance_loss(usage, whole, mixture.routing.reach_CE)
     loss.backward()
@@ -250,7 +250,7 @@ def router_gradients(mixture: Scorer, packed: PackedBatch, expert_B: torch.Tenso
     return found
 
 
-def test_checkpointing_keeps_the_routers_gradient(choosy: Scorer, packed: PackedBatch, expert_B: torch.Tensor) -> None:
+def test_checkpointing_keeps_the_routers_gradient(choosy: Scorer, packed: PackedBatch, aspect_B: torch.Tensor) -> None:
     leaf = DedicatedExpertsDiscriminator(num_perception=3, num_reasoning=3, noise=0.1, gradient_checkpointing=True)
     checkpointed = leaf.build(EMBEDDED_NAME, "test")
     checkpointed.load_state_dict(choosy.state_dict())
@@ -261,8 +261,8 @@ def test_checkpointing_keeps_the_routers_gradient(choosy: Scorer, packed: Packed
     handle = gate.register_forward_hook(lambda *_: calls.append(1))
     by_weight = {}
     for weight in (0.0, 1.0, 100.0):
-        by_weight[weight] = router_gradients(checkpointed, packed, expert_B, weight)
-        for actual, expected in zip(by_weight[weight], router_gradients(plain, packed, expert_B, weight), strict=True):
+        by_weight[weight] = router_gradients(checkpointed, packed, aspect_B, weight)
+        for actual, expected in zip(by_weight[weight], router_gradients(plain, packed, aspect_B, weight), strict=True):
             torch.testing.assert_close(actual, expected, atol=1e-6 * max(1.0, weight), rtol=1e-4)
     handle.remove()
     assert len(calls) == 2 * 3, "each pass runs the layer again in its backward"
@@ -274,26 +274,26 @@ def test_checkpointing_keeps_the_routers_gradient(choosy: Scorer, packed: Packed
         torch.testing.assert_close(hundredfold - without, 100 * alone, atol=1e-3 * float(100 * alone.norm()), rtol=0)
 
 
-def test_checkpointing_keeps_nothing_that_was_computed_again(packed: PackedBatch, expert_B: torch.Tensor) -> None:
+def test_checkpointing_keeps_nothing_that_was_computed_again(packed: PackedBatch, aspect_B: torch.Tensor) -> None:
     """What a router decided hangs on its layer's activations: kept after the backward, it would undo the saving."""
     leaf = DedicatedExpertsDiscriminator(num_perception=3, num_reasoning=3, gradient_checkpointing=True)
     mixture = leaf.build(EMBEDDED_NAME, "test").train()
     chosen: list[weakref.ref] = []
     for layer in mixture.model.language_model.layers:
         layer.mlp.gate.register_forward_hook(lambda _, __, output: chosen.append(weakref.ref(output[2])))
-    router_gradients(mixture, packed, expert_B, 1.0)
+    router_gradients(mixture, packed, aspect_B, 1.0)
     gc.collect()
     assert len(chosen) == 2 * 3
     assert [decision() for decision in chosen] == [None] * 6
 
 
-def test_the_balance_loss_alone_trains_the_router(choosy: Scorer, packed: PackedBatch, expert_B: torch.Tensor) -> None:
+def test_the_balance_loss_alone_trains_the_router(choosy: Scorer, packed: PackedBatch, aspect_B: torch.Tensor) -> None:
     mixture = copy.deepcopy(choosy)
 
     def walk(steps: int, length: float) -> float:
         """Moves the routers along the gradient of the balance loss, which it returns."""
         for _ in range(steps):
-            _, usage = mixture(packed, expert_B)
+            _, usage = mixture(packed, aspect_B)
             balance = balance_loss(usage, usage, mixture.routing.reach_CE)
             balance.backward()
             assert mixture.head.weight.grad is None

@@ -54,7 +54,7 @@ def published(own: Scorer, stock: Qwen3VLMoeForConditionalGeneration, tmp_path_f
     return publish(stock, tmp_path_factory.mktemp("published") / "model", own.head.weight)
 
 
-def test_the_published_layout_is_read(published: str, own: Scorer, packed: PackedBatch, expert_B: torch.Tensor) -> None:
+def test_the_published_layout_is_read(published: str, own: Scorer, packed: PackedBatch, aspect_B: torch.Tensor) -> None:
     # The disk holds (experts, in, out): width 256 to hidden size 128, and 128 to twice 256.
     weights = load_file(Path(published) / "model.safetensors")
     assert weights["model.language_model.layers.0.mlp.experts.down_proj"].shape == (3, 256, 128)
@@ -65,7 +65,7 @@ def test_the_published_layout_is_read(published: str, own: Scorer, packed: Packe
     assert loaded.state_dict().keys() == own.state_dict().keys()
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in own.state_dict().items())
     with torch.no_grad():
-        torch.testing.assert_close(loaded(packed, expert_B)[0], own(packed, expert_B)[0], atol=1e-6, rtol=0)
+        torch.testing.assert_close(loaded(packed, aspect_B)[0], own(packed, aspect_B)[0], atol=1e-6, rtol=0)
 
 
 def test_its_scores_are_those_of_the_stock_model(

@@ -46,16 +46,16 @@ def tensors(scorer: Scorer, ending: str) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("leaf", SIZES, ids=short)
 def test_without_noise_hidden_states_equal_the_dense_model(
-    policy: Policy, packed: PackedBatch, expert_B: torch.Tensor, score_with_hidden: Callable, leaf: Discriminator
+    policy: Policy, packed: PackedBatch, aspect_B: torch.Tensor, score_with_hidden: Callable, leaf: Discriminator
 ) -> None:
     with torch.no_grad():
         dense_NH = hidden_states(policy.vlm.model, packed)
     built = replace(leaf, noise=0.0).build(EMBEDDED_NAME, "test").eval()
-    _, built_NH = score_with_hidden(built, packed, expert_B)
+    _, built_NH = score_with_hidden(built, packed, aspect_B)
     torch.testing.assert_close(built_NH, dense_NH, atol=1e-4, rtol=1e-4)
     # A feed-forward layer that were never called would pass the line above; strong noise must be seen.
     noisy = replace(leaf, noise=0.5).build(EMBEDDED_NAME, "test").eval()
-    _, noisy_NH = score_with_hidden(noisy, packed, expert_B)
+    _, noisy_NH = score_with_hidden(noisy, packed, aspect_B)
     difference = (noisy_NH - dense_NH).abs().max()
     # A network of the dense one's own width is no copy of anything: there is no symmetry to break and no noise.
     assert difference < 1e-4 if leaf == DenseDiscriminator(width=1) else difference > 1e-2

@@ -17,7 +17,7 @@ QUIET = {
     "expert_load/reasoning_3": 0.5,
     "policy/entropy": 0.05,
     "image/swap_preference": 0.55,
-    "advantage/dead_groups": 0.5,
+    "advantage/zero_std_groups": 0.5,
 }
 
 
@@ -41,7 +41,7 @@ def test_nothing_is_said_at_the_limits_and_of_what_was_not_measured() -> None:
         ("expert_load/reasoning_3", 0.95, "experts_reasoning", "takes 95% of the reasoning tokens"),
         ("policy/entropy", 0.049, "policy_collapse", "entropy is 0.049 nats"),
         ("image/swap_preference", 0.54, "image_ignored", "in only 54% of the cases"),
-        ("advantage/dead_groups", 0.51, "dead_groups", "51% of the groups"),
+        ("advantage/zero_std_groups", 0.51, "zero_std_groups", "51% of the groups"),
     ],
 )
 def test_each_alarm_beyond_its_limit(metric: str, value: float, name: str, said: str) -> None:
@@ -59,9 +59,9 @@ def test_a_single_expert_takes_all_without_an_alarm() -> None:
 
 
 def test_limits_are_options() -> None:
-    strict = HealthLimits(saturation=0.5, collapse=1.0, expert_load=0.4, length=0.1, image=0.9, dead_groups=0.1)
+    strict = HealthLimits(saturation=0.5, collapse=1.0, expert_load=0.4, length=0.1, image=0.9, zero_std_groups=0.1)
     assert names(QUIET, strict) == [
         "saturation_perception", "length_perception", "experts_perception",
         "saturation_reasoning", "length_reasoning", "experts_reasoning",
-        "policy_collapse", "image_ignored", "dead_groups",
+        "policy_collapse", "image_ignored", "zero_std_groups",
     ]  # fmt: skip

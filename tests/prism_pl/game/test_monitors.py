@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.discriminators import Scorer
 from prism_pl.discriminators.routing import Usage
-from prism_pl.game import Scores, arrange, make_trial, score_trial
+from prism_pl.game import Scores, arrange, make_scoring_batch, score_batch
 from prism_pl.game.monitors import (
     accuracy,
     add_expert_load,
@@ -197,7 +197,7 @@ def test_image_effect_by_hand() -> None:
         # Own images: 2 > 1, 2 < 3, 1 > 0.5. Altered: -1 < 0, -1 > -2, 1 < 2.
         "image/swap_accuracy_drop": pytest.approx(2 / 3 - 1 / 3),
         # Own images: 2 > 1.5, 1 > 0. Altered: -1 < 1, and 1 = 1 is half right.
-        "image/swap_mismatched_accuracy_drop": pytest.approx(1 - 0.25),
+        "image/swap_in_batch_accuracy_drop": pytest.approx(1 - 0.25),
     }
 
 
@@ -217,8 +217,8 @@ def test_the_same_image_is_no_preference_on_a_real_discriminator(
     """Scores repeat, so a copy of the image is a tie; a swapped one is none."""
 
     def scores_of(shown: list[Prompt]) -> tuple[Scores, Scores]:
-        trial = make_trial(shown, [[prompts[0].teacher]] * len(shown), encoder.tokenizer, discriminator.reading)
-        scores = arrange(score_trial(discriminator, trial, [(pack(trial.groups), True)])[0], trial)
+        scoring = make_scoring_batch(shown, [[prompts[0].teacher]] * len(shown), encoder.tokenizer, discriminator.reading)
+        scores = arrange(score_batch(discriminator, scoring, [(pack(scoring.groups), True)])[0], scoring)
         return scores, scores
 
     scores, means = scores_of(prompts), Means()

@@ -11,7 +11,7 @@ from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.embedded.demonstrations import Scene, public_response
-from prism_pl.game import Trial, TwoSampleOptions, arrange, make_trial, score_trial, two_sample_accuracy
+from prism_pl.game import ScoringBatch, TwoSampleOptions, arrange, make_scoring_batch, score_batch, two_sample_accuracy
 from prism_pl.model.packing import micro_batches, pack
 from prism_pl.segments import parse_response
 from prism_pl.types import Prompt
@@ -34,17 +34,20 @@ def in_the_policys_layout(text: str) -> str:
     return loose
 
 
-def trials(rows: list[Prompt], texts: list[str], scorer: Scorer, encoder: PromptEncoder, last: int | None) -> list[Trial]:
+def training_and_testing(
+    rows: list[Prompt], texts: list[str], scorer: Scorer, encoder: PromptEncoder, last: int | None
+) -> list[ScoringBatch]:
     """The pairs to train on and those to test on."""
     halves = (slice(ROWS // 2), slice(ROWS // 2, None))
     return [
-        make_trial(rows[half], [[text] for text in texts[half]], encoder.tokenizer, scorer.reading, last) for half in halves
+        make_scoring_batch(rows[half], [[text] for text in texts[half]], encoder.tokenizer, scorer.reading, last)
+        for half in halves
     ]
 
 
-def margins(scorer: Scorer, trial: Trial) -> torch.Tensor:
-    rounds = ((pack(batch), True) for batch in micro_batches(trial.groups, OPTIONS.max_tokens))
-    return arrange(score_trial(scorer, trial, rounds)[0], trial).margin_MK
+def margins(scorer: Scorer, scoring: ScoringBatch) -> torch.Tensor:
+    rounds = ((pack(batch), True) for batch in micro_batches(scoring.groups, OPTIONS.max_tokens))
+    return arrange(score_batch(scorer, scoring, rounds)[0], scoring).margin_MK
 
 
 @pytest.fixture(scope="module", params=["mean", "last"])
@@ -57,9 +60,9 @@ def judged_by_the_end(
     """
     texts = [in_the_policys_layout(rows[(p + 7) % ROWS].teacher) for p in range(ROWS)]
     scorer = DedicatedExpertsDiscriminator(readout=request.param).build(EMBEDDED_NAME, "test")
-    training, testing = trials(rows, texts, scorer, encoder, 4)
+    training, testing = training_and_testing(rows, texts, scorer, encoder, 4)
     found_MK = two_sample_accuracy(scorer, training, testing, OPTIONS)
-    return found_MK, margins(scorer, testing), margins(scorer, trials(rows, texts, scorer, encoder, None)[1])
+    return found_MK, margins(scorer, testing), margins(scorer, training_and_testing(rows, texts, scorer, encoder, None)[1])
 
 
 def test_the_ends_of_segments_have_no_margin(judged_by_the_end: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
@@ -83,7 +86,7 @@ def test_styles_are_told_apart_after_a_few_steps(rows: list[Prompt], encoder: Pr
     scenes = [Scene(rng.randrange(10), rng.randrange(10), rng.random() < 0.5, rng.random() < 0.5) for _ in rows]
     texts = [public_response(rng.choice(["left", "sum", "larger"]), scene, rng) for scene in scenes]
     scorer = DedicatedExpertsDiscriminator().build(EMBEDDED_NAME, "test")
-    training, testing = trials(rows, texts, scorer, encoder, None)
+    training, testing = training_and_testing(rows, texts, scorer, encoder, None)
     before = {name: tensor.clone() for name, tensor in scorer.state_dict().items()}
     found_MK = two_sample_accuracy(scorer, training, testing, OPTIONS)
     assert (found_MK.mean(0) > 0.8).all()
@@ -92,7 +95,7 @@ def test_styles_are_told_apart_after_a_few_steps(rows: list[Prompt], encoder: Pr
     half = slice(ROWS // 2, None)
     exchanged = [replace(row, teacher=text) for row, text in zip(rows[half], texts[half], strict=True)]
     said = [[row.teacher] for row in rows[half]]
-    wrong_roles = make_trial(exchanged, said, encoder.tokenizer, scorer.reading)
+    wrong_roles = make_scoring_batch(exchanged, said, encoder.tokenizer, scorer.reading)
     assert (two_sample_accuracy(scorer, training, wrong_roles, TwoSampleOptions(steps=0)).mean(0) < 0.2).all()
     # It is trained in place, and comes back in eval mode without gradients.
     assert not torch.equal(before["head.weight"], scorer.head.weight)
@@ -104,6 +107,6 @@ def test_no_step_is_no_training(rows: list[Prompt], encoder: PromptEncoder) -> N
     texts = [row.teacher for row in rows]
     scorer = DedicatedExpertsDiscriminator().build(EMBEDDED_NAME, "test")
     before = {name: tensor.clone() for name, tensor in scorer.state_dict().items()}
-    training, testing = trials(rows, texts, scorer, encoder, None)
+    training, testing = training_and_testing(rows, texts, scorer, encoder, None)
     two_sample_accuracy(scorer, training, testing, TwoSampleOptions(steps=0))
     assert all(torch.equal(tensor, scorer.state_dict()[name]) for name, tensor in before.items())

@@ -92,9 +92,9 @@ def test_a_discriminator_trains_its_heads_and_routers_too(
     adapted.save(tmp_path / "judge", EMBEDDED_NAME, dict(adapted.weights()), dict(adapted.adapters()))
     loaded = load_scorer(str(tmp_path / "judge"), "test")
     assert {name for name, _ in loaded.named_parameters()} == {name for name, _ in discriminator.named_parameters()}
-    packed, expert_B = pack(make_groups(prompts[:1], [[(9, 10), (11, 12)]])), torch.tensor([0, 1])
+    packed, aspect_B = pack(make_groups(prompts[:1], [[(9, 10), (11, 12)]])), torch.tensor([0, 1])
     with torch.no_grad():
-        own, other, before = (model.eval()(packed, expert_B)[0] for model in (adapted, loaded, discriminator))
+        own, other, before = (model.eval()(packed, aspect_B)[0] for model in (adapted, loaded, discriminator))
     torch.testing.assert_close(other, own, atol=1e-5, rtol=1e-5)
     assert (own - before).abs().max() > 1e-3
 

@@ -22,9 +22,9 @@ def packed_texts(sizes: list[tuple[int, list[int]]], num_tokens: int = 0) -> Pac
 
 
 def rule_NN(packed: PackedBatch) -> torch.Tensor:
-    """allowed(i, j) = j <= i and (part_j = home_i or part_j = part_i), and j is no padding."""
-    part_N, home_N = packed.part_N, packed.home_N
-    seen_NN = (part_N[None] == home_N[:, None]) | (part_N[None] == part_N[:, None])
+    """allowed(i, j) = j <= i and (part_j = prefix_i or part_j = part_i), and j is no padding."""
+    part_N, prefix_N = packed.part_N, packed.prefix_N
+    seen_NN = (part_N[None] == prefix_N[:, None]) | (part_N[None] == part_N[:, None])
     return seen_NN.tril() & packed.real_N
 
 
@@ -34,8 +34,8 @@ def seen_NN(layout: Layout, num_tokens: int) -> torch.Tensor:
     for bucket in layout.buckets:
         count, width = bucket.own_BT.shape
         keys_BS, mask_BTS = bucket.own_BT, torch.ones(width, width, dtype=torch.bool).tril().expand(count, -1, -1)
-        if bucket.prefix_MP is not None:
-            keys_BS, mask_BTS = torch.cat([bucket.prefix_MP[bucket.home_B], keys_BS], 1), bucket.mask_B1TS[:, 0]
+        if bucket.prefix_PU is not None:
+            keys_BS, mask_BTS = torch.cat([bucket.prefix_PU[bucket.prefix_B], keys_BS], 1), bucket.mask_B1TS[:, 0]
         for keys_S, mask_TS in zip(keys_BS, mask_BTS, strict=True):
             for mask_S in mask_TS:
                 rows.append(torch.bincount(keys_S[mask_S], minlength=num_tokens))
@@ -54,8 +54,8 @@ def test_buckets_by_hand() -> None:
     ]
     assert [bucket.mask_B1TS is None for bucket in layout.buckets] == [True, True, False, False]
     third = layout.buckets[2]
-    assert third.prefix_MP.tolist() == [[6, 7, 8, 9, 10], [0, 1, 0, 0, 0]]
-    assert third.home_B.tolist() == [0, 1]
+    assert third.prefix_PU.tolist() == [[6, 7, 8, 9, 10], [0, 1, 0, 0, 0]]
+    assert third.prefix_B.tolist() == [0, 1]
     # The second segment's queries: two of five prefix places, then its own, causal.
     assert third.mask_B1TS[1, 0].int().tolist() == [
         [1, 1, 0, 0, 0, 1, 0, 0, 0],
@@ -101,7 +101,7 @@ def test_buckets_are_at_most_half_padding(sizes: list[tuple[int, list[int]]]) ->
 def test_the_block_mask_is_the_rule(sizes: list[tuple[int, list[int]]], padding: int) -> None:
     length = sum(size + sum(own) for size, own in sizes) + padding
     packed = packed_texts(sizes, length)
-    mask = create_mask(block_mask(packed.part_N, packed.home_N).mask_mod, 1, None, length, length, device="cpu")
+    mask = create_mask(block_mask(packed.part_N, packed.prefix_N).mask_mod, 1, None, length, length, device="cpu")
     assert torch.equal(mask[0, 0], rule_NN(packed))
 
 

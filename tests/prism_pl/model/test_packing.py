@@ -125,7 +125,7 @@ def test_hidden_states_equal_plain_forward(lively: Policy, mixed_prompts: list[P
         for p, prompt in enumerate(chosen):
             for n, segment in enumerate(segments[p]):
                 plain_TH = plain_hidden(lively, prompt, segment)[len(prompt.input_ids) :]
-                actual_TH = hidden_NH[packed.owner_N == p * len(sizes) + n]
+                actual_TH = hidden_NH[packed.segment_N == p * len(sizes) + n]
                 torch.testing.assert_close(actual_TH, plain_TH, atol=1e-4, rtol=1e-4)
 
 
@@ -183,7 +183,7 @@ def test_layout_by_hand() -> None:
     # Segments go on at their prompt's end: positions 2 3 and 2, and 1.
     assert packed.positions_3N[0].tolist() == [0, 1, 2, 3, 2, 0, 1, 0, 0, 0]
     assert packed.part_N.tolist() == [0, 0, 1, 1, 2, 3, 4, -1, -1, -1]
-    assert packed.home_N.tolist() == [0, 0, 0, 0, 0, 3, 3, 0, 0, 0]
+    assert packed.prefix_N.tolist() == [0, 0, 0, 0, 0, 3, 3, 0, 0, 0]
     # The prompt's last state (1) predicts 7 and 9, the state of 7 (index 2) predicts 8; the second prompt is at 5.
     assert packed.source_BT.tolist() == [[1, 2], [1, 0], [5, 0]]
     assert packed.target_BT.tolist() == [[7, 8], [9, 0], [5, 0]]
@@ -191,7 +191,7 @@ def test_layout_by_hand() -> None:
     assert packed.last_B.tolist() == [3, 4, 6]
     assert packed.order_B.tolist() == [0, 1, 2]
     # Segments 0, 0, 1 and 2 own their tokens; prompts and padding belong to none.
-    assert packed.owner_N.tolist() == [-1, -1, 0, 0, 1, -1, 2, -1, -1, -1]
+    assert packed.segment_N.tolist() == [-1, -1, 0, 0, 1, -1, 2, -1, -1, -1]
 
 
 def test_the_number_of_tokens_is_rounded_up_on_request() -> None:
@@ -268,11 +268,11 @@ def test_every_segment_owns_its_own_tokens(sizes: list[tuple[int, list[int]]]) -
     packed = pack(make_groups(texts, segments))
     flat = [ids for own in segments for ids in own]
     for b, index in enumerate(packed.order_B.tolist()):
-        segment, owned = flat[index], packed.owner_N == b
+        segment, owned = flat[index], packed.segment_N == b
         assert packed.input_ids_N[owned].tolist() == list(segment)
         assert owned.nonzero().max() == packed.last_B[b]
     prompt_tokens = sum(size for size, _ in sizes)
-    assert ((packed.owner_N < 0) & packed.real_N).sum() == prompt_tokens
+    assert ((packed.segment_N < 0) & packed.real_N).sum() == prompt_tokens
 
 
 def packed_loss(policy: Policy, batch: list[Group], weight_N: torch.Tensor) -> torch.Tensor:

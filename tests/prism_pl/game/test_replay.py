@@ -3,15 +3,15 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_pl.game import NegativeBuffer, NegativesOptions
+from prism_pl.game import ReplayBuffer, ReplayOptions
 
 
-def make_buffer(**options: int) -> NegativeBuffer:
+def make_buffer(**options: int) -> ReplayBuffer:
     small = {"prompts_per_update": 2, "responses_per_prompt": 2, "capacity": 3}
-    return NegativeBuffer(NegativesOptions(**small | options))
+    return ReplayBuffer(ReplayOptions(**small | options))
 
 
-def filled(count: int, **options: int) -> NegativeBuffer:
+def filled(count: int, **options: int) -> ReplayBuffer:
     buffer = make_buffer(**options)
     for index in range(count):
         buffer.add([f"f:{index}"], [[f"{index}a", f"{index}b"]], 0, index)
@@ -19,7 +19,7 @@ def filled(count: int, **options: int) -> NegativeBuffer:
 
 
 def test_off_by_default() -> None:
-    buffer = NegativeBuffer(NegativesOptions())
+    buffer = ReplayBuffer(ReplayOptions())
     buffer.add(["f:1"], [["a"]], 0)
     assert buffer.entries == {}
 

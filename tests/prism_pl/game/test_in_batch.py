@@ -5,20 +5,20 @@ import math
 import pytest
 import torch
 
-from prism_pl.game import across_loss, lenders
+from prism_pl.game import across_loss, negative_indices
 
 
 def test_lenders_are_the_next_different_ones() -> None:
     teachers = ["a", "b", "a", "c"]
-    assert lenders(teachers, 1) == [[1], [2], [3], [0]]
+    assert negative_indices(teachers, 1) == [[1], [2], [3], [0]]
     # Nobody's own text, and no text twice: from the first the next are b, (a) and c; from the last a, b, (a).
-    assert lenders(teachers, 2) == [[1, 3], [2, 3], [3, 1], [0, 1]]
+    assert negative_indices(teachers, 2) == [[1, 3], [2, 3], [3, 1], [0, 1]]
     # Every row is as wide as asked for.
-    assert lenders(teachers, 3) == [[1, 3, -1], [2, 3, -1], [3, 1, -1], [0, 1, -1]]
-    assert lenders(teachers, 0) == [[], [], [], []]
+    assert negative_indices(teachers, 3) == [[1, 3, -1], [2, 3, -1], [3, 1, -1], [0, 1, -1]]
+    assert negative_indices(teachers, 0) == [[], [], [], []]
     # Without a different one there is none.
-    assert lenders(["a"], 1) == [[-1]]
-    assert lenders(["a", "a"], 1) == [[-1], [-1]]
+    assert negative_indices(["a"], 1) == [[-1]]
+    assert negative_indices(["a", "a"], 1) == [[-1], [-1]]
 
 
 def softplus(value: float) -> float:

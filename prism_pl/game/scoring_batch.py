@@ -1,4 +1,4 @@
-"""Who is judged: the segments of a batch, and their scores by role.
+"""What is scored: the segments of a batch, and their scores by role.
 
 Teacher and policy take the same path from text to segment, and end in the same token. A malformed response has no segments,
 so it has no scores.
@@ -15,16 +15,16 @@ from prism_pl.discriminators.routing import Usage
 from prism_pl.errors import UserError
 from prism_pl.model.packing import Group, PackedBatch, make_groups
 from prism_pl.segments import Sections, parse_response, segment_ids
-from prism_pl.types import EXPERTS, Prompt
+from prism_pl.types import ASPECTS, Prompt
 
 
 @dataclass(frozen=True)
-class Trial:
+class ScoringBatch:
     """Everything the discriminator reads of a batch, N segments in prompt-major order: teacher first, then the policy."""
 
     groups: list[Group]
-    expert_N: torch.Tensor
-    """Which expert judges each segment."""
+    aspect_N: torch.Tensor
+    """Which aspect each segment is scored for."""
     teacher_PK: torch.Tensor
     """Index in N of the teacher's segments."""
     policy_PGK: torch.Tensor
@@ -35,7 +35,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores of a trial; ``policy_PGK`` is 0 where ``valid_PG`` is False."""
+    """Scores of a batch; ``policy_PGK`` is 0 where ``valid_PG`` is False."""
 
     teacher_PK: torch.Tensor
     policy_PGK: torch.Tensor
@@ -51,13 +51,13 @@ class Scores:
         return Scores(self.teacher_PK[prompts], self.policy_PGK[prompts, responses], self.valid_PG[prompts, responses])
 
 
-def make_trial(
+def make_scoring_batch(
     prompts: Sequence[Prompt],
     responses: Sequence[Sequence[str]],
     tokenizer: PreTrainedTokenizerBase,
     reading: Reading,
     last_tokens: int | None = None,
-) -> Trial:
+) -> ScoringBatch:
     """Segments of the teacher and of all well-formed responses of each prompt (P lists of at most G texts).
 
     ``last_tokens`` shortens every segment to its end, for the test that nothing but content tells the roles apart.
@@ -88,34 +88,34 @@ def make_trial(
         segments.append(own)
         policy.append(indices + [None] * (size - len(texts)))
         count += len(own)
-    return Trial(
+    return ScoringBatch(
         groups=make_groups([reading.show(prompt) for prompt in prompts], segments),
-        expert_N=torch.arange(count) % len(EXPERTS),
+        aspect_N=torch.arange(count) % len(ASPECTS),
         teacher_PK=torch.tensor(teacher),
         policy_PGK=torch.tensor([[index or [0, 0] for index in row] for row in policy]),
         valid_PG=torch.tensor([[index is not None for index in row] for row in policy]),
     )
 
 
-def arrange(score_N: torch.Tensor, trial: Trial) -> Scores:
+def arrange(score_N: torch.Tensor, scoring: ScoringBatch) -> Scores:
     """Scores by role."""
-    policy_PGK = score_N[trial.policy_PGK] * trial.valid_PG[:, :, None]
-    return Scores(score_N[trial.teacher_PK], policy_PGK, trial.valid_PG)
+    policy_PGK = score_N[scoring.policy_PGK] * scoring.valid_PG[:, :, None]
+    return Scores(score_N[scoring.teacher_PK], policy_PGK, scoring.valid_PG)
 
 
 @torch.no_grad()
-def score_trial(
-    discriminator: torch.nn.Module, trial: Trial, rounds: Iterable[tuple[PackedBatch, bool]]
+def score_batch(
+    discriminator: torch.nn.Module, scoring: ScoringBatch, rounds: Iterable[tuple[PackedBatch, bool]]
 ) -> tuple[torch.Tensor, Usage | None]:
     """``(score_N, usage)`` on the CPU: the one way to score, for warm-up, reward, update and report.
 
     ``rounds`` are the packed micro-batches of ``trial.groups`` on the discriminator's device, each with whether it counts.
     """
-    score_N = torch.zeros(len(trial.expert_N))
+    score_N = torch.zeros(len(scoring.aspect_N))
     usage: Usage | None = None
     for packed, counts in rounds:
-        expert_B = trial.expert_N.to(packed.order_B.device)[packed.order_B]
-        score_B, part = discriminator(packed, expert_B)
+        aspect_B = scoring.aspect_N.to(packed.order_B.device)[packed.order_B]
+        score_B, part = discriminator(packed, aspect_B)
         if counts:
             score_N[packed.order_B.cpu()] = score_B.cpu()
             usage = part if usage is None or part is None else usage + part

@@ -1,4 +1,4 @@
-"""What an algorithm is given: the outcomes of a rollout batch, and the terms of one micro-batch's loss."""
+"""What an algorithm is given: the outcomes of a rollout batch, and the inputs of one micro-batch's loss."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def has_signal(reward_PG: torch.Tensor) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class PolicyTerms:
+class LossInputs:
     """One micro-batch of responses. The denominators are those of the whole update, over all ranks and micro-batches."""
 
     logp_BT: torch.Tensor

@@ -7,18 +7,24 @@ import torch
 
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.discriminators.reading import Reading
-from prism_pl.game import Docket, ObjectiveOptions, across_loss, lenders, make_docket
+from prism_pl.game import (
+    DiscriminatorBatch,
+    DiscriminatorLossOptions,
+    across_loss,
+    make_discriminator_batch,
+    negative_indices,
+)
 from prism_pl.segments import parse_response, segment_ids
 from prism_pl.types import Prompt
 
 MALFORMED = "<caption>c</caption><think>t</think>"
-# One score a segment of the docket below.
+# One score a segment of the shown below.
 SCORES = torch.tensor([1, 0, -2, 3, 0.5, 1, 2, -1, 0, 0, 1, 1, -1, 2, 3, 2, 1, -3, 0, 4], dtype=torch.float64)
 # Teacher and policy of each pair of the batch and of the past, per expert.
 FRESH = [(0, 2), (1, 3), (6, 8), (7, 9), (6, 10), (7, 11)]
 PAST = [(14, 16), (15, 17), (14, 18), (15, 19)]
 # The teacher under its own prompt, and another's under it.
-MISMATCHED = [(0, 4), (1, 5), (6, 12), (7, 13)]
+IN_BATCH = [(0, 4), (1, 5), (6, 12), (7, 13)]
 # A teacher under its own prompt, and the same one under the other.
 ACROSS = [(6, 4), (7, 5), (0, 12), (1, 13)]
 
@@ -28,18 +34,18 @@ def respond(caption: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def docket(prompts: list[Prompt], encoder: PromptEncoder) -> Docket:
+def shown(prompts: list[Prompt], encoder: PromptEncoder) -> DiscriminatorBatch:
     """Two prompts with two responses, one of them malformed, and each with the other's teacher; a past prompt with two.
 
     Segments: teacher 0 1, response 2 3, other teacher 4 5; teacher 6 7, responses 8 9 and 10 11, other teacher 12 13;
     past teacher 14 15, responses 16 17 and 18 19.
     """
-    return make_docket(
+    return make_discriminator_batch(
         prompts[:2],
         [[respond("a"), MALFORMED], [respond("b"), respond("c")]],
         encoder.tokenizer,
         Reading(),
-        mismatched=[[(1, prompts[1].teacher)], [(0, prompts[0].teacher)]],
+        in_batch=[[(1, prompts[1].teacher)], [(0, prompts[0].teacher)]],
         past=[(prompts[2], [respond("d"), respond("e")])],
     )
 
@@ -50,61 +56,61 @@ def term(pairs: list[tuple[int, int]], penalty: float) -> float:
     return sum(math.log1p(math.exp(s - t)) + penalty / 4 * (t * t + s * s) for t, s in scores)
 
 
-def test_who_stands_where(docket: Docket, prompts: list[Prompt], encoder: PromptEncoder) -> None:
-    for part, pairs in ((docket.fresh, FRESH), (docket.mismatched, MISMATCHED), (docket.replayed, PAST)):
+def test_who_stands_where(shown: DiscriminatorBatch, prompts: list[Prompt], encoder: PromptEncoder) -> None:
+    for part, pairs in ((shown.fresh, FRESH), (shown.in_batch, IN_BATCH), (shown.replay, PAST)):
         expected_MK = torch.tensor([float(SCORES[t] - SCORES[s]) for t, s in pairs], dtype=torch.float64).reshape(-1, 2)
         torch.testing.assert_close(part(SCORES).margin_MK, expected_MK)
-    assert docket.fresh(SCORES).valid_PG.tolist() == [[True, False], [True, True]]
-    assert docket.num_pairs().tolist() == [5, 2]
+    assert shown.fresh(SCORES).valid_PG.tolist() == [[True, False], [True, True]]
+    assert shown.num_pairs().tolist() == [5, 2]
     # The other teacher's words stand under the prompt's own image.
-    first, second = docket.trial.groups[:2]
+    first, second = shown.scoring.groups[:2]
     assert first.prompt is prompts[0]
     assert first.segments[4:6] == segment_ids(parse_response(prompts[1].teacher), encoder.tokenizer)
     assert second.segments[6:8] == segment_ids(parse_response(prompts[0].teacher), encoder.tokenizer)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3])
-def test_the_loss_by_hand(docket: Docket, weight: float) -> None:
-    options = ObjectiveOptions(score_penalty=0.02, mismatch_weight=weight)
-    loss = docket.loss(SCORES, docket.num_pairs(), options)
-    # Fresh and past pairs share one mean over 5; the mismatched have their own over 2, halved with the other direction,
+def test_the_loss_by_hand(shown: DiscriminatorBatch, weight: float) -> None:
+    options = DiscriminatorLossOptions(score_penalty=0.02, in_batch_weight=weight)
+    loss = shown.loss(SCORES, shown.num_pairs(), options)
+    # Fresh and past pairs share one mean over 5; the in_batch have their own over 2, halved with the other direction,
     # but for the penalty.
-    mismatched = (term(MISMATCHED, 0.04) + term(ACROSS, 0)) / 2
-    expected = term(FRESH + PAST, 0.02) / 5 + weight * mismatched / 2
+    in_batch = (term(IN_BATCH, 0.04) + term(ACROSS, 0)) / 2
+    expected = term(FRESH + PAST, 0.02) / 5 + weight * in_batch / 2
     assert loss.item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_the_denominators_are_those_of_all_ranks(docket: Docket) -> None:
-    options = ObjectiveOptions(score_penalty=0.0, mismatch_weight=1.0)
-    loss = docket.loss(SCORES, torch.tensor([20.0, 8.0]), options)
+def test_the_denominators_are_those_of_all_ranks(shown: DiscriminatorBatch) -> None:
+    options = DiscriminatorLossOptions(score_penalty=0.0, in_batch_weight=1.0)
+    loss = shown.loss(SCORES, torch.tensor([20.0, 8.0]), options)
     # Which prompt a response belongs to is no share: each rank has the scores of all, here two pairs.
-    expected = term(FRESH + PAST, 0) / 20 + term(MISMATCHED, 0) / 8 / 2 + term(ACROSS, 0) / 2 / 2
+    expected = term(FRESH + PAST, 0) / 20 + term(IN_BATCH, 0) / 8 / 2 + term(ACROSS, 0) / 2 / 2
     assert loss.item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_two_ranks_have_the_gradient_of_one(docket: Docket) -> None:
-    """The docket's two prompts on a rank each: what one rank knows of the other are numbers."""
+def test_two_ranks_have_the_gradient_of_one(shown: DiscriminatorBatch) -> None:
+    """The shown's two prompts on a rank each: what one rank knows of the other are numbers."""
     shares_N = torch.zeros_like(SCORES)
     for rank in range(2):
         own_N = SCORES.clone().requires_grad_()
-        scores = docket.mismatched(own_N)
+        scores = shown.in_batch(own_N)
         # As `StageModule.whole_rows` puts them together.
         rows = (scores.teacher_PK, scores.policy_PGK)
         whole = [row.detach().index_copy(0, torch.tensor([rank]), row[rank : rank + 1]) for row in rows]
-        across_loss(*whole, docket.lender_PJ).backward()
+        across_loss(*whole, shown.negative_PJ).backward()
         shares_N += own_N.grad
     one_N = SCORES.clone().requires_grad_()
-    scores = docket.mismatched(one_N)
-    across_loss(scores.teacher_PK, scores.policy_PGK, docket.lender_PJ).backward()
+    scores = shown.in_batch(one_N)
+    across_loss(scores.teacher_PK, scores.policy_PGK, shown.negative_PJ).backward()
     torch.testing.assert_close(shares_N, one_N.grad)
 
 
-def test_the_loss_has_a_gradient_for_every_segment_that_is_judged(docket: Docket) -> None:
+def test_the_loss_has_a_gradient_for_every_segment_that_is_judged(shown: DiscriminatorBatch) -> None:
     leaf_N = SCORES.clone().requires_grad_()
-    docket.loss(leaf_N, docket.num_pairs(), ObjectiveOptions(score_penalty=0.0, mismatch_weight=0.3)).backward()
+    shown.loss(leaf_N, shown.num_pairs(), DiscriminatorLossOptions(score_penalty=0.0, in_batch_weight=0.3)).backward()
     # d/ds log(1 + e^-(t - s)) = sigma(s - t), and the negative of it for t.
     expected = [0.0] * len(SCORES)
-    for pairs, factor in ((FRESH + PAST, 1 / 5), (MISMATCHED + ACROSS, 0.3 / 2 / 2)):
+    for pairs, factor in ((FRESH + PAST, 1 / 5), (IN_BATCH + ACROSS, 0.3 / 2 / 2)):
         for t, s in pairs:
             slope = factor / (1 + math.exp(float(SCORES[t] - SCORES[s])))
             expected[t] -= slope
@@ -114,31 +120,31 @@ def test_the_loss_has_a_gradient_for_every_segment_that_is_judged(docket: Docket
 
 
 def test_without_past_and_mismatched(prompts: list[Prompt], encoder: PromptEncoder) -> None:
-    docket = make_docket(prompts[:2], [[respond("a")], [respond("b")]], encoder.tokenizer, Reading())
+    shown = make_discriminator_batch(prompts[:2], [[respond("a")], [respond("b")]], encoder.tokenizer, Reading())
     score_N = SCORES[:8]
-    assert docket.num_pairs().tolist() == [2, 0]
-    for empty in (docket.mismatched(score_N), docket.replayed(score_N)):
+    assert shown.num_pairs().tolist() == [2, 0]
+    for empty in (shown.in_batch(score_N), shown.replay(score_N)):
         assert empty.margin_MK.shape == (0, 2)
     # Segments 0 1 against 2 3, and 4 5 against 6 7. The weight of what is not there does not matter.
     expected = term([(0, 2), (1, 3), (4, 6), (5, 7)], 0.001) / 2
     for weight in (0.0, 5.0):
-        loss = docket.loss(score_N, docket.num_pairs(), ObjectiveOptions(mismatch_weight=weight))
+        loss = shown.loss(score_N, shown.num_pairs(), DiscriminatorLossOptions(in_batch_weight=weight))
         assert loss.item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_several_mismatched_and_unequal_numbers_of_responses(prompts: list[Prompt], encoder: PromptEncoder) -> None:
     """A prompt with fewer responses than others, and a past one with more, move nobody into another's place."""
     teachers = [prompt.teacher for prompt in prompts[:3]]
-    docket = make_docket(
+    shown = make_discriminator_batch(
         prompts[:3],
         [[respond("a")], [respond("b"), respond("c")], []],
         encoder.tokenizer,
         Reading(),
-        mismatched=[[(q, teachers[q] if q >= 0 else "") for q in others] for others in lenders(teachers, 3)],
+        in_batch=[[(q, teachers[q] if q >= 0 else "") for q in others] for others in negative_indices(teachers, 3)],
         past=[(prompts[3], [respond(letter) for letter in "defgh"]), (prompts[4], [])],
     )
-    assert docket.num_responses == 2
-    assert docket.fresh(torch.zeros(100)).valid_PG.tolist() == [[True, False], [True, True], [False, False]]
-    assert docket.mismatched(torch.zeros(100)).valid_PG.tolist() == [[True, True, False]] * 3
-    assert docket.replayed(torch.zeros(100)).valid_PG.tolist() == [[True] * 5, [False] * 5]
-    assert docket.num_pairs().tolist() == [3 + 5, 6]
+    assert shown.num_responses == 2
+    assert shown.fresh(torch.zeros(100)).valid_PG.tolist() == [[True, False], [True, True], [False, False]]
+    assert shown.in_batch(torch.zeros(100)).valid_PG.tolist() == [[True, True, False]] * 3
+    assert shown.replay(torch.zeros(100)).valid_PG.tolist() == [[True] * 5, [False] * 5]
+    assert shown.num_pairs().tolist() == [3 + 5, 6]

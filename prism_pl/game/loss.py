@@ -2,7 +2,7 @@
 
     L_D = -sum_k mean_M log sigma(D_k(teacher) - D_k(policy))                        Bradley-Terry (arXiv 2604.28123, eq. 2)
           + score_penalty . mean of all D^2 over the pairs                           the released code's regulariser
-          + mismatch_weight . mismatched pairs of teachers alone                     prism_pl/game/mismatch.py
+          + in_batch_weight . in_batch pairs of teachers alone                     prism_pl/game/in_batch.py
           + balance_weight . balance + r1_weight . R1
 
 M are all valid pairs of the update, over all ranks and micro-batches: how they are packed or sharded changes nothing. With
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from prism_pl.game.trial import Scores
-from prism_pl.types import EXPERTS
+from prism_pl.game.scoring_batch import Scores
+from prism_pl.types import ASPECTS
 
 
 @dataclass(frozen=True, kw_only=True)
-class ObjectiveOptions:
+class DiscriminatorLossOptions:
     """Weights of the discriminator's loss."""
 
     score_penalty: float = 0.001
@@ -29,19 +29,19 @@ class ObjectiveOptions:
     """Of the router's load-balancing loss; nothing to a dense discriminator."""
     policy_weight: float = 1.0
     """Of the pairs with the policy."""
-    mismatch_weight: float = 0.0
+    in_batch_weight: float = 0.0
     """Of pairs whose negative is another prompt's teacher response: only who looks at image and question can tell."""
-    mismatches: int = 2
-    """Such negatives of each prompt, while ``mismatch_weight`` is not 0."""
+    in_batch_negatives: int = 2
+    """Such negatives of each prompt, while ``in_batch_weight`` is not 0."""
     r1_weight: float = 0.0
     """Of the gradient penalty on teacher segments, in its approximate form |D(x) - D(x + noise)|^2 (arXiv 2501.08316)."""
     r1_noise: float = 0.1
     """Its noise, in standard deviations of the embeddings."""
 
     @property
-    def num_mismatches(self) -> int:
+    def num_in_batch(self) -> int:
         """0 where they have no weight: they are then not even scored."""
-        return self.mismatches if self.mismatch_weight else 0
+        return self.in_batch_negatives if self.in_batch_weight else 0
 
 
 def preference_loss(scores: Scores, num_pairs: float, score_penalty: float) -> torch.Tensor:
@@ -49,5 +49,5 @@ def preference_loss(scores: Scores, num_pairs: float, score_penalty: float) -> t
     margin_MK = scores.margin_MK
     teacher_MK = scores.teacher_PK[:, None].expand_as(scores.policy_PGK)[scores.valid_PG]
     squares = teacher_MK.square().sum() + scores.policy_PGK[scores.valid_PG].square().sum()
-    total = -F.logsigmoid(margin_MK).sum() + score_penalty * squares / (2 * len(EXPERTS))
+    total = -F.logsigmoid(margin_MK).sum() + score_penalty * squares / (2 * len(ASPECTS))
     return total / max(num_pairs, 1.0)

@@ -1,4 +1,4 @@
-"""Reward gaps of all stages under one judge, so that a difference is the policies' and not the judge's."""
+"""Reward gaps of all stages under one discriminator, so that a difference is the policies' and not the discriminator's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.discriminators import load_scorer
 from prism_pl.errors import UserError
-from prism_pl.game import Scores, arrange, make_trial, score_alone
+from prism_pl.game import Scores, arrange, make_scoring_batch, score_single_process
 from prism_pl.metrics.intervals import half_width
 from prism_pl.report.collect import Answered, Run
 from prism_pl.types import Prompt
@@ -31,28 +31,28 @@ class Gap:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """One judge's gaps by stage, in the order of EXPERTS; an empty dict with the reason if it could not judge."""
+class StageGaps:
+    """One discriminator's gaps by stage, in the order of ASPECTS; an empty dict with the reason if there are none."""
 
     title: str
     gaps: dict[str, tuple[Gap, ...]]
     problem: str | None = None
 
 
-def judge_run(run: Run, folder: Path, title: str) -> Judgement:
-    """All held-out responses of a run, judged by the discriminator in ``folder``."""
+def score_run(run: Run, folder: Path, title: str) -> StageGaps:
+    """All held-out responses of a run, scored by the discriminator in ``folder``."""
     if not folder.is_dir():
-        return Judgement(title, {}, f"Reward gaps under the {title}: not measured, {folder} is missing.")
+        return StageGaps(title, {}, f"Reward gaps under the {title}: not measured, {folder} is missing.")
     if not run.answering:
-        return Judgement(title, {}, f"Reward gaps under the {title}: not measured, no stage has held-out responses.")
+        return StageGaps(title, {}, f"Reward gaps under the {title}: not measured, no stage has held-out responses.")
     try:
-        return Judgement(title, _gaps(run, folder))
+        return StageGaps(title, _gaps(run, folder))
     except UserError as error:
-        return Judgement(title, {}, f"Reward gaps under the {title}: not measured. {error}")
+        return StageGaps(title, {}, f"Reward gaps under the {title}: not measured. {error}")
 
 
 def _gaps(run: Run, folder: Path) -> dict[str, tuple[Gap, ...]]:
-    """One trial for all stages: each prompt's image and teacher are computed once, a stage is a column of the group."""
+    """One scoring batch for all stages: each prompt's image and teacher are computed once, a stage is a column."""
     records = [record for record in run.teacher if record.teacher_sections]
     if not records:
         raise UserError("No held-out row has a well-formed `teacher`.")
@@ -62,8 +62,8 @@ def _gaps(run: Run, folder: Path) -> dict[str, tuple[Gap, ...]]:
     texts = [[stage.get(record.source, "") for stage in said] for record in records]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     scorer = load_scorer(str(folder), "report").eval().to(device)
-    trial = make_trial(heldout_prompts(records, encoder), texts, encoder.tokenizer, scorer.reading)
-    scores = arrange(score_alone(scorer, trial, _MAX_TOKENS), trial)
+    scoring = make_scoring_batch(heldout_prompts(records, encoder), texts, encoder.tokenizer, scorer.reading)
+    scores = arrange(score_single_process(scorer, scoring, _MAX_TOKENS), scoring)
     return {stage.name: _stage_gaps(scores, column) for column, stage in enumerate(run.answering)}
 
 

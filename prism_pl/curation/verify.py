@@ -10,7 +10,7 @@ from prism_pl.segments import SECTION_NAMES, parse_response
 _SHOWN = 80
 
 
-def judge(answer: Answer, row: PromptRow, reward: Reward) -> Verdict:
+def verify(answer: Answer, row: PromptRow, reward: Reward) -> Verdict:
     """``verified`` if the sections are well-formed and the reward is 1. Raises UserError naming the row."""
     sections = parse_response(answer.text)
     if sections is None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 
-def lenders(teachers: Sequence[str], count: int) -> list[list[int]]:
+def negative_indices(teachers: Sequence[str], count: int) -> list[list[int]]:
     """For each prompt of a batch the indices of the next ``count`` prompts whose teachers' responses differ.
 
     Nobody's own response and no response twice; -1 where the batch has fewer. ``teachers`` are those of the whole batch,
@@ -30,11 +30,11 @@ def lenders(teachers: Sequence[str], count: int) -> list[list[int]]:
     return result
 
 
-def across_loss(teacher_QK: torch.Tensor, wrong_QJK: torch.Tensor, lender_QJ: torch.Tensor) -> torch.Tensor:
-    """The second half, mean over pairs and summed over experts, of a batch's Q prompts on all ranks.
+def across_loss(teacher_QK: torch.Tensor, wrong_QJK: torch.Tensor, negative_QJ: torch.Tensor) -> torch.Tensor:
+    """The second half, mean over pairs and summed over aspects, of a batch's Q prompts on all ranks.
 
     T_q and W_pq may lie on two ranks, so there are no shares: each rank computes all and differentiates its own scores.
     """
-    valid_QJ = lender_QJ >= 0
-    margin_MK = (teacher_QK[lender_QJ] - wrong_QJK)[valid_QJ]
+    valid_QJ = negative_QJ >= 0
+    margin_MK = (teacher_QK[negative_QJ] - wrong_QJK)[valid_QJ]
     return -F.logsigmoid(margin_MK).sum() / max(len(margin_MK), 1)

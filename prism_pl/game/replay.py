@@ -12,7 +12,7 @@ from prism_pl.seeds import derive_seed
 
 
 @dataclass(frozen=True, kw_only=True)
-class NegativesOptions:
+class ReplayOptions:
     """The buffer of past responses."""
 
     prompts_per_update: int = 0
@@ -23,10 +23,10 @@ class NegativesOptions:
     """Prompts kept on a device; the oldest goes first."""
 
 
-class NegativeBuffer:
+class ReplayBuffer:
     """Entries are plain text under the prompt's source ``file:row``, so that a checkpoint can hold them."""
 
-    def __init__(self, options: NegativesOptions) -> None:
+    def __init__(self, options: ReplayOptions) -> None:
         self.options = options
         self.entries: dict[str, list[str]] = {}
 
