@@ -4,8 +4,8 @@
     allowed(i, j) = j <= i and (part_j = prefix_i or part_j = part_i)
 
 part: the prompt or segment that a token belongs to; prefix: the prompt of its group. Positions of every segment continue
-from its prompt, so a segment's hidden states equal those of the plain sequence prompt + segment (tested), while the prompt and
-its image are computed once instead of n times. Nothing is padded.
+from its prompt, so a segment's hidden states equal those of the plain sequence prompt + segment (tested), while the prompt
+and its image are computed once instead of n times. Nothing is padded.
 """
 
 from collections.abc import Sequence
