@@ -103,8 +103,8 @@ def test_what_stands_in_the_padding_does_not_matter(
         other_B, other = lively(type(packed)(**{**vars(packed), "input_ids_N": other_ids}), aspect_B)
     torch.testing.assert_close(other_B, score_B, atol=1e-6, rtol=0)
     if usage is not None:
-        assert torch.equal(other.count_DCE, usage.count_DCE)
-        torch.testing.assert_close(other.probability_DCE, usage.probability_DCE)
+        assert torch.equal(other.count_LCE, usage.count_LCE)
+        torch.testing.assert_close(other.probability_LCE, usage.probability_LCE)
 
 
 def test_a_score_is_the_heads_row_times_what_is_read(

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.engines import RolloutEngine, SamplingOptions, TransformersEngine, VLLMEngine
+from prism_pl.engines import RolloutEngine, TransformersEngine, VLLMEngine
 from prism_pl.engines.base import preserved_random_state
 from prism_pl.errors import UserError
 from prism_pl.model.packing import by_index, make_groups, pack
 from prism_pl.model.policy import Policy
 from prism_pl.seeds import derive_seed
-from prism_pl.types import Prompt, Response
+from prism_pl.types import Prompt, Response, SamplingOptions
 
 SAMPLING = SamplingOptions(max_new_tokens=10, group_size=3, temperature=1.0)
 

@@ -4,8 +4,9 @@ import importlib.util
 
 import pytest
 
-from prism_pl.engines import SamplingOptions, VLLMEngine
+from prism_pl.engines import VLLMEngine
 from prism_pl.errors import UserError
+from prism_pl.types import SamplingOptions
 
 
 def test_a_missing_vllm_names_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
