@@ -29,6 +29,12 @@ class StepMetrics(MetricCollection):
         self.set_dtype(torch.float64)
         self._paused = False
 
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], *options: Any) -> "StepMetrics":
+        # torchmetrics goes back to fp32 when it is moved to a device.
+        moved = super()._apply(fn, *options)
+        self.set_dtype(torch.float64)
+        return moved
+
     def add(self, name: str, *values: torch.Tensor | float) -> None:
         """Updates a declared metric; an empty tensor adds nothing."""
         assert name in self, f"the metric {name} was not declared before the step"
