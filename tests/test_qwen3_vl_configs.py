@@ -1,31 +1,20 @@
 """The full-size configurations parse, and the reference ones hold the numbers of PRISM's released script."""
 
-import sys
 from typing import Any
 
 import pytest
 import yaml
 
-import callbacks
-import datamodules  # noqa: F401
-import modules  # noqa: F401
-from prism_pl.cli import main
+from tests.command_line import captured
 
 SIZES = ["4b", "8b"]
 
 
 def printed(config: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     """The complete configuration that ``fit --config qwen3_vl/<config>`` prints."""
-    saved = sys.argv
-    sys.argv = ["prism_pl", "fit", "--config", f"qwen3_vl/{config}", *arguments, "--print_config"]
-    try:
-        with pytest.raises(SystemExit) as end:
-            main(always_on=[callbacks.RunFolder], metrics_logger=callbacks.JsonlLogger)
-    finally:
-        sys.argv = saved
-    captured = capsys.readouterr()
-    assert not end.value.code, captured.err
-    return yaml.safe_load(captured.out)
+    code, out, err = captured(capsys, "fit", "--config", f"qwen3_vl/{config}", *arguments, "--print_config")
+    assert code == 0, err
+    return yaml.safe_load(out)
 
 
 def own(config: dict[str, Any], name: str) -> dict[str, Any]:
