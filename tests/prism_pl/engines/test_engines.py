@@ -21,19 +21,9 @@ from prism_pl.model.packing import by_index, make_groups, pack
 from prism_pl.model.policy import Policy
 from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt, Response
+from tests.plain_forward import plain_logits
 
 SAMPLING = SamplingOptions(max_new_tokens=10, group_size=3, temperature=1.0)
-
-
-@pytest.fixture(scope="module")
-def perturbed(policy: Policy) -> Policy:
-    """Other weights than the engines start with."""
-    perturbed = copy.deepcopy(policy)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in perturbed.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=generator)
-    return perturbed
 
 
 @pytest.fixture(scope="module")
@@ -143,19 +133,10 @@ def test_temperature_zero_is_greedy(engine: TransformersEngine, policy: Policy, 
     sampling = SamplingOptions(max_new_tokens=5, group_size=2, temperature=0.0)
     responses = engine.generate(prompts[:2], [1, 2], sampling)
     assert responses == engine.generate(prompts[:2], [3, 4], sampling)
-    config = policy.vlm.config
     for prompt, (response, copy_of_it) in zip(prompts[:2], responses, strict=True):
         assert response == copy_of_it
-        input_ids = torch.tensor([[*prompt.input_ids, *response.token_ids]])
         with torch.no_grad():
-            logits_TV = policy.vlm(
-                input_ids=input_ids,
-                attention_mask=torch.ones_like(input_ids),
-                pixel_values=prompt.pixel_values,
-                image_grid_thw=prompt.image_grid,
-                mm_token_type_ids=(input_ids == config.image_token_id).int(),
-            ).logits[0, len(prompt.input_ids) - 1 : -1]
-        logits_TV[:, [config.image_token_id, config.video_token_id]] = -torch.inf
+            logits_TV = plain_logits(policy, prompt, response.token_ids)
         assert logits_TV.argmax(-1).tolist() == list(response.token_ids)
     # The probability that goes with them is the one at temperature 1.
     assert largest_gap(policy, prompts[:2], responses) < 1e-4
@@ -193,18 +174,18 @@ def test_placeholders_are_never_sampled(engine: TransformersEngine, policy: Poli
     assert largest_gap(loud, prompts[:2], responses) < 1e-4
 
 
-def test_sync_takes_the_new_weights(policy: Policy, perturbed: Policy, mixed_prompts: list[Prompt]) -> None:
+def test_sync_takes_the_new_weights(policy: Policy, lively_policy: Policy, mixed_prompts: list[Prompt]) -> None:
     engine = TransformersEngine(device="cpu")
     engine.start(EMBEDDED_NAME, 256, SAMPLING)
-    engine.sync(perturbed.weights())
+    engine.sync(lively_policy.weights())
     responses = engine.generate(mixed_prompts, [1, 2, 3, 4, 5], SAMPLING)
-    assert largest_gap(perturbed, mixed_prompts, responses) < 1e-4
+    assert largest_gap(lively_policy, mixed_prompts, responses) < 1e-4
     assert largest_gap(policy, mixed_prompts, responses) > 1e-1
     # A copy, not a reference: the trainer's next update does not reach the engine before the next sync.
     engine.sync(policy.weights())
     responses = engine.generate(mixed_prompts, [1, 2, 3, 4, 5], SAMPLING)
     assert largest_gap(policy, mixed_prompts, responses) < 1e-4
-    assert largest_gap(perturbed, mixed_prompts, responses) > 1e-1
+    assert largest_gap(lively_policy, mixed_prompts, responses) > 1e-1
 
 
 def test_sync_refuses_incomplete_weights(engine: TransformersEngine, policy: Policy) -> None:
@@ -227,7 +208,7 @@ def vllm_engine(embedded: str) -> Iterator[RolloutEngine]:
 
 
 def test_vllm_agrees_with_the_trainer_before_and_after_sync(
-    vllm_engine: RolloutEngine, policy: Policy, perturbed: Policy, mixed_prompts: list[Prompt]
+    vllm_engine: RolloutEngine, policy: Policy, lively_policy: Policy, mixed_prompts: list[Prompt]
 ) -> None:
     """One test, since the engine takes seconds to start. Images of three shapes, none and two: ``generate`` itself raises
     if the engine's prompt ids differ from the trainer's."""
@@ -243,10 +224,10 @@ def test_vllm_agrees_with_the_trainer_before_and_after_sync(
     with pytest.raises(UserError, match="rows:3: trainer and engine read the prompt differently"):
         vllm_engine.generate([stranger], [1], SAMPLING)
 
-    vllm_engine.sync(perturbed.weights())
+    vllm_engine.sync(lively_policy.weights())
     synced = vllm_engine.generate(mixed_prompts, seeds, SAMPLING)
-    assert largest_gap(perturbed, mixed_prompts, synced) < 1e-4
+    assert largest_gap(lively_policy, mixed_prompts, synced) < 1e-4
     # The old weights do not fit any more: nothing is left of them in a cache.
     assert largest_gap(policy, mixed_prompts, synced) > 1e-1
     hot = replace(SAMPLING, temperature=0.7)
-    assert largest_gap(perturbed, mixed_prompts, vllm_engine.generate(mixed_prompts, seeds, hot), 0.7) < 1e-4
+    assert largest_gap(lively_policy, mixed_prompts, vllm_engine.generate(mixed_prompts, seeds, hot), 0.7) < 1e-4
