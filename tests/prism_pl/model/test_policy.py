@@ -1,5 +1,6 @@
 """A mixture-of-experts policy (Qwen3-VL-MoE) on packed batches, and its folder."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,11 @@ def test_the_saved_folder_is_the_same_model(folder: Path, tmp_path: Path) -> Non
     after = Qwen3VLMoeForConditionalGeneration.from_pretrained(tmp_path / "model").state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_weights_that_are_pickled_are_refused(tmp_path: Path, embedded: Path) -> None:
+    shutil.copytree(embedded / "model", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    torch.save({}, tmp_path / "model" / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        Policy.load(str(tmp_path / "model"), "model")
