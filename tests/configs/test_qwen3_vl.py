@@ -37,7 +37,7 @@ def test_the_configuration_parses_and_fits_together(size: str, kind: str, capsys
     assert rest == 0
     sampling = own(config, "RolloutCallback")["sampling"]
     assert model["max_tokens"] >= data["max_prompt_tokens"] + sampling["max_new_tokens"]
-    # A in_batch teacher is another prompt's of the same device, and so many past prompts go to each device.
+    # An in-batch teacher is another prompt's of the same device, and so many past prompts go to each device.
     assert prompts > 1 or not model["objective"]["in_batch_weight"]
     assert model["negatives"]["prompts_per_update"] % trainer["devices"] == 0
 
@@ -58,9 +58,9 @@ def test_the_reference_holds_the_numbers_of_the_released_script(size: str, capsy
     assert model["advantage"]["class_path"].endswith(".ReleasedAdvantage")
     assert model["advantage"]["init_args"] == {"alpha": 0.5, "format_penalty": 1.5}
     assert model["discriminator"]["class_path"].endswith(".SharedMixtureDiscriminator")
-    judge = model["discriminator"]["init_args"]
-    assert judge["path"] == "prism-vlm/Qwen3-VL-2B-4X-Moe-warmup-120k"
-    assert (judge["num_experts"], judge["top_k"], judge["score_clip"]) == (4, 2, 10.0)
+    discriminator = model["discriminator"]["init_args"]
+    assert discriminator["path"] == "prism-vlm/Qwen3-VL-2B-4X-Moe-warmup-120k"
+    assert (discriminator["num_experts"], discriminator["top_k"], discriminator["score_clip"]) == (4, 2, 10.0)
     weights, cadence = model["objective"], model["cadence"]
     assert (weights["score_penalty"], weights["balance_weight"], weights["in_batch_weight"]) == (0.001, 0.0, 0.0)
     assert model["negatives"]["prompts_per_update"] == 0

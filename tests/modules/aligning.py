@@ -38,7 +38,7 @@ def write_config(folder: Path) -> Path:
             callback["init_args"]["sampling"] |= {"max_new_tokens": 24, "group_size": 4}
             kept.append(callback)
     content["trainer"]["callbacks"] = kept
-    # The start model is untrained, so its responses are malformed: the discriminator gets the in_batch pairs alone.
+    # The start model is untrained, so its responses are malformed: the discriminator gets the in-batch pairs alone.
     path = folder / "align.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

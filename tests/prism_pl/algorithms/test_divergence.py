@@ -2,9 +2,7 @@
 
 import torch
 
-from prism_pl.algorithms import (
-    divergence,
-)
+from prism_pl.algorithms import divergence
 
 
 def test_divergence_by_hand() -> None:

@@ -15,18 +15,18 @@ from tests.plain_forward import plain_hidden, random_segments
 
 
 @torch.no_grad()
-def plain_score(scorer: Scorer, prompt: Prompt, segment: Sequence[int], expert: int) -> torch.Tensor:
+def plain_score(scorer: Scorer, prompt: Prompt, segment: Sequence[int], aspect: int) -> torch.Tensor:
     """By one stock forward call of the backbone on prompt + segment."""
     if scorer.routing is not None:
-        scorer.routing.begin(torch.tensor([0] * len(prompt.input_ids) + [1 + expert] * len(segment)))
+        scorer.routing.begin(torch.tensor([0] * len(prompt.input_ids) + [1 + aspect] * len(segment)))
     hidden_LH = plain_hidden(scorer.model, prompt, segment)
     seen_H = hidden_LH[-1] if scorer.reading.readout == "last" else hidden_LH[len(prompt.input_ids) :].mean(0)
-    return seen_H @ scorer.head.weight[expert if len(scorer.head.weight) == 2 else 0]
+    return seen_H @ scorer.head.weight[aspect if len(scorer.head.weight) == 2 else 0]
 
 
 @torch.no_grad()
 def score_in_batches(scorer: Scorer, groups: list[Group], max_tokens: int) -> torch.Tensor:
-    """The scores of segments that alternate between the experts."""
+    """The scores of segments that alternate between the aspects."""
     score_N = torch.full((sum(len(group.segments) for group in groups),), torch.nan)
     for batch in micro_batches(groups, max_tokens):
         packed = pack(batch)
@@ -45,7 +45,7 @@ def test_scores_equal_the_plain_forward(lively: Scorer, mixed_prompts: list[Prom
     for n, (prompt, segment) in enumerate(pairs):
         expected = plain_score(lively, prompt, segment, n % 2)
         assert score_N[n].item() == pytest.approx(expected.item(), abs=1e-4)
-    # Scores differ by far more than the tolerance, and so does the other expert's view where it has one.
+    # Scores differ by far more than the tolerance, and so does the other aspect's view where it has one.
     assert score_N.std() > 0.1
     if lively.routing is not None and len(lively.head.weight) == 2:
         assert abs(plain_score(lively, *pairs[0], 0) - plain_score(lively, *pairs[0], 1)) > 1e-2

@@ -1,4 +1,4 @@
-"""Without vLLM the engine says what to install."""
+"""The engine of vLLM agrees with the trainer; without vLLM it says what to install."""
 
 import importlib.util
 from collections.abc import Iterator

@@ -82,8 +82,8 @@ def test_a_discriminator_trains_its_heads_and_routers_too(
     assert len(trained) == 3 * 4 * 2 + 3 + 1
     assert "head.weight" in trained
     add_noise(adapted, 0.3, ".lora_")
-    adapted.save(tmp_path / "judge", EMBEDDED_NAME, dict(adapted.weights()), dict(adapted.adapters()))
-    loaded = load_scorer(str(tmp_path / "judge"), "test")
+    adapted.save(tmp_path / "discriminator", EMBEDDED_NAME, dict(adapted.weights()), dict(adapted.adapters()))
+    loaded = load_scorer(str(tmp_path / "discriminator"), "test")
     assert {name for name, _ in loaded.named_parameters()} == {name for name, _ in discriminator.named_parameters()}
     packed, aspect_B = pack(make_groups(prompts[:1], [[(9, 10), (11, 12)]])), torch.tensor([0, 1])
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A mixture-of-experts policy (Qwen3-VL-MoE) on packed batches, and its folder."""
+"""Which folders a policy is read from, and a mixture-of-experts policy (Qwen3-VL-MoE) on packed batches."""
 
 import shutil
 from pathlib import Path

@@ -43,19 +43,19 @@ def fake_run(folder: Path) -> Path:
     image = folder / "digits.png"
     folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 4), "red").save(image)
-    experts = ("perception", "reasoning")
+    aspects = ("perception", "reasoning")
     sft = [record(i, image, response(1, 1, "1"), i < 4, False, 10) for i in range(9)]
     sft.append(record(9, image, f"{SCRIPT} no sections", False, False, 30))
     align = [record(i, image, response(3 if i < 8 else 1, 3, "7"), i < 5, i < 5, 20) for i in range(10)]
     rlvr = [record(i, image, response(3, 3, "7", said=SCRIPT), True, True, 20) for i in range(10)]
     write_stage(folder / "sft", [{"step": 1, "sft/loss": 2.0}, {"step": 4, "heldout/accuracy": 0.4}], sft)
-    warmup = [{"step": s, **{f"accuracy/{e}": 0.5 + s / 10 for e in experts}} for s in range(1, 5)]
-    write_stage(folder / "warmup", [*warmup, {"step": 4, **{f"heldout/accuracy/{e}": 0.9 for e in experts}}])
+    warmup = [{"step": s, **{f"accuracy/{a}": 0.5 + s / 10 for a in aspects}} for s in range(1, 5)]
+    write_stage(folder / "warmup", [*warmup, {"step": 4, **{f"heldout/accuracy/{a}": 0.9 for a in aspects}}])
     steps = [
-        {"step": s, **{f"{m}/{e}": 1 / s for e in experts for m in ("reward_gap", "accuracy")}, "seconds/rollout": 2.0}
+        {"step": s, **{f"{m}/{a}": 1 / s for a in aspects for m in ("reward_gap", "accuracy")}, "seconds/rollout": 2.0}
         for s in range(1, 5)
     ]
-    ends = {f"heldout/discriminator/{m}/{e}": 0.3 for e in experts for m in ("reward_gap", "accuracy")}
+    ends = {f"heldout/discriminator/{m}/{a}": 0.3 for a in aspects for m in ("reward_gap", "accuracy")}
     probes = [{"step": 1, "rollout/probe_gap": 2e-6}, {"step": 3, "rollout/probe_gap": 7.1e-6}]
     write_stage(folder / "align", [*steps, *probes, {"step": 4, **ends}], align)
     parts = {"reward/accuracy": 0.5, "reward/format": 1.0}

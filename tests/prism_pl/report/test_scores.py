@@ -43,7 +43,7 @@ def scored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_gaps_equal_those_of_each_stage_judged_alone(scored_run: Path) -> None:
+def test_gaps_equal_those_of_each_stage_scored_alone(scored_run: Path) -> None:
     run = collect(scored_run)
     gaps = score_run(run, scored_run / "warmup" / "model", "warm-up discriminator")
     assert gaps.problem is None
@@ -52,8 +52,8 @@ def test_gaps_equal_those_of_each_stage_judged_alone(scored_run: Path) -> None:
     encoder = PromptEncoder(str(scored_run / "warmup" / "model"), 2048)
     margins = []
     for said in run.stages["sft"].heldout:
-        shown = heldout_prompts([said], encoder)
-        scoring = make_scoring_batch(shown, [[said.sampled]], encoder.tokenizer, discriminator.reading)
+        asked = heldout_prompts([said], encoder)
+        scoring = make_scoring_batch(asked, [[said.sampled]], encoder.tokenizer, discriminator.reading)
         margins.append(arrange(score_single_process(discriminator, scoring, 8192), scoring).margin_MK[0])
     margin_MK = torch.stack(margins).double()
     sft = gaps.gaps["sft"]
@@ -65,7 +65,7 @@ def test_gaps_equal_those_of_each_stage_judged_alone(scored_run: Path) -> None:
     assert gaps.gaps["rlvr"] == ()
 
 
-def test_judged_table_and_page(scored_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_and_page_with_scores(scored_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = collect(scored_run)
     scorer = score_run(run, scored_run / "warmup" / "model", "warm-up discriminator")
     tokens = teacher_tokens(run)

@@ -4,16 +4,9 @@ import pytest
 import torch
 
 from prism_pl.errors import UserError
-from prism_pl.rewards import (
-    AnswerReward,
-    FormatReward,
-    MultipleChoiceReward,
-    NumericReward,
-    check_rewards,
-    total_reward,
-)
+from prism_pl.rewards import AnswerReward, FormatReward, MultipleChoiceReward, NumericReward, check_rewards, total_reward
 from prism_pl.types import Prompt
-from tests.prism_pl.rewards.responses import make_batch
+from tests.prism_pl.rewards.batches import make_batch
 
 
 def test_an_answer_that_a_reward_cannot_use_is_named_with_its_row() -> None:

@@ -2,10 +2,8 @@
 
 import pytest
 
-from prism_pl.rewards import (
-    MultipleChoiceReward,
-)
-from tests.prism_pl.rewards.responses import respond
+from prism_pl.rewards import MultipleChoiceReward
+from tests.responses import respond
 
 
 @pytest.mark.parametrize(
@@ -13,5 +11,6 @@ from tests.prism_pl.rewards.responses import respond
     [("B", 1.0), ("(B)", 1.0), ("B. a cat", 1.0), ("The answer is B.", 1.0), ("C", 0.0), ("a cat", 0.0)],
 )
 def test_multiple_choice(said: str, expected: float) -> None:
-    assert MultipleChoiceReward()(respond(said), "B") == MultipleChoiceReward()(respond(said), "(B) a cat") == expected
+    response = respond(answer=said)
+    assert MultipleChoiceReward()(response, "B") == MultipleChoiceReward()(response, "(B) a cat") == expected
     assert MultipleChoiceReward()(said, "B") == 0.0  # malformed

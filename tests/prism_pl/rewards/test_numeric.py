@@ -2,10 +2,8 @@
 
 import pytest
 
-from prism_pl.rewards import (
-    NumericReward,
-)
-from tests.prism_pl.rewards.responses import respond
+from prism_pl.rewards import NumericReward
+from tests.responses import respond
 
 
 @pytest.mark.parametrize(
@@ -33,4 +31,4 @@ from tests.prism_pl.rewards.responses import respond
     ],
 )
 def test_numeric(reward: NumericReward, said: str, answer: str, expected: float) -> None:
-    assert reward(respond(said), answer) == expected
+    assert reward(respond(answer=said), answer) == expected

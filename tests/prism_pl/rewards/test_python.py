@@ -5,11 +5,8 @@ from pathlib import Path
 import pytest
 
 from prism_pl.errors import UserError
-from prism_pl.rewards import (
-    PythonReward,
-    total_reward,
-)
-from tests.prism_pl.rewards.responses import make_batch
+from prism_pl.rewards import PythonReward, total_reward
+from tests.prism_pl.rewards.batches import make_batch
 
 FUNCTIONS = """
 calls = []

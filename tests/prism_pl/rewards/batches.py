@@ -1,12 +1,9 @@
-"""Responses to be graded."""
+"""Two prompts with two responses each, to be graded."""
 
 import torch
 
 from prism_pl.types import Prompt, PromptBatch, Response
-
-
-def respond(answer: str, think: str = "One step.") -> str:
-    return f"<caption>c</caption><think>{think}</think><answer>{answer}</answer>"
+from tests.responses import respond
 
 
 def sampled(text: str) -> Response:
@@ -17,5 +14,5 @@ def make_batch() -> PromptBatch:
     def ask(answer: str) -> Prompt:
         return Prompt("rows:1", "", (1,), (1,), torch.zeros(3, 1), answer=answer)
 
-    texts = [[respond("3"), respond("4")], ["3", respond("7")]]
+    texts = [[respond(answer="3"), respond(answer="4")], ["3", respond(answer="7")]]
     return PromptBatch([ask("3"), ask("7")], [[sampled(text) for text in group] for group in texts])
