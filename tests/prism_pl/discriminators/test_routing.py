@@ -27,6 +27,7 @@ from prism_pl.errors import UserError
 from prism_pl.game import ScoringBatch, make_scoring_batch, score_batch
 from prism_pl.model.packing import PackedBatch, make_groups, micro_batches, pack
 from prism_pl.types import Prompt
+from tests.plain_forward import add_noise
 
 MIXTURES = [
     DedicatedExpertsDiscriminator(),
@@ -46,10 +47,7 @@ def short(leaf: Mixture) -> str:
 def choosy(discriminator: Scorer) -> Scorer:
     """Three experts a kind, of which a token gets two: the balance loss has a gradient for every kind. Copy to change."""
     mixture = DedicatedExpertsDiscriminator(num_perception=3, num_reasoning=3, noise=0.1).build(EMBEDDED_NAME, "test")
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for router in routers(mixture):
-            router += 0.2 * torch.randn(router.shape, generator=generator)
+    add_noise(mixture, 0.2, "mlp.gate.weight")
     return mixture.eval()
 
 
