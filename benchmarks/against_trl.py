@@ -16,7 +16,7 @@ import torch
 from benchmarks.measure import child, measured
 from benchmarks.synthetic import IMAGE, SIZES, make_model, make_prompts, make_responses
 from prism_pl.algorithms import DAPO, LossInputs
-from prism_pl.metrics.means import Means
+from prism_pl.metrics.collection import StepMetrics
 from prism_pl.model.packing import make_groups, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
@@ -46,7 +46,7 @@ def ours(case: str) -> None:
                 mask_BT=packed.token_mask_BT, advantage_B=advantage_B[packed.order_B], num_tokens=count,
                 num_responses=len(advantage_B), max_length=512, entropy_BT=entropy_BT,
             )  # fmt: skip
-            DAPO().loss(inputs, Means()).backward()
+            DAPO().loss(inputs, StepMetrics(DAPO().metrics())).backward()
         return _finish(policy, optimizer)
 
     child(work, 1 if case.startswith("100M") else 3)

@@ -31,6 +31,7 @@ from prism_pl.metrics.collection import StepMetrics
 from prism_pl.metrics.timing import seconds, timed
 from prism_pl.model.policy import PolicyOptions
 from prism_pl.runs.samples import make_samples
+from prism_pl.segments import well_formed
 from prism_pl.types import PromptBatch, Rollouts, Sample
 
 
@@ -155,7 +156,8 @@ class AdversarialAlignModule(StageModule):
         return list(zip(data.by_source(list(drawn)), drawn.values(), strict=True))
 
     def _remember(self, rollouts: Rollouts) -> None:
-        self.replay.add([prompt.source for prompt in rollouts.prompts], rollouts.texts, "keep", self.batches_done)
+        kept = [well_formed(group) for group in rollouts.texts]
+        self.replay.add([prompt.source for prompt in rollouts.prompts], kept, "keep", self.batches_done)
         self.batches_done += 1
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

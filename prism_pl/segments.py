@@ -7,6 +7,7 @@ that nothing but content can tell them apart (PRISM's released code leaked the r
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -50,6 +51,11 @@ def parse_response(text: str) -> Sections | None:
     if before or gap_1 or gap_2 or after or not (caption and think and answer):
         return None
     return Sections(caption, think, answer)
+
+
+def well_formed(texts: Sequence[str]) -> list[str]:
+    """The responses that have their sections."""
+    return [text for text in texts if parse_response(text) is not None]
 
 
 def segment_ids(

@@ -92,12 +92,11 @@ def stage(folder: Path, name: str, data: Any) -> str:
         callback["init_args"] |= {"engine": {"class_path": "TransformersEngine"}}
         callback["init_args"]["sampling"] |= {"max_new_tokens": 4, "group_size": 2}
     content["trainer"] |= {"max_steps": 1, "logger": False, "enable_progress_bar": False, "callbacks": rollout}
-    key = "base" if name == "warmup" else "policy"
-    content["model"]["init_args"][key] = "embedded/digits"
+    content["model"]["init_args"]["policy"]["path"] = "embedded/digits"
     if name == "align":
         content["model"]["init_args"]["discriminator"] = {"class_path": "DedicatedExpertsDiscriminator"}
     if name == "warmup":
-        content["data"]["init_args"] |= {"heldout_path": data, "policy": "embedded/digits", "num_heldout": 8}
+        content["data"]["init_args"] |= {"heldout_path": data, "num_heldout": 8}
         content["trainer"]["val_check_interval"] = 1
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(content))

@@ -108,7 +108,7 @@ class Algorithm(ABC):
         """The micro-batch's share of the loss; adds its figures to ``metrics``."""
         loss_BT = (self.objective or self.own_objective())(inputs, metrics) * inputs.weight_BT
         metrics.add("policy/loss", loss_BT[inputs.mask_BT])
-        if inputs.reference_logp_BT is not None:
+        if self.uses_reference and inputs.reference_logp_BT is not None:
             kl_BT = divergence(inputs.logp_BT, inputs.reference_logp_BT, self.kl_estimator)
             metrics.add("policy/kl_reference", kl_BT[inputs.mask_BT])
             if self.kl_in == "loss":

@@ -8,11 +8,18 @@ from typing import Any
 import pytest
 
 from callbacks import EvaluationCallback
-from callbacks.evaluation import accuracy_metrics
+from callbacks.evaluation import add_accuracy
 
 
 def record(greedy: float, samples: list[float]) -> dict[str, Any]:
     return {"greedy_correct": greedy, "samples_correct": samples}
+
+
+def accuracy_metrics(records: list[dict[str, Any]]) -> dict[str, float]:
+    callback = EvaluationCallback("none.jsonl", 0, 8, num_samples=len(records[0]["samples_correct"]))
+    callback._stage = SimpleNamespace(heldout_metrics=dict)
+    add_accuracy(records, callback._metrics)
+    return callback._metrics.result()
 
 
 def test_accuracy_metrics_by_hand() -> None:
@@ -49,7 +56,7 @@ def test_the_best_model_is_kept_and_a_resumed_run_remembers_it(tmp_path: Path, m
         "callbacks.evaluation.write_models", lambda trainer, module, folder: written.append(trainer.global_step)
     )
     callback = EvaluationCallback("none.jsonl", every=2, max_new_tokens=8, keep_best=True)
-    callback.prompts, callback._last = [], 0
+    callback.prompts, callback._stage = [], None
     for step, accuracy in ((2, 0.5), (4, 0.4), (6, 0.7)):
         trainer.global_step = step
         monkeypatch.setattr(callback, "_evaluate", lambda *_, value=accuracy: ({"heldout/accuracy": value}, []))

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from prism_pl.metrics.means import Means
 
 from callbacks import RolloutCallback
 from prism_pl.engines import RolloutEngine
-from prism_pl.types import Prompt, PromptBatch, Response, SamplingOptions
+from prism_pl.metrics.collection import StepMetrics
+from prism_pl.types import Prompt, PromptBatch, Response, Rollouts, SamplingOptions
 
 
 class Echo(RolloutEngine):
@@ -35,7 +35,9 @@ def prompt(name: str) -> Prompt:
 
 
 class Source:
-    """Draws prompts named after the call; ``good`` tells which of all prompts are usable."""
+    """Draws prompts named after the call."""
+
+    max_prompt_tokens = 8
 
     def draw(self, count: int, step: int, attempt: int, rank: int) -> list[Prompt]:
         return [prompt(f"{step}.{attempt}.{i}") for i in range(count)]
@@ -44,24 +46,59 @@ class Source:
         return [prompt(source.removeprefix("rows:")) for source in sources]
 
 
+class Module:
+    """What the callback asks of a module; ``good`` tells which of all prompts are usable."""
+
+    def __init__(self, good: set[str], cap: int) -> None:
+        self.policy_path, self.latest, self.max_resampling = "none", {}, cap
+        self.good = good
+
+    def usable_groups(self, rollouts: Rollouts) -> torch.Tensor:
+        return torch.tensor([p.source.removeprefix("rows:") in self.good for p in rollouts.prompts])
+
+    def response_logprobs(self, rollouts: Rollouts) -> dict[int, torch.Tensor]:
+        return {index: torch.zeros(1) for index in range(len(rollouts.flat_responses))}
+
+    def policy_weights(self) -> Any:
+        return iter(())
+
+    def gather(self, own: Any) -> list[Any]:
+        return [own]
+
+    def report(self, metrics: StepMetrics) -> dict[str, float]:
+        self.latest = metrics.result()
+        metrics.reset()
+        return self.latest
+
+    def whole_batch(self, own: Any) -> Any: ...
+
+    def exports(self) -> Any: ...
+
+    def heldout_metrics(self) -> Any: ...
+
+    def add_heldout_metrics(self, *_: Any) -> None: ...
+
+
 class Game:
     """The callback with a trainer and a module that are no more than what it asks of them."""
 
     def __init__(self, good: set[str], cap: int) -> None:
         self.engine = Echo()
         self.callback = RolloutCallback(self.engine, SamplingOptions(max_new_tokens=1, group_size=2))
-        self.callback._seed = 0
-        self.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1, datamodule=Source())
-        usable = lambda batch: torch.tensor([p.source.removeprefix("rows:") in good for p in batch.prompts])  # noqa: E731
-        self.module = SimpleNamespace(max_resampling=cap, usable_groups=usable)
+        self.trainer = SimpleNamespace(global_step=0, global_rank=0, datamodule=Source())
+        self.module = Module(good, cap)
+        self.callback.setup(self.trainer, self.module, "fit")
 
     def step(self, names: list[str]) -> list[str]:
         batch = PromptBatch([prompt(name) for name in names])
-        self.callback._means = Means()
-        self.callback._fill(self.trainer, self.module, batch)
-        assert [group[0].text for group in batch.responses] == [p.source for p in batch.prompts]
+        self.callback._probed = True
+        self.callback.on_train_batch_start(self.trainer, self.module, batch, 0)
+        rollouts = batch.rollouts
+        assert rollouts is not None
+        assert [group[0].text for group in rollouts.responses] == [p.source for p in rollouts.prompts]
+        self.callback.on_train_batch_end(self.trainer, self.module, None, batch, 0)
         self.trainer.global_step += 1
-        return [p.source.removeprefix("rows:") for p in batch.prompts]
+        return [p.source.removeprefix("rows:") for p in rollouts.prompts]
 
     @property
     def surplus(self) -> list[str]:
@@ -97,9 +134,9 @@ def test_the_cap_degrades_with_a_warning(caplog: pytest.LogCaptureFixture) -> No
     game = Game({"a"}, cap=2)
     with caplog.at_level(logging.WARNING):
         assert game.step(["a", "b"]) == ["a", "b"]
-    assert "1 of 2 groups still without signal after 2 rounds" in caplog.text
+    assert "1 of 2 groups still of no use after 2 rounds" in caplog.text
     assert len(game.engine.asked) == 3
-    assert game.callback._means.result()["rollout/usable_groups"] == 0.5
+    assert game.module.latest["rollout/usable_groups"] == 0.5
 
 
 def test_the_surplus_survives_a_resume() -> None:
@@ -108,7 +145,6 @@ def test_the_surplus_survives_a_resume() -> None:
     checkpoint: dict[str, Any] = {}
     game.callback.on_save_checkpoint(game.trainer, game.module, checkpoint)
     resumed = Game({"e", "f", "g"}, cap=5)
-    resumed.module.policy = SimpleNamespace(weights=lambda: iter(()))
     resumed.callback.on_load_checkpoint(resumed.trainer, resumed.module, checkpoint)
     resumed.callback.on_train_start(resumed.trainer, resumed.module)
     assert resumed.step(["e", "x", "f", "g"]) == ["e", "0.1.3", "f", "g"]

@@ -11,8 +11,10 @@ SIZES = ["4b", "8b"]
 
 
 def printed(config: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """The complete configuration that ``fit --config qwen3_vl/<config>`` prints."""
-    code, out, err = captured(capsys, "fit", "--config", f"qwen3_vl/{config}", *arguments, "--print_config")
+    """The complete configuration that ``fit --config qwen3_vl/<config>`` prints; an 8B one lies on top of its 4B one."""
+    files = [config.replace("8b", "4b"), config] if "8b" in config else [config]
+    chosen = [part for file in files for part in ("--config", f"qwen3_vl/{file}")]
+    code, out, err = captured(capsys, "fit", *chosen, *arguments, "--print_config")
     assert code == 0, err
     return yaml.safe_load(out)
 
@@ -29,7 +31,8 @@ def test_the_configuration_parses_and_fits_together(size: str, kind: str, capsys
     config = printed(f"align_{size}{kind}.yaml", capsys)
     model, data, trainer = config["model"]["init_args"], config["data"]["init_args"], config["trainer"]
     name = f"prism-vlm/Qwen3-VL-{size.upper()}-Instruct-SFT"
-    assert (config["run_dir"], model["policy"], data["model"]) == (f"runs/qwen3_vl/align_{size}{kind}", name, name)
+    assert (config["run_dir"], model["policy"]["path"]) == (f"runs/qwen3_vl/align_{size}{kind}", name)
+    assert "policy" not in data  # linked: the name is written once
     assert trainer["strategy"] == "fsdp2"
     assert trainer["precision"] == "bf16-mixed"
     # Prompts are shared out whole; a longest prompt with a longest response is one row.
@@ -38,8 +41,8 @@ def test_the_configuration_parses_and_fits_together(size: str, kind: str, capsys
     sampling = own(config, "RolloutCallback")["sampling"]
     assert model["max_tokens"] >= data["max_prompt_tokens"] + sampling["max_new_tokens"]
     # An in-batch teacher is another prompt's of the same device, and so many past prompts go to each device.
-    assert prompts > 1 or not model["objective"]["in_batch_weight"]
-    assert model["negatives"]["prompts_per_update"] % trainer["devices"] == 0
+    assert prompts > 1 or not model["discriminator_loss"]["in_batch_weight"]
+    assert model["replay"]["prompts_per_update"] % trainer["devices"] == 0
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -61,11 +64,11 @@ def test_the_reference_holds_the_numbers_of_the_released_script(size: str, capsy
     discriminator = model["discriminator"]["init_args"]
     assert discriminator["path"] == "prism-vlm/Qwen3-VL-2B-4X-Moe-warmup-120k"
     assert (discriminator["num_experts"], discriminator["top_k"], discriminator["score_clip"]) == (4, 2, 10.0)
-    weights, cadence = model["objective"], model["cadence"]
+    weights, cadence = model["discriminator_loss"], model["cadence"]
     assert (weights["score_penalty"], weights["balance_weight"], weights["in_batch_weight"]) == (0.001, 0.0, 0.0)
-    assert model["negatives"]["prompts_per_update"] == 0
+    assert model["replay"]["prompts_per_update"] == 0
     assert (cadence["policy_delay"], cadence["discriminator_every"], cadence["discriminator_updates"]) == (0, 1, 1)
-    assert not any(model["freeze"].values())
+    assert not any(model["policy"]["freeze"].values())
     assert (data["batch_size"], data["max_prompt_tokens"], data["drop_too_long"]) == (4, 2048, True)
     sampling = rollout["sampling"]
     assert (sampling["max_new_tokens"], sampling["group_size"], sampling["temperature"]) == (6144, 16, 1.0)
@@ -81,8 +84,8 @@ def test_the_corrected_one_takes_our_parts(size: str, capsys: pytest.CaptureFixt
     assert model["discriminator"]["class_path"].endswith(".DedicatedExpertsDiscriminator")
     assert model["discriminator"]["init_args"]["score_clip"] is None
     assert model["advantage"]["class_path"].endswith(".NormaliseThenMix")
-    assert model["objective"]["balance_weight"] == 0.01
-    assert model["objective"]["in_batch_weight"] > 0
+    assert model["discriminator_loss"]["balance_weight"] == 0.01
+    assert model["discriminator_loss"]["in_batch_weight"] > 0
     assert own(config, "ConvergenceProbe")["every"] == 100
     assert own(config, "HealthAlarm")
 
@@ -91,7 +94,8 @@ def test_the_corrected_one_takes_our_parts(size: str, capsys: pytest.CaptureFixt
 def test_the_sizes_differ_in_names_alone(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     small, large = (printed(f"align_{size}{kind}.yaml", capsys) for size in SIZES)
     small["trainer"].pop("logger"), large["trainer"].pop("logger")
-    assert yaml.safe_dump(small).replace("4B", "8B").replace("4b", "8b") == yaml.safe_dump(large).replace("4b", "8b")
+    # On one side only: a name of the small model that the overlay forgot would be left on the other.
+    assert yaml.safe_dump(small).replace("4B", "8B").replace("4b", "8b") == yaml.safe_dump(large)
 
 
 RLVR = [f"rlvr_{algorithm}" for algorithm in ("grpo", "dapo", "gspo")]
@@ -146,7 +150,7 @@ def test_sft_holds_the_numbers_of_the_paper(capsys: pytest.CaptureFixture[str]) 
     assert (model["schedule"]["kind"], model["schedule"]["warmup_ratio"]) == ("cosine", 0.1)
     assert (data["max_response_tokens"], config["trainer"]["max_epochs"]) == (8192, 1)
     assert [source["path"] for source in data["path"]] == ["prism-vlm/gemini_distill", "prism-vlm/gemini_public_mmr1"]
-    assert (model["policy"], data["batch_size"] % config["trainer"]["devices"]) == (data["model"], 0)
+    assert (model["policy"]["path"], data["batch_size"] % config["trainer"]["devices"]) == ("Qwen/Qwen3-VL-4B-Instruct", 0)
     assert model["max_tokens"] >= data["max_prompt_tokens"] + data["max_response_tokens"]
 
 
@@ -162,3 +166,12 @@ def test_warmup_holds_the_numbers_of_the_released_script(capsys: pytest.CaptureF
         config["run_dir"] + "/model"
         == printed("align_4b.yaml", capsys)["model"]["init_args"]["discriminator"]["init_args"]["path"]
     )
+
+
+@pytest.mark.parametrize("name", [*RLVR, "warmup"])
+def test_overlays_change_names_alone(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    small, large = (printed(f"{name}_{size}.yaml", capsys) for size in SIZES)
+    if name == "rlvr_grpo":
+        assert large["data"]["init_args"]["path"] == "data/rl_training_data_10k.parquet"
+        large["data"]["init_args"]["path"] = small["data"]["init_args"]["path"]
+    assert yaml.safe_dump(small).replace("4B", "8B").replace("4b", "8b") == yaml.safe_dump(large)

@@ -20,10 +20,10 @@ OPTIONS = {
     "data.batch_size": "2",
     "model.discriminator": "DenseDiscriminator",
     "model.cadence.discriminator_every": "4",
-    "model.objective.in_batch_weight": "1.0",
-    "model.objective.r1_weight": "0.1",
-    "model.negatives.prompts_per_update": "2",
-    "model.policy": "embedded/digits",
+    "model.discriminator_loss.in_batch_weight": "1.0",
+    "model.discriminator_loss.r1_weight": "0.1",
+    "model.replay.prompts_per_update": "2",
+    "model.policy.path": "embedded/digits",
     "trainer.logger": "false",
 }
 

@@ -33,7 +33,7 @@ def warmup(tmp_path_factory: pytest.TempPathFactory, embedded: Path, sft: Path) 
         fit(
             with_engine("warmup.yaml", tmp_path_factory.mktemp("warmup")), folder, "--trainer.max_steps", "3",
             "--data.num_heldout", "16", "--data.batch_size", "8",
-            "--model.base", str(sft / "model"), "--data.policy", str(sft / "model"),
+            "--model.policy.path", str(sft / "model"),
         )  # fmt: skip
 
     return once(tmp_path_factory, "warmup", make)

@@ -18,7 +18,7 @@ def test_align_stops_after_exactly_three_policy_updates(tmp_path: Path, sft: Pat
     folder = tmp_path / "align"
     fit(
         with_engine("align.yaml", tmp_path), folder, "--trainer.max_steps", "3",
-        "--model.policy", str(sft / "model"), "--model.discriminator.path", str(warmup / "model"),
+        "--model.policy.path", str(sft / "model"), "--model.discriminator.path", str(warmup / "model"),
         "--model.reuse.mini_batches", str(mini_batches), "--data.batch_size", "4",
     )  # fmt: skip
     assert finished_updates(folder) == 3
@@ -38,7 +38,7 @@ def test_align_runs_every_discriminator_by_its_class_alone(tmp_path: Path, sft: 
     folder = tmp_path / "align"
     fit(
         with_engine("align.yaml", tmp_path), folder, "--trainer.max_steps", "1", f"--model.discriminator={name}",
-        "--model.policy", str(sft / "model"), "--data.batch_size", "2",
+        "--model.policy.path", str(sft / "model"), "--data.batch_size", "2",
     )  # fmt: skip
     assert finished_updates(folder) == 1
     record = json.loads((folder / "discriminator" / "config.json").read_text())["prism_discriminator"]
@@ -59,8 +59,8 @@ def test_alignment_with_adapters_on_both_sides(tmp_path: Path, sft: Path) -> Non
     folder, lora = tmp_path / "align", "{rank: 4, alpha: 8}"
     fit(
         with_engine("align.yaml", tmp_path), folder, "--trainer.max_steps", "2", "--data.batch_size", "2",
-        "--model.policy", str(sft / "model"), "--model.discriminator=DenseDiscriminator",
-        "--model.lora", lora, "--model.discriminator.lora", lora, "--model.objective.in_batch_weight=1",
+        "--model.policy.path", str(sft / "model"), "--model.discriminator=DenseDiscriminator",
+        "--model.policy.lora", lora, "--model.discriminator.lora", lora, "--model.discriminator_loss.in_batch_weight=1",
     )  # fmt: skip
     # The engine holds the merged weights: before the first update and after it.
     gaps = [line["mismatch/logp_gap_mean"] for line in logged(folder, "policy/loss")]

@@ -19,7 +19,7 @@ def test_rlvr_runs_every_algorithm_for_exactly_three_updates(tmp_path: Path, sft
     folder = tmp_path / "rlvr"
     fit(
         with_engine("rlvr.yaml", tmp_path), folder, "--trainer.max_steps=3", f"--model.algorithm={algorithm}",
-        "--model.policy", str(sft / "model"), "--data.batch_size", "4",
+        "--model.policy.path", str(sft / "model"), "--data.batch_size", "4",
     )  # fmt: skip
     assert finished_updates(folder) == 3
     assert (folder / "heldout.jsonl").read_text().count("\n") == 8
@@ -39,7 +39,7 @@ def rlvr_metrics(folder: Path, sft: Path, *arguments: str) -> list[dict[str, flo
     (folder / "length.py").write_text(LENGTH_REWARD)
     reward = {"class_path": "PythonReward", "init_args": {"function": f"{folder / 'length.py'}:score"}}
     fit(
-        config, folder / "rlvr", "--model.policy", str(sft / "model"), "--data.batch_size", "4",
+        config, folder / "rlvr", "--model.policy.path", str(sft / "model"), "--data.batch_size", "4",
         f"--model.rewards={json.dumps([reward])}", "--model.optimizer.lr=3e-3", *arguments,
     )  # fmt: skip
     return logged(folder / "rlvr", "policy/loss")
@@ -73,7 +73,7 @@ def test_a_batch_without_any_signal_goes_by(tmp_path: Path, sft: Path) -> None:
     weights = load_file(sft / "model" / "model.safetensors")
     folder = tmp_path / "flat"
     fit(
-        with_engine("rlvr.yaml", tmp_path), folder, "--trainer.max_steps=2", "--model.policy", str(sft / "model"),
+        with_engine("rlvr.yaml", tmp_path), folder, "--trainer.max_steps=2", "--model.policy.path", str(sft / "model"),
         "--data.batch_size", "2",
     )  # fmt: skip
     lines = logged(folder, "policy/trained_responses")
@@ -88,7 +88,7 @@ def test_the_entropy_bonus_raises_the_entropy(tmp_path: Path, sft: Path) -> None
     # No reward signal: what moves the policy is the bonus alone.
     folder = tmp_path / "entropy"
     fit(
-        with_engine("rlvr.yaml", tmp_path), folder, "--trainer.max_steps=3", "--model.policy", str(sft / "model"),
+        with_engine("rlvr.yaml", tmp_path), folder, "--trainer.max_steps=3", "--model.policy.path", str(sft / "model"),
         "--data.batch_size", "2", "--model.algorithm.entropy_weight=1.0", "--model.optimizer.lr=3e-3",
         "--model.reuse.mini_batches=1",
     )  # fmt: skip
@@ -105,7 +105,7 @@ def test_the_best_model_is_kept_with_figures_of_several_samples(tmp_path: Path, 
     config.write_text(yaml.safe_dump(content))
     folder = tmp_path / "best"
     fit(
-        config, folder, "--trainer.max_steps=2", "--model.policy", str(sft / "model"), "--data.batch_size", "2",
+        config, folder, "--trainer.max_steps=2", "--model.policy.path", str(sft / "model"), "--data.batch_size", "2",
         "--model.reuse.mini_batches=1",
     )  # fmt: skip
     # The untrained policy is never right, so nothing is better than the first evaluation.

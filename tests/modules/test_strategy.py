@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
+from datamodules.order import OrderedBatches
 from prism_pl.commands.export import export
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import Mixture
+from prism_pl.data.row_checks import Requirements, usable_mixture
+from tests import command_line
 from tests.command_line import finish
 from tests.modules.aligning import kill_after, metrics, start, write_config
 
@@ -14,8 +20,8 @@ from tests.modules.aligning import kill_after, metrics, start, write_config
 def test_two_sharded_processes_killed_and_resumed_give_the_losses_of_one(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     common = {
-        "model__negatives__prompts_per_update": "0",  # each process replays what it has seen itself
-        "model__objective__r1_weight": "0.0",  # its noise is drawn by each process for itself
+        "model__replay__prompts_per_update": "0",  # each process replays what it has seen itself
+        "model__discriminator_loss__r1_weight": "0.0",  # its noise is drawn by each process for itself
         "data__batch_size": "4",
     }
     finish(start(config, tmp_path / "one", **common))
@@ -39,3 +45,46 @@ def test_two_sharded_processes_killed_and_resumed_give_the_losses_of_one(tmp_pat
         for key in [*keys, "discriminator/gradient_norm"] if step == 4 else keys:
             assert two[step][key] == pytest.approx(one[step][key], abs=1e-4), (step, key)
     assert abs(one[5]["score/teacher_reasoning"] - one[4]["score/teacher_reasoning"]) > 1e-3
+
+
+REWARD = """
+DEAD = {dead}
+
+def reward(inputs):
+    # Varied where there is a signal, so that every group of the other process has one.
+    return [0.0 if i["source"] in DEAD else (i["response_length"] * 7 + len(set(i["response"]))) % 5 / 4 for i in inputs]
+"""
+
+
+def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: Path, embedded: Path) -> None:
+    """All responses of the second process have advantage zero: it has no row to train on, and nothing to log of any."""
+    source = f"{embedded.relative_to(Path.cwd())}/rlvr.jsonl"
+    rows = usable_mixture(
+        Mixture.open("embedded/digits/rlvr.jsonl", "test"), PromptEncoder("embedded/digits", 64), Requirements(("answer",))
+    )
+    second = [row for batch, _ in zip(OrderedBatches(rows, 4, 0, 1, 2), range(2), strict=False) for row in batch]
+    (tmp_path / "mine.py").write_text(REWARD.format(dead={f"{source}:{row + 1}" for row in second}))
+    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
+    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
+    rollout["init_args"]["engine"] = {"class_path": "TransformersEngine"}
+    rollout["init_args"]["sampling"] |= {"max_new_tokens": 12, "group_size": 4}
+    content["trainer"] |= {"callbacks": [rollout], "logger": False}
+    reward = {"class_path": "PythonReward", "init_args": {"function": f"{tmp_path}/mine.py:reward"}}
+    content["model"]["init_args"] |= {
+        "rewards": [reward],
+        "policy": {"path": "embedded/digits"},
+        "reuse": {"mini_batches": 1},
+    }
+    config = tmp_path / "rlvr.yaml"
+    config.write_text(yaml.safe_dump(content))
+    sharded = ["--trainer.devices=2", "--trainer.strategy=fsdp2", "--trainer.accelerator=cpu"]
+    for name, further in (("one", []), ("two", sharded)):
+        folder = str(tmp_path / name)
+        own = ["--config", str(config), "--run_dir", folder, "--trainer.max_steps=2", "--data.batch_size=4", *further]
+        finish(command_line.start("fit", *own))
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert one[1]["advantage/zero_std_groups"] == 0.5
+    assert one[1]["policy/trained_responses"] == 0.5
+    assert sorted(one) == sorted(two)
+    for step in one:
+        assert two[step] == pytest.approx(one[step], abs=1e-4), step

@@ -72,7 +72,7 @@ def test_a_wrong_class_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_missing_stage_names_the_folder_and_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "sft" / "model"
     code, _, err = captured(
-        capsys, "fit", "--config", "rlvr.yaml", "--run_dir", str(tmp_path / "rlvr"), "--model.policy", str(missing),
+        capsys, "fit", "--config", "rlvr.yaml", "--run_dir", str(tmp_path / "rlvr"), "--model.policy.path", str(missing),
         "--trainer.logger=false",
     )  # fmt: skip
     assert code == 2
@@ -102,7 +102,7 @@ def test_a_bad_row_is_named_with_its_file_and_number(
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     code, _, err = captured(
         capsys, "fit", "--config", "rlvr.yaml", "--run_dir", str(tmp_path / "rlvr"), "--trainer.logger=false",
-        "--data.path", str(tmp_path / "data.jsonl"), "--model.policy", "embedded/digits", "--data.max_prompt_tokens=512",
+        "--data.path", str(tmp_path / "data.jsonl"), "--data.max_prompt_tokens=512", "--model.policy.path=embedded/digits",
     )  # fmt: skip
     assert code == 2
     assert message in err

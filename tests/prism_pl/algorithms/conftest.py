@@ -6,7 +6,8 @@ A = +2: ratios 1.25, 1.0, 0.5, importance weights 1, 1, 0.5         A = -1: rati
 import pytest
 import torch
 
-from prism_pl.algorithms import LossInputs
+from prism_pl.algorithms import Algorithm, LossInputs
+from prism_pl.metrics.collection import StepMetrics
 
 
 def make_inputs(log_ratio_BT: torch.Tensor) -> LossInputs:
@@ -21,6 +22,11 @@ def make_inputs(log_ratio_BT: torch.Tensor) -> LossInputs:
         num_responses=2,
         max_length=10,
     )
+
+
+def loss_of(algorithm: Algorithm, inputs: LossInputs) -> torch.Tensor:
+    """The loss, its figures left aside."""
+    return algorithm.loss(inputs, StepMetrics(algorithm.metrics()))
 
 
 @pytest.fixture

@@ -25,23 +25,23 @@ from prism_pl.algorithms import (
     TokenClip,
 )
 from prism_pl.errors import UserError
-from prism_pl.metrics.means import Means
-from tests.prism_pl.algorithms.conftest import make_inputs
+from prism_pl.metrics.collection import StepMetrics
+from tests.prism_pl.algorithms.conftest import loss_of, make_inputs
 
 ALGORITHMS = [GRPO(), DAPO(), GSPO(), DrGRPO(), RLOO(), ReinforcePlusPlus(), CISPO(), SAPO()]
 
 
 def gradient(algorithm: Algorithm, inputs: LossInputs) -> torch.Tensor:
-    (gradient_BT,) = torch.autograd.grad(algorithm.loss(inputs, Means()), inputs.logp_BT)
+    (gradient_BT,) = torch.autograd.grad(loss_of(algorithm, inputs), inputs.logp_BT)
     return gradient_BT
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_an_on_policy_step_has_the_plain_gradient_and_clips_nothing(algorithm: Algorithm) -> None:
     inputs = make_inputs(torch.zeros(2, 3, dtype=torch.float64))
-    means = Means()
-    algorithm.loss(inputs, means)
-    result = means.result()
+    metrics = StepMetrics(algorithm.metrics())
+    algorithm.loss(inputs, metrics)
+    result = metrics.result()
     assert result["policy/ratio"] == 1.0
     assert result.get("policy/clipped_low", 0.0) == result.get("policy/clipped_high", 0.0) == 0.0
     # -A w log pi, weighted by the aggregation: over 5 tokens; over 2 responses and their 3 and 2 tokens; over 2 * 10.
@@ -81,20 +81,20 @@ def test_any_number_of_micro_batches_gives_the_same_gradient(algorithm: Algorith
         entropy_BT=torch.rand(7, 5, generator=generator, dtype=torch.float64),
         reference_logp_BT=torch.randn(7, 5, generator=generator, dtype=torch.float64) if algorithm.kl_weight else None,
     )
-    means, split_means = Means(), Means()
-    loss = algorithm.loss(whole, means)
+    metrics, split_metrics = StepMetrics(algorithm.metrics()), StepMetrics(algorithm.metrics())
+    loss = algorithm.loss(whole, metrics)
     (gradient_BT,) = torch.autograd.grad(loss, logp_BT)
 
     def part(rows: torch.Tensor) -> torch.Tensor:
         tensors = {key: value[rows] for key, value in vars(whole).items() if isinstance(value, torch.Tensor)}
-        return algorithm.loss(replace(whole, **tensors), split_means)
+        return algorithm.loss(replace(whole, **tensors), split_metrics)
 
     order = torch.randperm(7, generator=generator)
     split_loss = torch.stack([part(rows) for rows in order.tensor_split(parts)]).sum()
     (split_gradient_BT,) = torch.autograd.grad(split_loss, logp_BT)
     assert split_loss.item() == pytest.approx(loss.item(), rel=1e-12)
     torch.testing.assert_close(split_gradient_BT, gradient_BT, rtol=1e-12, atol=1e-14)
-    assert split_means.result() == pytest.approx(means.result())
+    assert split_metrics.result() == pytest.approx(metrics.result())
     assert gradient_BT.abs().max() > 0
 
 
@@ -127,11 +127,12 @@ def test_divergence_and_entropy_in_the_loss_by_hand(token_inputs: LossInputs) ->
     reference_BT = token_inputs.logp_BT.detach() + 1.0
     inputs = replace(token_inputs, reference_logp_BT=reference_BT, entropy_BT=torch.full((2, 3), 0.7, dtype=torch.float64))
     # k3 with d = -1 is e - 2 on each of the five tokens; GRPO's loss is -0.6.
-    loss = GRPO(kl_weight=0.5, entropy_weight=0.1).loss(inputs, means := Means())
+    algorithm = GRPO(kl_weight=0.5, entropy_weight=0.1)
+    loss = algorithm.loss(inputs, metrics := StepMetrics(algorithm.metrics()))
     assert loss.item() == pytest.approx(-0.6 + 0.5 * (math.e - 2) - 0.1 * 0.7)
-    assert means.result()["policy/kl_reference"] == pytest.approx(math.e - 2)
+    assert metrics.result()["policy/kl_reference"] == pytest.approx(math.e - 2)
     # In the reward it is not in the loss a second time.
-    assert GRPO(kl_weight=0.5, kl_in="reward").loss(inputs, Means()).item() == pytest.approx(-0.6)
+    assert loss_of(GRPO(kl_weight=0.5, kl_in="reward"), inputs).item() == pytest.approx(-0.6)
 
 
 def test_divergence_in_the_reward_by_hand() -> None:
@@ -145,7 +146,7 @@ def test_estimator_and_objective_swap_alone(token_inputs: LossInputs) -> None:
     given = Outcomes(torch.tensor([[1.0, 0.0]]), torch.ones(1, 2), lambda sums: sums)
     assert mixed.advantages(given).tolist() == [[1.0, -1.0]]
     # DAPO's loss, by hand above.
-    assert mixed.loss(token_inputs, Means()).item() == pytest.approx(-0.62)
+    assert loss_of(mixed, token_inputs).item() == pytest.approx(-0.62)
 
 
 def test_a_clip_range_that_nothing_reads_is_refused() -> None:

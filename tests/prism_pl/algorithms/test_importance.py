@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from prism_pl.algorithms.importance import MismatchOptions, importance_weights, mismatch_metrics
+from prism_pl.algorithms.importance import EngineMismatch, MismatchOptions, importance_weights
+from prism_pl.metrics.collection import StepMetrics, local
 
 # Ratios trainer : engine of 1, 1.5, 4 and 0.25; the last two tokens of the second row are padding.
 RATIO_BT = torch.tensor([[1.0, 1.5, 4.0], [0.25, 9.0, 9.0]])
@@ -40,22 +41,29 @@ def test_an_enormous_gap_is_capped_not_infinite() -> None:
 def test_metrics_by_hand() -> None:
     # Probabilities 0.2 and 0.5 against 0.1 and 0.5 of the engine: ratios 2 and 1.
     trainer_N, engine_N = torch.tensor([0.2, 0.5]).log(), torch.tensor([0.1, 0.5]).log()
-    reduce = lambda tensor, op: tensor  # noqa: E731
-    result = mismatch_metrics(trainer_N, engine_N, torch.tensor([2.0, 1.0]), MismatchOptions(), reduce)
-    assert result["mismatch/logp_gap_mean"] == pytest.approx(math.log(2) / 2)
-    assert result["mismatch/delta_p_mean"] == pytest.approx(0.05)
-    assert result["mismatch/delta_p_max"] == pytest.approx(0.1)
+    metric = EngineMismatch(MismatchOptions())
+    # One token at a time, as from two micro-batches.
+    for n, weight in enumerate((2.0, 1.0)):
+        metric.update(trainer_N[n : n + 1], engine_N[n : n + 1], torch.tensor([weight]))
+    result = metric.compute()
+    assert result["logp_gap_mean"] == pytest.approx(math.log(2) / 2)
+    assert result["delta_p_mean"] == pytest.approx(0.05)
+    assert result["delta_p_max"] == pytest.approx(0.1)
     # k3 of the engine's samples: (2 - 1 - ln 2) / 2.
-    assert result["mismatch/kl"] == pytest.approx((1 - math.log(2)) / 2)
+    assert result["kl"] == pytest.approx((1 - math.log(2)) / 2)
     # (2 + 1)^2 / (2 (4 + 1)).
-    assert result["mismatch/effective_sample_size"] == pytest.approx(0.9)
-    assert result["mismatch/capped"] == 0.5
+    assert result["effective_sample_size"] == pytest.approx(0.9)
+    assert result["capped"] == 0.5
 
 
 def test_metrics_are_of_all_ranks() -> None:
-    reduce = lambda tensor, op: tensor * 3 if op == "sum" else tensor  # noqa: E731
     one_N = torch.zeros(1)
-    result = mismatch_metrics(one_N, one_N, torch.tensor([0.0]), MismatchOptions(action="mask"), reduce)
-    assert result["mismatch/masked"] == 1.0
-    assert result["mismatch/effective_sample_size"] == 0.0
-    assert mismatch_metrics(torch.zeros(0), torch.zeros(0), torch.zeros(0), MismatchOptions(), reduce) == {}
+    metrics = StepMetrics({"mismatch/": local(EngineMismatch, MismatchOptions(action="mask"))})
+    metrics.add("mismatch/", one_N, one_N, torch.tensor([0.0]))
+    for ranks in (1, 3):
+        result = metrics.result(lambda own_N, ranks=ranks: torch.stack([own_N] * ranks))
+        assert result["mismatch/masked"] == 1.0
+        assert result["mismatch/effective_sample_size"] == 0.0
+    nothing = StepMetrics({"mismatch/": local(EngineMismatch, MismatchOptions())})
+    nothing.add("mismatch/", torch.zeros(0), torch.zeros(0), torch.zeros(0))
+    assert nothing.result() == {}

@@ -10,7 +10,7 @@ from trl import GRPOTrainer
 from trl.trainer.rloo_trainer import RLOOTrainer
 
 from prism_pl.algorithms import CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, Algorithm, DrGRPO, LossInputs
-from prism_pl.metrics.means import Means
+from tests.prism_pl.algorithms.conftest import loss_of
 
 MAX_LENGTH = 12
 # TRL's own names for what our classes bundle.
@@ -87,7 +87,7 @@ def trl_loss(inputs: LossInputs, trainer: type, **options: object) -> torch.Tens
 @pytest.mark.parametrize("seed", [0, 1])
 def test_loss_and_gradient_are_those_of_trl(algorithm: Algorithm, options: dict[str, object], seed: int) -> None:
     inputs = make_inputs(seed)
-    ours, theirs = algorithm.loss(inputs, Means()), trl_loss(inputs, GRPOTrainer, **options)
+    ours, theirs = loss_of(algorithm, inputs), trl_loss(inputs, GRPOTrainer, **options)
     torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
     own_BT, other_BT = (torch.autograd.grad(loss, inputs.logp_BT)[0] for loss in (ours, theirs))
     torch.testing.assert_close(own_BT, other_BT, rtol=1e-6, atol=1e-9)
@@ -98,7 +98,7 @@ def test_rloo_is_that_of_trl() -> None:
     inputs = make_inputs(2)
     # TRL's has no importance weights.
     inputs = LossInputs(**{**vars(inputs), "weight_BT": torch.ones_like(inputs.weight_BT)})
-    ours, theirs = RLOO().loss(inputs, Means()), trl_loss(inputs, RLOOTrainer)
+    ours, theirs = loss_of(RLOO(), inputs), trl_loss(inputs, RLOOTrainer)
     torch.testing.assert_close(ours, theirs)
     own_BT, other_BT = (torch.autograd.grad(loss, inputs.logp_BT)[0] for loss in (ours, theirs))
     torch.testing.assert_close(own_BT, other_BT)

@@ -24,7 +24,7 @@ from prism_pl.discriminators.base import Mixture
 from prism_pl.discriminators.routing import Usage, balance_loss
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
-from prism_pl.game import ScoringBatch, make_scoring_batch, score_batch
+from prism_pl.game import ScoringBatch, make_scoring_batch, score
 from prism_pl.model.packing import PackedBatch, make_groups, micro_batches, pack
 from prism_pl.types import Prompt
 from tests.plain_forward import add_noise
@@ -59,7 +59,7 @@ def routers(mixture: Scorer) -> list[torch.nn.Parameter]:
 
 def usage_of(scorer: Scorer, scoring: ScoringBatch, max_tokens: int) -> Usage:
     batches = micro_batches(scoring.groups, max_tokens)
-    usage = score_batch(scorer, scoring, ((pack(batch), True) for batch in batches))[1]
+    usage = score(scorer, scoring, ((pack(batch), False) for batch in batches)).usage
     assert usage is not None
     return usage
 

@@ -9,7 +9,7 @@ from prism_pl.data.conversation import PromptEncoder, PromptRow
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer, TextOnlyDiscriminator
 from prism_pl.discriminators.reading import Reading
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.game import make_scoring_batch, score_batch
+from prism_pl.game import make_scoring_batch, score
 from prism_pl.model.backbone import hidden_states
 from prism_pl.model.packing import make_groups, micro_batches, pack
 from prism_pl.model.policy import Policy
@@ -26,7 +26,7 @@ def blind(embedded: object) -> Scorer:
 def scores(scorer: Scorer, prompts: list[Prompt], encoder: PromptEncoder) -> torch.Tensor:
     """Of every teacher, and of the first prompt's teacher as each prompt's response."""
     scoring = make_scoring_batch(prompts, [[prompts[0].teacher]] * len(prompts), encoder.tokenizer, scorer.reading)
-    return score_batch(scorer, scoring, ((pack(batch), True) for batch in micro_batches(scoring.groups, 4096)))[0]
+    return score(scorer, scoring, ((pack(batch), False) for batch in micro_batches(scoring.groups, 4096))).score_N
 
 
 def test_pixels_change_nothing_at_all(

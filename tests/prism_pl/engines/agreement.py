@@ -6,10 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from prism_pl.engines import SamplingOptions
 from prism_pl.model.packing import by_index, make_groups, pack
 from prism_pl.model.policy import Policy
-from prism_pl.types import Prompt, Response
+from prism_pl.types import Prompt, Response, SamplingOptions
 
 SAMPLING = SamplingOptions(max_new_tokens=10, group_size=3, temperature=1.0)
 

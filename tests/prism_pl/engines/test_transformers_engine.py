@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.engines import SamplingOptions, TransformersEngine
+from prism_pl.engines import TransformersEngine
 from prism_pl.model.policy import Policy
-from prism_pl.types import Prompt
+from prism_pl.types import Prompt, SamplingOptions
 from tests.plain_forward import plain_logits
 from tests.prism_pl.engines.agreement import SAMPLING, ids, largest_gap, random_states
 

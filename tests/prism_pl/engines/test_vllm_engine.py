@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.engines import RolloutEngine, SamplingOptions, VLLMEngine
+from prism_pl.engines import RolloutEngine, VLLMEngine
 from prism_pl.errors import UserError
 from prism_pl.model.policy import Policy
-from prism_pl.types import Prompt
+from prism_pl.types import Prompt, SamplingOptions
 from tests.prism_pl.engines.agreement import SAMPLING, ids, largest_gap, random_states
 
 

@@ -7,12 +7,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from prism_pl.metrics.means import Means
 
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.discriminators import Scorer
 from prism_pl.discriminators.routing import Usage
-from prism_pl.game import Scores, arrange, make_scoring_batch, score_batch
+from prism_pl.game import Scores, arrange, make_scoring_batch, score
 from prism_pl.game.monitors import (
     accuracy,
     add_expert_load,
@@ -21,8 +20,14 @@ from prism_pl.game.monitors import (
     add_length_correlation,
     add_pair_metrics,
     blank_images,
+    expert_loads,
+    game_metrics,
+    image_effects,
+    length_correlations,
+    pair_metrics,
     swap_images,
 )
+from prism_pl.metrics.collection import StepMetrics
 from prism_pl.model.packing import pack
 from prism_pl.types import Prompt
 
@@ -42,9 +47,9 @@ def test_game_metrics_by_hand() -> None:
         [[[1.0, 0.0], [2.0, 3.0]], [[3.0, -1.0], [0.0, 0.0]]],
         [[True, True], [True, False]],
     )
-    means = Means()
-    add_game_metrics(scores, means, "heldout/")
-    result = means.result()
+    metrics = StepMetrics(game_metrics("heldout/"))
+    add_game_metrics(scores, metrics, "heldout/")
+    result = metrics.result()
     perception = {name.split("heldout/")[1]: value for name, value in result.items() if "perception" in name}
     assert perception == {
         "reward_gap/perception": pytest.approx((1 + 0 - 3) / 3),
@@ -66,23 +71,23 @@ def test_game_metrics_by_hand() -> None:
 
 
 def test_nothing_is_made_up_for_pairs_that_are_not_there() -> None:
-    means = Means()
-    add_game_metrics(make_scores([[2.0, 1.0]], [[[0.0, 0.0]]], [[False]]), means)
-    add_pair_metrics(Scores(torch.zeros(0, 2), torch.zeros(0, 3, 2), torch.zeros(0, 3, dtype=torch.bool)), means, "past/")
-    assert set(means.result()) == {
+    metrics = StepMetrics(game_metrics() | pair_metrics("past/"))
+    add_game_metrics(make_scores([[2.0, 1.0]], [[[0.0, 0.0]]], [[False]]), metrics)
+    add_pair_metrics(Scores(torch.zeros(0, 2), torch.zeros(0, 3, 2), torch.zeros(0, 3, dtype=torch.bool)), metrics, "past/")
+    assert set(metrics.result()) == {
         "format_rate",
         "score/teacher_perception",
         "score/teacher_reasoning",
         "score/square_perception",
         "score/square_reasoning",
     }
-    assert means.result()["score/square_perception"] == 4.0
+    assert metrics.result()["score/square_perception"] == 4.0
 
 
 def correlations(scores: Scores, length_PG: list[list[int]]) -> dict[str, float]:
-    means = Means()
-    add_length_correlation(scores, torch.tensor(length_PG), means)
-    return {name.removeprefix("score_length_correlation/"): value for name, value in means.result().items()}
+    metrics = StepMetrics(length_correlations())
+    add_length_correlation(scores, torch.tensor(length_PG), metrics)
+    return {name.removeprefix("score_length_correlation/"): value for name, value in metrics.result().items()}
 
 
 def test_length_correlation_by_hand() -> None:
@@ -126,11 +131,11 @@ def test_a_score_that_follows_length_in_each_group_is_found(
 
 def test_expert_load_by_hand() -> None:
     probability_LCE = torch.tensor([[[3.0, 1.0], [1.0, 1.0], [0.0, 6.0]], [[1.0, 3.0], [2.0, 0.0], [0.0, 6.0]]])
-    means = Means()
     # Reasoning cannot reach the first expert: it has no load there, not one of 0.
     reach_CE = torch.tensor([[True, True], [True, True], [False, True]])
-    add_expert_load(Usage(torch.tensor([4.0, 2.0, 6.0]), torch.zeros(2, 3, 2), probability_LCE), reach_CE, means)
-    assert means.result() == {
+    metrics = StepMetrics(expert_loads(reach_CE))
+    add_expert_load(Usage(torch.tensor([4.0, 2.0, 6.0]), torch.zeros(2, 3, 2), probability_LCE), reach_CE, metrics)
+    assert metrics.result() == {
         "expert_load/prompt_0": 0.5,
         "expert_load/prompt_1": 0.5,
         "expert_load/perception_0": 0.75,
@@ -188,9 +193,9 @@ def test_image_effect_by_hand() -> None:
     # Other prompts' teachers under each: one each.
     others = make_scores(scores.teacher_PK.tolist(), [[[1.5, 0.0]], [[9.0, 0.0]], [[0.0, 0.0]]], [[True]] * 3)
     altered_others = make_scores(altered.teacher_PK.tolist(), [[[1.0, 0.0]], [[0.0, 0.0]], [[1.0, 0.0]]], [[True]] * 3)
-    means = Means()
-    add_image_effect(prompts, swap_images(prompts), (scores, others), (altered, altered_others), "swap", means)
-    assert means.result() == {
+    metrics = StepMetrics(image_effects("swap"))
+    add_image_effect(prompts, swap_images(prompts), (scores, others), (altered, altered_others), "swap", metrics)
+    assert metrics.result() == {
         # 2 > -1 is right, 1 = 1 is half right.
         "image/swap_preference": 0.75,
         "image/swap_score_drop": pytest.approx((3 + 0) / 2),
@@ -203,12 +208,12 @@ def test_image_effect_by_hand() -> None:
 
 def test_without_images_there_is_no_effect() -> None:
     scores = make_scores([[1.0, 1.0]], [[[0.0, 0.0]]], [[True]])
-    both, means = (scores, scores), Means()
-    add_image_effect([shaped(None, 0)], blank_images([shaped(None, 0)]), both, both, "blank", means)
-    assert means.result() == {}
+    both, metrics = (scores, scores), StepMetrics(image_effects("blank", "swap"))
+    add_image_effect([shaped(None, 0)], blank_images([shaped(None, 0)]), both, both, "blank", metrics)
+    assert metrics.result() == {}
     # Nor where the only image of its size is swapped with itself.
-    add_image_effect([lone := shaped([[1, 2, 2]], 0)], swap_images([lone]), both, both, "swap", means)
-    assert means.result() == {}
+    add_image_effect([lone := shaped([[1, 2, 2]], 0)], swap_images([lone]), both, both, "swap", metrics)
+    assert metrics.result() == {}
 
 
 def test_the_same_image_is_no_preference_on_a_real_discriminator(
@@ -218,15 +223,15 @@ def test_the_same_image_is_no_preference_on_a_real_discriminator(
 
     def scores_of(shown: list[Prompt]) -> tuple[Scores, Scores]:
         scoring = make_scoring_batch(shown, [[prompts[0].teacher]] * len(shown), encoder.tokenizer, discriminator.reading)
-        scores = arrange(score_batch(discriminator, scoring, [(pack(scoring.groups), True)])[0], scoring)
+        scores = arrange(score(discriminator, scoring, [(pack(scoring.groups), False)]).score_N, scoring)
         return scores, scores
 
-    scores, means = scores_of(prompts), Means()
+    scores, metrics = scores_of(prompts), StepMetrics(image_effects("same", "swap"))
     copies = [replace(prompt, pixel_values=prompt.pixel_values.clone()) for prompt in prompts]
     swapped = swap_images(prompts)
-    add_image_effect(prompts, copies, scores, scores_of(copies), "same", means)
-    add_image_effect(prompts, swapped, scores, scores_of(swapped), "swap", means)
-    result = means.result()
+    add_image_effect(prompts, copies, scores, scores_of(copies), "same", metrics)
+    add_image_effect(prompts, swapped, scores, scores_of(swapped), "swap", metrics)
+    result = metrics.result()
     assert (result["image/same_preference"], result["image/same_score_drop"]) == (0.5, 0.0)
     assert result["image/swap_preference"] in {hits / 6 for hits in range(7)}
     assert result["image/swap_score_drop"] != 0

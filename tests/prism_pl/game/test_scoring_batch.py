@@ -5,12 +5,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from prism_pl import game
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.discriminators.reading import Reading
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
-from prism_pl.game import Scores, ScoringBatch, arrange, make_scoring_batch, score_batch
+from prism_pl.game import Scores, ScoringBatch, arrange, make_scoring_batch
 from prism_pl.model.packing import micro_batches, pack
 from prism_pl.segments import parse_response, segment_ids
 from prism_pl.types import Prompt
@@ -18,7 +19,8 @@ from tests.responses import MALFORMED, respond
 
 
 def score(scorer: Scorer, scoring: ScoringBatch, max_tokens: int = 100_000) -> torch.Tensor:
-    return score_batch(scorer, scoring, ((pack(batch), True) for batch in micro_batches(scoring.groups, max_tokens)))[0]
+    packed = ((pack(batch), False) for batch in micro_batches(scoring.groups, max_tokens))
+    return game.score(scorer, scoring, packed).score_N
 
 
 def test_segments_are_numbered_prompt_by_prompt(prompts: list[Prompt], encoder: PromptEncoder) -> None:
@@ -105,19 +107,18 @@ def test_arrange_by_hand(prompts: list[Prompt], encoder: PromptEncoder) -> None:
     assert part.margin_MK.tolist() == [[-2, -2]]
 
 
-def test_rounds_that_do_not_count_change_nothing(
-    prompts: list[Prompt], encoder: PromptEncoder, discriminator: Scorer
-) -> None:
+def test_padding_micro_batches_change_nothing(prompts: list[Prompt], encoder: PromptEncoder, discriminator: Scorer) -> None:
     """Ranks with fewer micro-batches repeat one: neither its scores nor its tokens are counted."""
     scoring = make_scoring_batch(prompts, [[respond("a")]] * len(prompts), encoder.tokenizer, Reading())
     batches = [pack(batch) for batch in micro_batches(scoring.groups, 400)]
     assert len(batches) > 1
-    score_N, usage = score_batch(discriminator, scoring, [(packed, True) for packed in batches])
-    repeated_N, again = score_batch(
-        discriminator, scoring, [*((packed, True) for packed in batches), (batches[0], False), (batches[0], False)]
-    )
-    assert torch.equal(repeated_N, score_N)
-    assert all(torch.equal(tensor, vars(again)[name]) for name, tensor in vars(usage).items())
+    own = [(packed, False) for packed in batches]
+    once = game.score(discriminator, scoring, own)
+    padded = game.score(discriminator, scoring, [*own, (batches[0], True), (batches[0], True)])
+    usage = once.usage
+    assert usage is not None
+    assert torch.equal(padded.score_N, once.score_N)
+    assert all(torch.equal(tensor, vars(padded.usage)[name]) for name, tensor in vars(usage).items())
     segments = sum(len(segment) for group in scoring.groups for segment in group.segments)
     prompt_tokens = sum(len(group.prompt.input_ids) for group in scoring.groups)
     assert usage.tokens_C.sum() == segments + prompt_tokens

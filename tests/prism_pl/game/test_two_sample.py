@@ -11,7 +11,7 @@ from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.embedded.demonstrations import Scene, public_response
-from prism_pl.game import ScoringBatch, TwoSampleOptions, arrange, make_scoring_batch, score_batch, two_sample_accuracy
+from prism_pl.game import ScoringBatch, TwoSampleOptions, arrange, make_scoring_batch, score, two_sample_accuracy
 from prism_pl.model.packing import micro_batches, pack
 from prism_pl.segments import parse_response
 from prism_pl.types import Prompt
@@ -46,8 +46,8 @@ def training_and_testing(
 
 
 def margins(scorer: Scorer, scoring: ScoringBatch) -> torch.Tensor:
-    rounds = ((pack(batch), True) for batch in micro_batches(scoring.groups, OPTIONS.max_tokens))
-    return arrange(score_batch(scorer, scoring, rounds)[0], scoring).margin_MK
+    packed = ((pack(batch), False) for batch in micro_batches(scoring.groups, OPTIONS.max_tokens))
+    return arrange(score(scorer, scoring, packed).score_N, scoring).margin_MK
 
 
 @pytest.fixture(scope="module", params=["mean", "last"])

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from prism_pl.errors import UserError
-from prism_pl.rewards import AnswerReward, FormatReward, MultipleChoiceReward, NumericReward, check_rewards, total_reward
+from prism_pl.rewards import AnswerReward, FormatReward, Grader, MultipleChoiceReward, NumericReward, check_rewards
 from prism_pl.types import Prompt
-from tests.prism_pl.rewards.batches import make_batch
+from tests.prism_pl.rewards.batches import make_rollouts
 
 
 def test_an_answer_that_a_reward_cannot_use_is_named_with_its_row() -> None:
@@ -26,15 +26,16 @@ def test_rewards_need_names_of_their_own() -> None:
 
 
 def test_total_reward_by_hand() -> None:
-    total_PG, parts = total_reward([AnswerReward(), FormatReward()], make_batch())
+    graded = Grader([AnswerReward(), FormatReward()])(make_rollouts())
+    parts = graded.parts
     # Right and well-formed 0.8 + 0.2; wrong but well-formed 0.2; malformed 0; right for the second prompt's answer 1.
-    torch.testing.assert_close(total_PG, torch.tensor([[1.0, 0.2], [0.0, 1.0]]))
+    torch.testing.assert_close(graded.total_PG, torch.tensor([[1.0, 0.2], [0.0, 1.0]]))
     assert parts["accuracy"].tolist() == [[1.0, 0.0], [0.0, 1.0]]
     assert parts["format"].tolist() == [[1.0, 1.0], [0.0, 1.0]]
     assert set(parts) == {"accuracy", "format"}
 
 
 def test_total_reward_takes_other_weights() -> None:
-    total_PG, _ = total_reward([AnswerReward(weight=0.5), FormatReward(weight=2.0)], make_batch())
+    graded = Grader([AnswerReward(weight=0.5), FormatReward(weight=2.0)])(make_rollouts())
     # 0.5 + 2, 2; 0, 0.5 + 2.
-    torch.testing.assert_close(total_PG, torch.tensor([[2.5, 2.0], [0.0, 2.5]]))
+    torch.testing.assert_close(graded.total_PG, torch.tensor([[2.5, 2.0], [0.0, 2.5]]))

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from prism_pl.errors import UserError
-from prism_pl.rewards import PythonReward, total_reward
-from tests.prism_pl.rewards.batches import make_batch
+from prism_pl.rewards import Grader, PythonReward
+from prism_pl.types import Rollouts
+from tests.prism_pl.rewards.batches import make_rollouts
 
 FUNCTIONS = """
 calls = []
@@ -29,9 +31,9 @@ def sources(inputs):
 def test_python_reward(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(FUNCTIONS)
-    batch = make_batch()
+    batch = make_rollouts()
     reward = PythonReward(function=f"{file}:shares", weight=2.0)
-    _, parts = total_reward([reward], batch)
+    parts = Grader([reward])(batch).parts
     # The second prompt's first response is the bare text "3", its answer is 7.
     assert parts["python"].tolist() == [[0.0, 0.0], [0.0, 0.0]]
     assert reward("7", "7") == 1.0
@@ -61,3 +63,19 @@ def test_a_python_reward_fails_at_the_start(
         PythonReward(function=name)
     with pytest.raises(UserError, match="fails when imported: ModuleNotFoundError"):
         PythonReward(function="broken.py:f")
+
+
+def test_a_group_is_graded_once(tmp_path: Path) -> None:
+    """Dynamic sampling asks which groups are usable, and the step asks for the rewards of those that it kept."""
+    file = tmp_path / "mine.py"
+    file.write_text(FUNCTIONS)
+    reward, rollouts = PythonReward(function=f"{file}:shares"), make_rollouts()
+    grade = Grader([reward])
+    first = grade(rollouts)
+    second_alone = Rollouts(rollouts.prompts[1:], rollouts.responses[1:], rollouts.sampling)
+    assert torch.equal(grade(second_alone).total_PG, first.total_PG[1:])
+    assert reward._call.__globals__["calls"] == [4]
+    # Another answer to the same prompt is another group.
+    swapped = Rollouts(rollouts.prompts, rollouts.responses[::-1], rollouts.sampling)
+    grade(swapped)
+    assert reward._call.__globals__["calls"] == [4, 4]
