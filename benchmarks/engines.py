@@ -17,9 +17,10 @@ from benchmarks.measure import measured
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.engines import RolloutEngine, SamplingOptions, TransformersEngine, VLLMEngine
+from prism_pl.engines import RolloutEngine, TransformersEngine, VLLMEngine
 from prism_pl.model.policy import Policy
 from prism_pl.runs.files import read_lines
+from prism_pl.types import SamplingOptions
 
 RUN = Path("runs/demo")
 CALLS, PROMPTS, RESPONSES = 5, 32, 8

@@ -6,17 +6,18 @@ from typing import Any
 import lightning as L
 import torch
 
+from callbacks.every import EveryUpdates
 from callbacks.heldout import load_prompts, rollout_of
+from prism_pl.contracts import PolicyStage, require
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.discriminators import Discriminator
-from prism_pl.engines import SamplingOptions
 from prism_pl.game import TwoSampleOptions, make_scoring_batch, two_sample_accuracy
-from prism_pl.metrics.means import Means
-from prism_pl.metrics.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
+from prism_pl.metrics.collection import StepMetrics, local, means
+from prism_pl.metrics.proxies import LENGTH_BINS, TotalVariation, caption_items, reasoning_steps
 from prism_pl.seeds import run_seed
 from prism_pl.segments import parse_response
-from prism_pl.types import ASPECTS, PromptBatch
+from prism_pl.types import ASPECTS, Rollouts, SamplingOptions
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class ConvergenceProbe(L.Callback):
         stop_below: float | None = None,
     ) -> None:
         self.path = path
-        self.every = every
+        self._cadence = EveryUpdates(every)
         self.discriminator = discriminator
         self.num_prompts = num_prompts
         self.max_prompt_tokens = max_prompt_tokens
@@ -63,30 +64,32 @@ class ConvergenceProbe(L.Callback):
         self.sampling = SamplingOptions(max_new_tokens=max_new_tokens, group_size=1)
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        self._encoder = PromptEncoder(pl_module.policy_name, self.max_prompt_tokens)
+        self._stage = require(pl_module, PolicyStage, "ConvergenceProbe")
+        self._encoder = PromptEncoder(self._stage.policy_path, self.max_prompt_tokens)
         data = DataFile.open(self.path, "ConvergenceProbe.path")
         self._prompts = load_prompts(data, self._encoder, ("teacher",), self.num_prompts)
         self._engine = rollout_of(trainer, "ConvergenceProbe").engine
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self._last = trainer.global_step
+        fresh = (f"convergence/{name}_{aspect}" for name in ("fresh_accuracy", "last_tokens") for aspect in ASPECTS)
+        counts = {f"convergence/tv_{name}": local(TotalVariation) for name in ("caption_items", "reasoning_steps")}
+        lengths = {"convergence/tv_length": local(TotalVariation, LENGTH_BINS)}
+        self._metrics = StepMetrics(means(*fresh) | counts | lengths)
+        self._cadence.restart(trainer.global_step)
         if trainer.global_step == 0:
-            self._probe(trainer, pl_module)
+            self._probe(trainer, pl_module.device)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step - self._last >= self.every:
-            self._last = trainer.global_step
-            self._probe(trainer, pl_module)
+        if self._cadence.is_due(trainer.global_step):
+            self._probe(trainer, pl_module.device)
 
-    def _probe(self, trainer: Any, pl_module: Any) -> None:
-        self._engine.sync(pl_module.policy.weights())
+    def _probe(self, trainer: Any, device: torch.device) -> None:
+        self._engine.sync(self._stage.policy_weights())
         own = self._prompts[trainer.global_rank :: trainer.world_size]
-        batch = self._engine.answer(own, self.sampling, run_seed(), "convergence")
-        means = Means()
-        self._two_samples(pl_module, batch, means)
-        self._distances(batch, means)
-        metrics = means.result(pl_module.global_sum(means.stacked()))
-        pl_module.publish(metrics)
+        rollouts = self._engine.answer(own, self.sampling, run_seed(), "convergence")
+        self._two_samples(rollouts, device)
+        self._distances(rollouts)
+        metrics = self._stage.report(self._metrics)
         fresh = [metrics.get(f"convergence/fresh_accuracy_{aspect}") for aspect in ASPECTS]
         if self.stop_below is not None and all(value is not None and value <= self.stop_below for value in fresh):
             _log.warning(
@@ -96,30 +99,31 @@ class ConvergenceProbe(L.Callback):
             )  # fmt: skip
             trainer.should_stop = True
 
-    def _two_samples(self, pl_module: Any, batch: PromptBatch, means: Means) -> None:
+    def _two_samples(self, rollouts: Rollouts, device: torch.device) -> None:
         """Each rank makes its own test on its share; the mean is over the ranks' pairs."""
-        half = len(batch.prompts) // 2
+        half = len(rollouts.prompts) // 2
         for name, last in (("fresh_accuracy", None), ("last_tokens", self.last_tokens)):
             # A network of its own each time: nothing it learns may stay.
-            scorer = self.discriminator.build(pl_module.policy_name, "ConvergenceProbe.discriminator").to(pl_module.device)
+            scorer = self.discriminator.build(self._stage.policy_path, "ConvergenceProbe.discriminator").to(device)
             training, testing = (
-                make_scoring_batch(batch.prompts[part], batch.texts[part], self._encoder.tokenizer, scorer.reading, last)
+                make_scoring_batch(
+                    rollouts.prompts[part], rollouts.texts[part], self._encoder.tokenizer, scorer.reading, last
+                )
                 for part in (slice(half), slice(half, None))
             )
             result_MK = two_sample_accuracy(scorer, training, testing, self.training)
             for k, aspect in enumerate(ASPECTS):
-                means.add(f"convergence/{name}_{aspect}", result_MK[:, k])
+                self._metrics.add(f"convergence/{name}_{aspect}", result_MK[:, k])
 
-    def _distances(self, batch: PromptBatch, means: Means) -> None:
+    def _distances(self, rollouts: Rollouts) -> None:
         """Well-formed responses against the same prompts' teachers."""
-        teachers = [prompt.teacher or "" for prompt in batch.prompts]
+        teachers = [prompt.teacher or "" for prompt in rollouts.prompts]
         taught = [sections for sections in map(parse_response, teachers) if sections]
-        said = [sections for (text,) in batch.texts if (sections := parse_response(text))]
-        lengths = batch.length_PG.flatten().tolist(), [len(self._encoder.response_ids(text)) for text in teachers]
-        for name, (policy, teacher), width in (
-            ("caption_items", (caption_items(said), caption_items(taught)), 1),
-            ("reasoning_steps", (reasoning_steps(said), reasoning_steps(taught)), 1),
-            ("length", lengths, length_width(*lengths)),
+        said = [sections for (text,) in rollouts.texts if (sections := parse_response(text))]
+        teacher_lengths = [len(self._encoder.response_ids(text)) for text in teachers]
+        for name, policy, teacher in (
+            ("caption_items", caption_items(said), caption_items(taught)),
+            ("reasoning_steps", reasoning_steps(said), reasoning_steps(taught)),
+            ("length", rollouts.length_PG.flatten().tolist(), teacher_lengths),
         ):
-            distance = total_variation(shares(policy, width), shares(teacher, width)) if policy else torch.empty(0)
-            means.add(f"convergence/tv_{name}", distance)
+            self._metrics.add(f"convergence/tv_{name}", torch.tensor(policy), torch.tensor(teacher))

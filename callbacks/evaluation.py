@@ -2,24 +2,27 @@
 
 import json
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 
+from callbacks.every import EveryUpdates
 from callbacks.export import write_models
 from callbacks.heldout import load_prompts, rollout_of
+from prism_pl.contracts import PolicyStage, require
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
-from prism_pl.engines import RolloutEngine, SamplingOptions
-from prism_pl.metrics.intervals import half_width, pass_at_k, wilson
-from prism_pl.metrics.means import Means
+from prism_pl.engines import RolloutEngine
+from prism_pl.metrics.collection import StepMetrics, local, means
+from prism_pl.metrics.intervals import MeanWithInterval, PassAtK, WilsonAccuracy
 from prism_pl.rewards import AnswerReward, Reward
 from prism_pl.runs.files import write_atomically
 from prism_pl.seeds import run_seed
 from prism_pl.segments import parse_response
-from prism_pl.types import Prompt, PromptBatch
+from prism_pl.types import Prompt, Rollouts, SamplingOptions
 
 _PROMPTS_A_CALL = 256
 
@@ -59,7 +62,7 @@ class EvaluationCallback(L.Callback):
         engine: RolloutEngine | None = None,
     ) -> None:
         self.path = path
-        self.every = every
+        self._cadence = EveryUpdates(every)
         self.num_prompts = num_prompts
         self.num_final = num_final
         self.max_prompt_tokens = max_prompt_tokens
@@ -71,34 +74,34 @@ class EvaluationCallback(L.Callback):
         self.best: dict[str, float] | None = None
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        encoder = PromptEncoder(pl_module.policy_name, self.max_prompt_tokens)
+        self._stage = require(pl_module, PolicyStage, "EvaluationCallback")
+        encoder = PromptEncoder(self._stage.policy_path, self.max_prompt_tokens)
         count = max(self.num_prompts, self.num_final)
         data = DataFile.open(self.path, "EvaluationCallback.path")
         self.image_root = str(data.root)
         self.prompts = load_prompts(data, encoder, ("answer",), count)
         if self.engine is not None:
-            self.engine.start(pl_module.policy_name, self.max_prompt_tokens, self.greedy)
+            self.engine.start(self._stage.policy_path, self.max_prompt_tokens, self.greedy)
         self._engine = self.engine or rollout_of(trainer, "EvaluationCallback").engine
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self._last = trainer.global_step
+        self._cadence.restart(trainer.global_step)
         if trainer.global_step == 0 and self.engine is None:
-            self._evaluate(trainer, pl_module, self.prompts[: self.num_prompts])
+            self._evaluate(trainer, self.prompts[: self.num_prompts])
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if not self.every or trainer.global_step - self._last < self.every:
+        if not self._cadence.is_due(trainer.global_step):
             return
-        self._last = trainer.global_step
-        accuracy = self._evaluate(trainer, pl_module, self.prompts[: self.num_prompts])[0]["heldout/accuracy"]
+        accuracy = self._evaluate(trainer, self.prompts[: self.num_prompts])[0]["heldout/accuracy"]
         if self.keep_best and (self.best is None or accuracy > self.best["heldout/accuracy"]):
             self.best = {"updates": trainer.global_step, "heldout/accuracy": accuracy}
             folder = Path(trainer.default_root_dir) / "best"
-            write_models(trainer, pl_module, folder)
+            write_models(trainer, self._stage, folder)
             if trainer.is_global_zero:
                 write_atomically(folder / "best.json", json.dumps(self.best) + "\n")
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        _, records = self._evaluate(trainer, pl_module, self.prompts[: self.num_final])
+        _, records = self._evaluate(trainer, self.prompts[: self.num_final])
         if trainer.is_global_zero:
             lines = "".join(json.dumps(record) + "\n" for record in records)
             write_atomically(Path(trainer.default_root_dir) / "heldout.jsonl", lines)
@@ -111,16 +114,22 @@ class EvaluationCallback(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
 
-    def _evaluate(
-        self, trainer: Any, pl_module: Any, prompts: list[Prompt]
-    ) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    @cached_property
+    def _metrics(self) -> StepMetrics:
+        """Made on first use: the stage knows its own only once it is built."""
+        kept = means("heldout/format_rate", "heldout/tokens")
+        kept |= {"heldout/accuracy": local(WilsonAccuracy), "heldout/accuracy_sampled": local(MeanWithInterval)}
+        if self.sampled.group_size > 1:
+            kept |= {"heldout/pass@": local(PassAtK, self.sampled.group_size)}
+        return StepMetrics(kept | self._stage.heldout_metrics())
+
+    def _evaluate(self, trainer: Any, prompts: list[Prompt]) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Metrics over all ranks; the records of all ranks, in the order of the prompts."""
         # Always: a run that was killed after its last update comes here without having trained a step.
-        self._engine.sync(pl_module.policy.weights())
-        means = Means()
+        self._engine.sync(self._stage.policy_weights())
         own = prompts[trainer.global_rank :: trainer.world_size]
         records = []
-        # The module's metrics are collectives: all ranks make the same number of calls, whatever their share.
+        # The stage's metrics are collectives: all ranks make the same number of calls, whatever their share.
         calls = -(-len(prompts) // (trainer.world_size * _PROMPTS_A_CALL))
         for index in torch.arange(len(own)).tensor_split(calls):
             part = [own[i] for i in index.tolist()]
@@ -128,16 +137,13 @@ class EvaluationCallback(L.Callback):
             sampled = self._engine.answer(part, self.sampled, run_seed(), "heldout")
             records += self._records(greedy, sampled)
             well_formed = [float(parse_response(text) is not None) for group in sampled.texts for text in group]
-            means.add("heldout/format_rate", torch.tensor(well_formed))
-            means.add("heldout/tokens", sampled.length_PG)
-            if hasattr(pl_module, "heldout_metrics"):
-                pl_module.heldout_metrics(sampled, means)
-        records = pl_module.whole_batch(records)
-        metrics = means.result(pl_module.global_sum(means.stacked())) | accuracy_metrics(records)
-        pl_module.publish(metrics)
-        return metrics, records
+            self._metrics.add("heldout/format_rate", torch.tensor(well_formed))
+            self._metrics.add("heldout/tokens", sampled.length_PG)
+            self._stage.add_heldout_metrics(sampled, self._metrics)
+        add_accuracy(records, self._metrics)
+        return self._stage.report(self._metrics), self._stage.whole_batch(records)
 
-    def _records(self, greedy: PromptBatch, sampled: PromptBatch) -> list[dict[str, Any]]:
+    def _records(self, greedy: Rollouts, sampled: Rollouts) -> list[dict[str, Any]]:
         pairs = [(greedy.prompts, greedy.texts), (sampled.prompts, sampled.texts)]
         best_P1, sample_PK = (self.reward.grade(prompts, texts) for prompts, texts in pairs)
         return [
@@ -161,21 +167,11 @@ class EvaluationCallback(L.Callback):
         ]
 
 
-def accuracy_metrics(records: list[dict[str, Any]]) -> dict[str, float]:
-    """Greedy accuracy, avg@k and pass@k over prompts, with the bounds or half width of their 95% intervals."""
-    greedy = [record["greedy_correct"] for record in records]
-    averages = [sum(record["samples_correct"]) / len(record["samples_correct"]) for record in records]
-    low, high = wilson(sum(value > 0 for value in greedy), len(greedy))
-    metrics = {
-        "heldout/accuracy": sum(greedy) / len(greedy),
-        "heldout/accuracy_low": low,
-        "heldout/accuracy_high": high,
-        "heldout/accuracy_sampled": sum(averages) / len(averages),
-    }
-    if (half := half_width(averages)) is not None:
-        metrics["heldout/accuracy_sampled_half_width"] = half
-    num_samples = len(records[0]["samples_correct"])
-    right = [sum(value > 0 for value in record["samples_correct"]) for record in records]
-    for k in {*(2**power for power in range(1, num_samples.bit_length())), num_samples} - {1}:
-        metrics[f"heldout/pass@{k}"] = sum(pass_at_k(num_samples, count, k) for count in right) / len(right)
-    return metrics
+def add_accuracy(records: list[dict[str, Any]], metrics: StepMetrics) -> None:
+    """Greedy accuracy, avg@k and pass@k over this rank's prompts."""
+    metrics.add("heldout/accuracy", torch.tensor([record["greedy_correct"] for record in records], dtype=torch.float64))
+    samples = [record["samples_correct"] for record in records]
+    averages = torch.tensor([sum(own) / len(own) for own in samples], dtype=torch.float64)
+    metrics.add("heldout/accuracy_sampled", averages)
+    if "heldout/pass@" in metrics:
+        metrics.add("heldout/pass@", torch.tensor([sum(value > 0 for value in own) for own in samples]))

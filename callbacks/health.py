@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 
+from prism_pl.contracts import Stage, require
 from prism_pl.game import HealthLimits, diagnose
 from prism_pl.runs.files import append_lines
 
@@ -14,7 +15,7 @@ _log = logging.getLogger(__name__)
 
 
 class HealthAlarm(L.Callback):
-    """Reads the module's latest metrics after every step: saturation, collapse, length hacking, image ignored, dead groups.
+    """Reads the latest metrics after every step: saturation, collapse, length hacking, image ignored, zero-std groups.
 
     An alarm must hold for ``patience`` steps in a row before it is spoken, and is spoken again only after it was clear.
     ``health.jsonl`` keeps every sentence with its step.
@@ -29,8 +30,11 @@ class HealthAlarm(L.Callback):
         self.patience = patience
         self._held: dict[str, int] = {}
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._stage = require(pl_module, Stage, "HealthAlarm")
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        alarms = diagnose(pl_module.latest, self.limits)
+        alarms = diagnose(self._stage.latest, self.limits)
         self._held = {alarm.name: self._held.get(alarm.name, 0) + 1 for alarm in alarms}
         for alarm in alarms:
             if self._held[alarm.name] == self.patience and trainer.is_global_zero:

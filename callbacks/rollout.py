@@ -9,14 +9,19 @@ from typing import Any
 import lightning as L
 import torch
 
-from prism_pl.engines import RolloutEngine, SamplingOptions
-from prism_pl.metrics.means import Means
-from prism_pl.metrics.timing import timed
+from callbacks.every import EveryUpdates
+from prism_pl.contracts import PromptSource, RolloutStage, require
+from prism_pl.engines import RolloutEngine
+from prism_pl.metrics.collection import StepMetrics, means
+from prism_pl.metrics.timing import seconds, timed
 from prism_pl.seeds import run_seed
-from prism_pl.types import Prompt, PromptBatch, Response
+from prism_pl.types import Prompt, PromptBatch, Response, Rollouts, SamplingOptions
 
 _log = logging.getLogger(__name__)
 _PROBE_RESPONSES = 4
+
+Group = tuple[Prompt, tuple[Response, ...]]
+"""A prompt and its responses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,95 +54,92 @@ class RolloutCallback(L.Callback):
         self.engine = engine
         self.sampling = sampling
         self.probe_options = probe
-        self._means = Means()
-        self._surplus: deque[tuple[Prompt, list[Response]]] = deque()
+        self._probe_cadence = EveryUpdates(probe.every)
+        self._surplus: deque[Group] = deque()
         self._restored: list[dict[str, Any]] = []
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._seed = run_seed()
-        self.engine.start(pl_module.policy_name, trainer.datamodule.max_prompt_tokens, self.sampling)
+        self._stage = require(pl_module, RolloutStage, "RolloutCallback")
+        self._data = require(trainer.datamodule, PromptSource, "RolloutCallback")
+        names = ("tokens_per_second", "probe_gap", "usable_groups", "prompts_sampled", "surplus_groups")
+        self._metrics = StepMetrics(means(*(f"rollout/{name}" for name in names)) | seconds("rollout", "sync"))
+        self.engine.start(self._stage.policy_path, self._data.max_prompt_tokens, self.sampling)
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.engine.sync(pl_module.policy.weights())
-        self._probed_at = -1
-        prompts = trainer.datamodule.by_source([entry["source"] for entry in self._restored]) if self._restored else []
+        self.engine.sync(self._stage.policy_weights())
+        self._probed = False
+        prompts = self._data.by_source([entry["source"] for entry in self._restored]) if self._restored else []
         for prompt, entry in zip(prompts, self._restored, strict=True):
-            self._surplus.append((prompt, [Response(**response) for response in entry["responses"]]))
+            self._surplus.append((prompt, tuple(Response(**response) for response in entry["responses"])))
         self._restored = []
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         # Every rank has its own surplus; the file is written by the first.
         own = [{"source": p.source, "responses": [asdict(r) for r in group]} for p, group in self._surplus]
-        everyone: list[Any] = [own]
-        if trainer.world_size > 1:
-            everyone = [None] * trainer.world_size
-            torch.distributed.all_gather_object(everyone, own)
-        checkpoint["surplus"] = everyone
+        checkpoint["surplus"] = self._stage.gather(own)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self._restored = checkpoint["surplus"][trainer.global_rank]
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int) -> None:
-        self._means = Means()
-        due = self._probed_at < 0 or trainer.global_step - self._probed_at >= self.probe_options.every
-        if due:
-            self._probe(trainer, pl_module, batch)
-        with timed("rollout", self._means):
-            self._fill(trainer, pl_module, batch)
-        tokens = sum(len(response.token_ids) for response in batch.flat_responses)
-        seconds = self._means.result()["seconds/rollout"]
-        self._means.add("rollout/tokens_per_second", tokens / seconds)
+        if self._probe_cadence.is_due(trainer.global_step) or not self._probed:
+            self._probe(trainer.global_step, batch)
+        with timed("rollout", self._metrics) as watch:
+            batch.rollouts = self._sample(trainer.global_step, trainer.global_rank, batch.prompts)
+        tokens = sum(len(response.token_ids) for response in batch.rollouts.flat_responses)
+        self._metrics.add("rollout/tokens_per_second", tokens / watch.seconds)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        with timed("sync", self._means):
-            self.engine.sync(pl_module.policy.weights())
-        pl_module.report(self._means)
+        with timed("sync", self._metrics):
+            self.engine.sync(self._stage.policy_weights())
+        self._stage.report(self._metrics)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self.engine.close()
 
-    def _fill(self, trainer: Any, pl_module: Any, batch: PromptBatch) -> None:
-        """Responses for the batch's prompts; groups that the algorithm cannot use are replaced, up to its cap.
+    def _sample(self, step: int, rank: int, prompts: list[Prompt]) -> Rollouts:
+        """Responses to the prompts; groups that the algorithm cannot use are replaced, up to its cap.
 
         Replacements come from the surplus of earlier steps first, then from further prompts, as many as the share of usable
         groups so far makes necessary; what is left over is the next steps' surplus. Its responses are older than the
         weights, which the importance weights between engine and trainer account for. When the cap is reached the batch goes
         on with unused groups in it: they carry no gradient, and the run lives.
         """
-        step = trainer.global_step
-        sampled = self.engine.answer(batch.prompts, self.sampling, self._seed, "rollout", step, 0)
-        usable = pl_module.usable_groups(sampled).tolist()
+        most = self._stage.max_resampling
+        sampled = self.engine.answer(prompts, self.sampling, self._seed, "rollout", step, 0)
+        groups = _groups(sampled)
+        usable = self._stage.usable_groups(sampled).tolist()
         holes = [p for p, good in enumerate(usable) if not good]
         tried, found = len(usable), len(usable) - len(holes)
-        for attempt in range(pl_module.max_resampling + 1):
+        for attempt in range(most + 1):
             while holes and self._surplus:
                 p = holes.pop(0)
-                sampled.prompts[p], sampled.responses[p] = self._surplus.popleft()
+                groups[p] = self._surplus.popleft()
                 usable[p] = True
-            if not holes or attempt == pl_module.max_resampling:
+            if not holes or attempt == most:
                 break
             count = min(len(usable), math.ceil(len(holes) * tried / max(found, 1)))
-            fresh = trainer.datamodule.draw(count, step, attempt + 1, trainer.global_rank)
+            fresh = self._data.draw(count, step, attempt + 1, rank)
             extra = self.engine.answer(fresh, self.sampling, self._seed, "rollout", step, attempt + 1)
-            good = pl_module.usable_groups(extra).tolist()
-            groups = zip(extra.prompts, extra.responses, strict=True)
-            self._surplus.extend(group for group, kept in zip(groups, good, strict=True) if kept)
+            good = self._stage.usable_groups(extra).tolist()
+            self._surplus.extend(group for group, kept in zip(_groups(extra), good, strict=True) if kept)
             tried, found = tried + len(good), found + sum(good)
-        if holes and pl_module.max_resampling:
+        if holes and most:
             _log.warning(
-                "step %d: %d of %d groups still without signal after %d rounds of resampling; going on with them.",
-                step, len(holes), len(usable), pl_module.max_resampling,
+                "step %d: %d of %d groups still of no use after %d rounds of resampling; going on with them.",
+                step, len(holes), len(usable), most,
             )  # fmt: skip
         while len(self._surplus) > len(usable):
             self._surplus.popleft()
-        self._means.add("rollout/usable_groups", torch.tensor(usable, dtype=torch.float))
-        if pl_module.max_resampling:
-            self._means.add("rollout/prompts_sampled", float(tried))
-            self._means.add("rollout/surplus_groups", float(len(self._surplus)))
-        batch.prompts, batch.responses = sampled.prompts, sampled.responses
-        batch.temperature, batch.max_new_tokens = sampled.temperature, sampled.max_new_tokens
+        self._metrics.add("rollout/usable_groups", torch.tensor(usable, dtype=torch.float))
+        if most:
+            self._metrics.add("rollout/prompts_sampled", float(tried))
+            self._metrics.add("rollout/surplus_groups", float(len(self._surplus)))
+        kept_prompts, responses = zip(*groups, strict=True)
+        return Rollouts(kept_prompts, responses, self.sampling)
 
-    def _probe(self, trainer: Any, pl_module: Any, batch: PromptBatch) -> None:
+    def _probe(self, step: int, batch: PromptBatch) -> None:
         """|log p (engine) - log p (trainer)| on sampled responses to an image prompt; ends the run above the bound."""
         prompt = next((prompt for prompt in batch.prompts if prompt.images), batch.prompts[0])
         sampling = SamplingOptions(
@@ -145,17 +147,22 @@ class RolloutCallback(L.Callback):
             group_size=_PROBE_RESPONSES,
             temperature=self.sampling.temperature or 1.0,
         )
-        probe = self.engine.answer([prompt], sampling, self._seed, "probe", trainer.global_step)
-        own = pl_module.response_logprobs(probe)
+        probe = self.engine.answer([prompt], sampling, self._seed, "probe", step)
+        own = self._stage.response_logprobs(probe)
         gap = max(
             float((torch.tensor(response.engine_logp) - own[index].cpu()).abs().max())
             for index, response in enumerate(probe.flat_responses)
         )
-        self._probed_at = trainer.global_step
-        self._means.add("rollout/probe_gap", gap)
+        self._probed = True
+        self._probe_cadence.restart(step)
+        self._metrics.add("rollout/probe_gap", gap)
         if not gap <= self.probe_options.max_gap:
             raise RuntimeError(
-                f"Log-prob probe failed before update {trainer.global_step + 1}: |log p (engine) - log p (trainer)| is "
+                f"Log-prob probe failed before update {step + 1}: |log p (engine) - log p (trainer)| is "
                 f"{gap:.2e}, the bound probe.max_gap is {self.probe_options.max_gap:.0e}. The engine does not sample from "
                 f"the trainer's weights, or the two compute in different precision."
             )
+
+
+def _groups(rollouts: Rollouts) -> list[Group]:
+    return list(zip(rollouts.prompts, rollouts.responses, strict=True))

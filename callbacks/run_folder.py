@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 
 from callbacks.export import write_models
+from prism_pl.contracts import Stage, require
 from prism_pl.runs.files import drop_after, finish
 from prism_pl.runs.folders import atomic_folder
 
@@ -32,7 +33,7 @@ class RunFolder(L.Callback):
         target = run / "checkpoints" / f"step={trainer.global_step}"
         # The other ranks take part in gathering the weights and write nothing.
         with atomic_folder(target) if trainer.is_global_zero else nullcontext(target) as scratch:
-            write_models(trainer, pl_module, scratch)
+            write_models(trainer, require(pl_module, Stage, "RunFolder"), scratch)
             if not trainer.is_global_zero:
                 return
             shutil.copy(run / "config.yaml", scratch / "config.yaml")
@@ -46,7 +47,7 @@ class RunFolder(L.Callback):
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         # Not on_train_end, which Lightning leaves out when a resumed run has no update left to do.
         folder = Path(trainer.default_root_dir)
-        write_models(trainer, pl_module, folder)
+        write_models(trainer, require(pl_module, Stage, "RunFolder"), folder)
         if trainer.is_global_zero:
             finish(folder, trainer.global_step, _commit())
             # A finished stage hands over its models; the checkpoints, several times their size, have served.

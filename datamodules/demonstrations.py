@@ -11,7 +11,7 @@ class DemonstrationDataModule(MixtureDataModule):
 
     Args:
         path: data file, or ``embedded/digits/sft.jsonl``; or a list of sources with weights.
-        model: the model whose processor encodes the rows.
+        policy: the model whose processor encodes the rows; the stage's own, unless it is said.
         batch_size: demonstrations an update, over all devices together.
         max_prompt_tokens: limit of a prompt, images included.
         max_response_tokens: limit of a response.
@@ -23,7 +23,7 @@ class DemonstrationDataModule(MixtureDataModule):
     def __init__(
         self,
         path: DataPath,
-        model: str,
+        policy: str,
         batch_size: int,
         max_prompt_tokens: int = 2048,
         max_response_tokens: int = 8192,
@@ -32,7 +32,7 @@ class DemonstrationDataModule(MixtureDataModule):
         num_workers: int = 1,
     ) -> None:
         requirements = Requirements((), max_response_tokens, drop_too_long)
-        super().__init__(path, model, max_prompt_tokens, requirements, batch_size, seed, num_workers)
+        super().__init__(path, policy, max_prompt_tokens, requirements, batch_size, seed, num_workers)
 
     def encode(self, rows: list[int]) -> list[Demonstration]:
         prompts = self.encoder.encode([self.data.prompt_row(row) for row in rows])

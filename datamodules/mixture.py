@@ -15,7 +15,7 @@ class MixtureDataModule(OrderedDataModule):
 
     Args:
         path: data file, or a list of sources with weights.
-        model: the model whose processor encodes the rows.
+        policy: the model whose processor encodes the rows; the stage's own, unless it is said.
         max_prompt_tokens: limit of a prompt, images included.
         requirements: what every row must have.
         batch_size: rows of an update, over all devices together.
@@ -26,7 +26,7 @@ class MixtureDataModule(OrderedDataModule):
     def __init__(
         self,
         path: DataPath,
-        model: str,
+        policy: str,
         max_prompt_tokens: int,
         requirements: Requirements,
         batch_size: int,
@@ -35,7 +35,7 @@ class MixtureDataModule(OrderedDataModule):
     ) -> None:
         super().__init__(batch_size, seed, num_workers)
         self.path = path
-        self.model = model
+        self.policy = policy
         self.max_prompt_tokens = max_prompt_tokens
         self.requirements = requirements
 
@@ -46,7 +46,7 @@ class MixtureDataModule(OrderedDataModule):
     def setup(self, stage: str) -> None:
         if not hasattr(self, "parts"):
             self.data = Mixture.open(self.path, "data.path")
-            self.encoder = PromptEncoder(self.model, self.max_prompt_tokens)
+            self.encoder = PromptEncoder(self.policy, self.max_prompt_tokens)
             self.parts = usable_mixture(self.data, self.encoder, self.requirements)
 
     def encode(self, rows: list[int]) -> Any:

@@ -12,10 +12,10 @@ from datamodules.order import OrderedDataModule, RowNumbers
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, usable_rows
-from prism_pl.engines import RolloutEngine, SamplingOptions
+from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answer_rows, kept_texts
 from prism_pl.runs.files import read_lines
-from prism_pl.types import Pair
+from prism_pl.types import Pair, SamplingOptions
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ class PromptDataModule(MixtureDataModule):
     Args:
         path: data file, or ``embedded/digits/align.jsonl``, ``embedded/digits/rlvr.jsonl``; or a list of
             sources with weights.
-        model: the model whose processor encodes the rows.
+        policy: the model whose processor encodes the rows; the stage's own, unless it is said.
         batch_size: prompts of a rollout batch, over all devices together.
         needs: columns that every row must have, ``answer`` or ``teacher``.
         max_prompt_tokens: limit of a prompt, images included.
@@ -29,7 +29,7 @@ class PromptDataModule(MixtureDataModule):
     def __init__(
         self,
         path: DataPath,
-        model: str,
+        policy: str,
         batch_size: int,
         needs: list[str],
         max_prompt_tokens: int = 2048,
@@ -38,7 +38,7 @@ class PromptDataModule(MixtureDataModule):
         num_workers: int = 0,
     ) -> None:
         requirements = Requirements(tuple(needs), drop_too_long=drop_too_long)
-        super().__init__(path, model, max_prompt_tokens, requirements, batch_size, seed, num_workers)
+        super().__init__(path, policy, max_prompt_tokens, requirements, batch_size, seed, num_workers)
 
     def encode(self, rows: list[int]) -> PromptBatch:
         return PromptBatch(self._prompts(rows))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torchmetrics import Metric
 from transformers import PreTrainedTokenizerBase
 
 from modules.stage import StageModule
@@ -12,120 +13,146 @@ from prism_pl.discriminators.routing import Usage, balance_loss
 from prism_pl.game import (
     DiscriminatorBatch,
     DiscriminatorLossOptions,
+    Scored,
     Scores,
     ScoringBatch,
+    differentiate,
     make_discriminator_batch,
     negative_indices,
-    score_batch,
+    score,
 )
+from prism_pl.game.gradient_penalty import noise_effect, teacher_groups
 from prism_pl.game.monitors import (
     add_expert_load,
     add_game_metrics,
     add_image_effect,
     add_pair_metrics,
     blank_images,
+    expert_loads,
+    game_metrics,
+    image_effects,
+    pair_metrics,
     swap_images,
 )
-from prism_pl.metrics.means import Means
-from prism_pl.model.packing import make_groups
+from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt
 
 
-def judge(stage: StageModule, discriminator: Scorer, scoring: ScoringBatch) -> tuple[torch.Tensor, Usage | None]:
-    """``(score_N, usage)``: this rank's scores, and how all ranks' tokens used the experts."""
-    score_N, own = score_batch(discriminator, scoring, stage.rounds(scoring.groups))
-    if own is None:
-        return score_N, None
-    return score_N, Usage(*(stage.global_sum(part).float() for part in vars(own).values()))
+class DiscriminatorStep:
+    """Made once a run.
 
-
-def in_batch(stage: StageModule, prompts: Sequence[Prompt], count: int) -> list[list[tuple[int, str]]]:
-    """``count`` other prompts' teachers for each of this rank's prompts, with their places in the whole batch.
-
-    Chosen over the whole batch: sharding changes nothing.
+    Args:
+        stage: whose metrics and ranks it uses.
+        discriminator: what is trained.
+        tokenizer: of the texts.
+        options: weights of the loss.
     """
-    if not count:
-        return []  # without asking the other ranks
-    teachers = stage.whole_batch([prompt.teacher or "" for prompt in prompts])
-    own = negative_indices(teachers, count)[stage.global_rank :: stage.trainer.world_size]
-    return [[(q, teachers[q] if q >= 0 else "") for q in others] for others in own]
 
+    def __init__(
+        self,
+        stage: StageModule,
+        discriminator: Scorer,
+        tokenizer: PreTrainedTokenizerBase,
+        options: DiscriminatorLossOptions,
+    ) -> None:
+        self.stage = stage
+        self.discriminator = discriminator
+        self.tokenizer = tokenizer
+        self.options = options
 
-def update_discriminator(
-    stage: StageModule,
-    discriminator: Scorer,
-    optimizer: Any,
-    shown: DiscriminatorBatch,
-    judged: tuple[torch.Tensor, Usage | None],
-    options: DiscriminatorLossOptions,
-    means: Means,
-    *,
-    counted: bool,
-) -> None:
-    """One optimizer step. ``judged`` are scores and usage under the present weights.
+    def metrics(self) -> dict[str, Metric]:
+        """What ``update`` adds to, and what a step adds of the scores of a batch."""
+        own = means("discriminator/r1", "discriminator/balance") | self.stage.update_metrics("discriminator")
+        if (routing := self.discriminator.routing) is not None:
+            own |= expert_loads(routing.reach_CE)
+        return own | game_metrics() | pair_metrics("in_batch/") | pair_metrics("replay/")
 
-    A pair's two segments may lie in different micro-batches, so the loss is differentiated in two steps that give the
-    exact gradient for any packing: dL/dscore from the scores known, then micro-batch by micro-batch dL/dscore . score.
-    """
-    scoring, (score_N, usage) = shown.scoring, judged
-    num_pairs = stage.global_sum(shown.num_pairs())
-    leaf_N = score_N.clone().requires_grad_()
-    loss = shown.loss(leaf_N, num_pairs, options, stage.whole_rows)
-    (gradient_N,) = torch.autograd.grad(loss, leaf_N)
-    for packed, counts in stage.rounds(scoring.groups):
-        aspect_B = scoring.aspect_N.to(stage.device)[packed.order_B]
-        score_B, part = discriminator(packed, aspect_B)
-        surrogate = (gradient_N.to(stage.device)[packed.order_B] * score_B).sum()
-        if usage is not None and part is not None and discriminator.routing is not None:
-            reach_CE = discriminator.routing.reach_CE.to(stage.device)
-            surrogate = surrogate + options.balance_weight * balance_loss(part, usage, reach_CE)
-        stage.backward_share(surrogate, counts)
-    if options.r1_weight:
-        _add_gradient_penalty(stage, discriminator, scoring, options, means)
-    if usage is not None and discriminator.routing is not None:
-        reach_CE = discriminator.routing.reach_CE.to(stage.device)
-        means.add("discriminator/balance", balance_loss(usage, usage, reach_CE))
-        add_expert_load(usage, reach_CE, means)
-    stage.apply_gradients(optimizer, "discriminator", means, counted=counted)
+    def batch(
+        self,
+        prompts: Sequence[Prompt],
+        texts: Sequence[Sequence[str]],
+        past: Sequence[tuple[Prompt, Sequence[str]]] = (),
+    ) -> DiscriminatorBatch:
+        """All that an update looks at: these responses, other prompts' teachers, ``past`` responses."""
+        negatives = self._in_batch_negatives(prompts, self.options.num_in_batch)
+        reading = self.discriminator.reading
+        return make_discriminator_batch(prompts, texts, self.tokenizer, reading, in_batch=negatives, past=past)
 
+    def score(self, batch: ScoringBatch) -> Scored:
+        """This rank's scores, and how all ranks' tokens used the experts."""
+        own = score(self.discriminator, batch, self.stage.micro_batches(batch.groups))
+        if own.usage is None:
+            return own
+        summed = (self.stage.all_reduce(part).float() for part in vars(own.usage).values())
+        return Scored(own.score_N, Usage(*summed))
 
-def _add_gradient_penalty(
-    stage: StageModule, discriminator: Scorer, scoring: ScoringBatch, options: DiscriminatorLossOptions, means: Means
-) -> None:
-    """Backward of the approximate R1 penalty: how much noise on the embeddings moves the teachers' scores."""
-    groups = make_groups([group.prompt for group in scoring.groups], [group.segments[:2] for group in scoring.groups])
-    total = float(stage.global_sum(float(2 * len(groups))))
-    for index, (packed, counts) in enumerate(stage.rounds(groups)):
-        aspect_B = packed.order_B % 2
-        seed = derive_seed("r1", stage.trainer.global_step, stage.global_rank, index)
-        clean_B, _ = discriminator(packed, aspect_B)
-        noisy_B, _ = discriminator(packed, aspect_B, (options.r1_noise, seed))
-        square_B = (clean_B - noisy_B).square()
-        stage.backward_share(options.r1_weight * square_B.sum() / total, counts)
-        if counts:
-            means.add("discriminator/r1", square_B)
+    def update(
+        self,
+        batch: DiscriminatorBatch,
+        scored: Scored,
+        optimizer: Any,
+        options: DiscriminatorLossOptions | None = None,
+    ) -> None:
+        """One optimizer step. ``scored`` is under the present weights; ``options`` are those of the run by default."""
+        stage, options = self.stage, options or self.options
+        num_pairs = stage.all_reduce(batch.num_pairs())
+        leaf_N = scored.score_N.clone().requires_grad_()
+        loss = batch.loss(leaf_N, num_pairs, options, stage.whole_rows)
+        (gradient_N,) = torch.autograd.grad(loss, leaf_N)
+        usage, routing = scored.usage, self.discriminator.routing
+        balance = None
+        if usage is not None and routing is not None:
+            reach_CE = routing.reach_CE.to(stage.device)
+            balance = lambda part: options.balance_weight * balance_loss(part, usage, reach_CE)  # noqa: E731
+            stage.metrics.add("discriminator/balance", balance_loss(usage, usage, reach_CE))
+            add_expert_load(usage, reach_CE, stage.metrics)
+        micro_batches = stage.micro_batches(batch.scoring.groups)
+        differentiate(self.discriminator, batch.scoring, gradient_N, micro_batches, stage.backward_share, balance)
+        if options.r1_weight:
+            self._add_gradient_penalty(batch.scoring, options)
+        stage.apply_gradients(optimizer, "discriminator")
 
+    def heldout_metrics(self, prefix: str) -> dict[str, Metric]:
+        """What ``add_heldout`` adds to."""
+        return game_metrics(prefix) | pair_metrics(f"{prefix}in_batch/") | image_effects("swap", "blank")
 
-def add_heldout_metrics(
-    stage: StageModule,
-    discriminator: Scorer,
-    prompts: Sequence[Prompt],
-    responses: Sequence[Sequence[str]],
-    tokenizer: PreTrainedTokenizerBase,
-    means: Means,
-    prefix: str,
-) -> None:
-    """Gaps and accuracy on prompts that no stage trains on, and what becomes of them when the images are wrong."""
-    others = in_batch(stage, prompts, 1)
+    def add_heldout(
+        self, prompts: Sequence[Prompt], texts: Sequence[Sequence[str]], metrics: StepMetrics, prefix: str
+    ) -> None:
+        """Gaps and accuracy on prompts that no stage trains on, and what becomes of them when the images are wrong."""
+        negatives = self._in_batch_negatives(prompts, 1)
 
-    def scores_of(viewed: Sequence[Prompt]) -> tuple[Scores, Scores]:
-        shown = make_discriminator_batch(viewed, responses, tokenizer, discriminator.reading, in_batch=others)
-        score_N, _ = judge(stage, discriminator, shown.scoring)
-        return shown.fresh(score_N), shown.in_batch(score_N)
+        def scores_of(viewed: Sequence[Prompt]) -> tuple[Scores, Scores]:
+            reading = self.discriminator.reading
+            batch = make_discriminator_batch(viewed, texts, self.tokenizer, reading, in_batch=negatives)
+            score_N = self.score(batch.scoring).score_N
+            return batch.fresh(score_N), batch.in_batch(score_N)
 
-    scores = scores_of(prompts)
-    add_game_metrics(scores[0], means, prefix)
-    add_pair_metrics(scores[1], means, f"{prefix}in_batch/")
-    for kind, shown in (("swap", swap_images(prompts)), ("blank", blank_images(prompts))):
-        add_image_effect(prompts, shown, scores, scores_of(shown), kind, means)
+        scores = scores_of(prompts)
+        add_game_metrics(scores[0], metrics, prefix)
+        add_pair_metrics(scores[1], metrics, f"{prefix}in_batch/")
+        for kind, viewed in (("swap", swap_images(prompts)), ("blank", blank_images(prompts))):
+            add_image_effect(prompts, viewed, scores, scores_of(viewed), kind, metrics)
+
+    def _in_batch_negatives(self, prompts: Sequence[Prompt], count: int) -> list[list[tuple[int, str]]]:
+        """``count`` other prompts' teachers for each of this rank's prompts, with their places in the whole batch.
+
+        Chosen over the whole batch: sharding changes nothing.
+        """
+        if not count:
+            return []  # without asking the other ranks
+        teachers = self.stage.whole_batch([prompt.teacher or "" for prompt in prompts])
+        own = negative_indices(teachers, count)[self.stage.global_rank :: self.stage.trainer.world_size]
+        return [[(q, teachers[q] if q >= 0 else "") for q in others] for others in own]
+
+    def _add_gradient_penalty(self, batch: ScoringBatch, options: DiscriminatorLossOptions) -> None:
+        """Backward of the approximate R1 penalty."""
+        stage, groups = self.stage, teacher_groups(batch)
+        total = float(stage.all_reduce(float(2 * len(groups))))
+        for index, (packed, is_padding) in enumerate(stage.micro_batches(groups)):
+            seed = derive_seed("r1", stage.trainer.global_step, stage.global_rank, index)
+            square_B = noise_effect(self.discriminator, packed, options.r1_noise, seed)
+            stage.backward_share(options.r1_weight * square_B.sum() / total, is_padding)
+            with stage.metrics.paused(is_padding):
+                stage.metrics.add("discriminator/r1", square_B)

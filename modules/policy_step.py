@@ -3,114 +3,105 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from torchmetrics import Metric
 
 from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm
-from prism_pl.algorithms.importance import MismatchOptions, mismatch_metrics
-from prism_pl.algorithms.policy_update import ReuseOptions, groups_of, loss_inputs, make_updates
-from prism_pl.metrics.means import Means
+from prism_pl.algorithms.importance import MismatchOptions
+from prism_pl.algorithms.policy_update import (
+    PolicyUpdate,
+    ReuseOptions,
+    RolloutTerms,
+    add_input_metrics,
+    add_trained_share,
+    dummy_groups,
+    groups_of,
+    make_updates,
+    trained_rows,
+    update_metrics,
+)
 from prism_pl.model.packing import by_index
 from prism_pl.model.policy import Policy
-from prism_pl.types import PromptBatch, Sample
+from prism_pl.types import Rollouts
+
+
+class PolicyStep:
+    """Made once a run.
+
+    Args:
+        stage: whose metrics, main optimizer and ranks it uses.
+        policy: what is trained.
+        algorithm: its loss.
+        reuse: updates on each rollout batch.
+        mismatch: correction for the difference between engine and trainer.
+    """
+
+    def __init__(
+        self, stage: StageModule, policy: Policy, algorithm: Algorithm, reuse: ReuseOptions, mismatch: MismatchOptions
+    ) -> None:
+        self.stage = stage
+        self.policy = policy
+        self.algorithm = algorithm
+        self.reuse = reuse
+        self.mismatch = mismatch
+
+    def metrics(self) -> dict[str, Metric]:
+        """What ``update`` adds to."""
+        return self.algorithm.metrics() | update_metrics(self.mismatch) | self.stage.update_metrics("policy")
+
+    def logprobs(self, rollouts: Rollouts, rows: Sequence[int] | None = None) -> dict[int, torch.Tensor]:
+        """Log-probabilities of responses' tokens under the present weights, by index in B; of all responses by default."""
+        return response_logprobs(self.stage, self.policy, rollouts, rows)
+
+    def update(
+        self,
+        rollouts: Rollouts,
+        advantage_PG: torch.Tensor,
+        old_logp: Mapping[int, torch.Tensor] | None = None,
+        reference_logp: Mapping[int, torch.Tensor] | None = None,
+    ) -> None:
+        """The optimizer steps on a rollout batch, fewer if ``max_steps`` is reached on the way.
+
+        ``old_logp`` are the log-probabilities under the present weights, if they are known already.
+        """
+        updates = make_updates(rollouts, advantage_PG, self.reuse, all_rows=self.algorithm.needs_all_rows)
+        rows = trained_rows(updates)
+        add_trained_share(rows, advantage_PG.numel(), self.stage.metrics)
+        if len(updates) == 1:
+            # Exactly on-policy: its own log-probabilities are the old ones.
+            old_logp = None
+        elif old_logp is None:
+            old_logp = self.logprobs(rollouts, rows)
+        terms = RolloutTerms(rollouts, advantage_PG, self.mismatch, old_logp, reference_logp)
+        for number, update in enumerate(updates):
+            if self.stage.finished():
+                break
+            self._one_update(update, terms, first_epoch=number < len(updates) // self.reuse.epochs)
+
+    def _one_update(self, update: PolicyUpdate, terms: RolloutTerms, *, first_epoch: bool) -> None:
+        stage, metrics = self.stage, self.stage.metrics
+        totals = stage.all_reduce(torch.tensor([update.num_tokens, update.num_responses])).tolist()
+        for packed, is_padding in stage.micro_batches(update.groups, dummy_groups(terms.rollouts)):
+            temperature = terms.rollouts.sampling.temperature
+            logp_BT, entropy_BT = self.policy(packed, temperature, self.algorithm.entropy_weight > 0)
+            inputs = terms.loss_inputs(packed, logp_BT, entropy_BT, totals, is_padding)
+            with metrics.paused(is_padding):
+                add_input_metrics(inputs, metrics, first_epoch=first_epoch)
+                loss = self.algorithm.loss(inputs, metrics)
+            stage.backward_share(loss, is_padding)
+        stage.apply_gradients(stage.main_optimizer, "policy")
+        stage.main_schedule.step()
 
 
 @torch.no_grad()
 def response_logprobs(
-    stage: StageModule, policy: Policy, batch: PromptBatch, rows: Sequence[int] | None = None
+    stage: StageModule, policy: Policy, rollouts: Rollouts, rows: Sequence[int] | None = None
 ) -> dict[int, torch.Tensor]:
-    """Log-probabilities of responses' tokens under the policy's weights, by index in the batch's B; all by default."""
-    rows = range(len(batch.flat_responses)) if rows is None else rows
+    """Log-probabilities of responses' tokens under a policy's weights, by index in B; of all responses by default."""
+    rows = range(len(rollouts.flat_responses)) if rows is None else rows
     result: dict[int, torch.Tensor] = {}
-    for packed, counts in stage.rounds(groups_of(batch, rows), spare=groups_of(batch, [0])):
-        logp_BT, _ = policy(packed, batch.temperature)
-        if counts:
+    for packed, is_padding in stage.micro_batches(groups_of(rollouts, rows), dummy_groups(rollouts)):
+        logp_BT, _ = policy(packed, rollouts.sampling.temperature)
+        if not is_padding:
             result.update(by_index(logp_BT, packed))
     return result
-
-
-def update_policy(
-    stage: StageModule,
-    policy: Policy,
-    batch: PromptBatch,
-    advantage_PG: torch.Tensor,
-    algorithm: Algorithm,
-    reuse: ReuseOptions,
-    mismatch: MismatchOptions,
-    means: Means,
-    reference_logp: Mapping[int, torch.Tensor] | None = None,
-    old_logp: Mapping[int, torch.Tensor] | None = None,
-) -> None:
-    """The optimizer steps on a rollout batch, fewer if ``max_steps`` is reached on the way.
-
-    ``old_logp`` are the log-probabilities under the present weights, if they are known already.
-    """
-    optimizer, schedule = stage.main_optimizer, stage.main_schedule
-    updates = make_updates(batch, advantage_PG, reuse, all_rows=algorithm.needs_all_rows)
-    first_epoch = len(updates) // reuse.epochs
-    trained = {row for update in updates for row in update.rows}
-    rows = sorted(trained)
-    # A single update is exactly on-policy: its own log-probabilities are the old ones.
-    old = (old_logp or response_logprobs(stage, policy, batch, rows)) if len(updates) > 1 else None
-    seen: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    means.add("policy/trained_responses", torch.tensor([float(row in trained) for row in range(advantage_PG.numel())]))
-    for number, update in enumerate(updates):
-        if stage.finished():
-            break
-        totals = stage.global_sum(torch.tensor([update.num_tokens, update.num_responses])).tolist()
-        for packed, counts in stage.rounds(update.groups, spare=groups_of(batch, [0])):
-            logp_BT, entropy_BT = policy(packed, batch.temperature, algorithm.entropy_weight > 0)
-            kept = means if counts else Means()
-            mask_BT = packed.token_mask_BT
-            kept.add("policy/entropy", entropy_BT[mask_BT])
-            # What does not count may be a response outside of ``rows``, whose log-probabilities nobody has asked for.
-            known_old, known_reference = (old, reference_logp) if counts else (None, None)
-            inputs, engine_logp_BT = loss_inputs(
-                batch,
-                packed,
-                logp_BT,
-                entropy_BT,
-                advantage_PG,
-                known_old,
-                known_reference,
-                (totals[0], totals[1]),
-                mismatch,
-            )
-            stage.backward_share(algorithm.loss(inputs, kept), counts)
-            if counts and number < first_epoch:
-                seen.append((inputs.old_logp_BT[mask_BT], engine_logp_BT[mask_BT], inputs.weight_BT[mask_BT]))
-        stage.apply_gradients(optimizer, "policy", means, counted=True)
-        schedule.step()
-    trainer_N, engine_N, weight_N = (torch.cat([torch.zeros(0), *(p.cpu() for p in parts)]) for parts in _columns(seen))
-    for name, value in mismatch_metrics(trainer_N, engine_N, weight_N, mismatch, stage.global_sum).items():
-        means.add(name, value)
-
-
-def _columns(rows: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> list[list[torch.Tensor]]:
-    return [[row[column] for row in rows] for column in range(3)]
-
-
-def add_response_metrics(batch: PromptBatch, means: Means) -> None:
-    """Length and truncation of the responses."""
-    means.add("response/tokens", batch.length_PG)
-    means.add("response/truncated", torch.tensor([float(r.truncated) for r in batch.flat_responses]))
-
-
-def make_samples(batch: PromptBatch, advantage_PG: torch.Tensor, **columns: torch.Tensor) -> list[Sample]:
-    """One record a response; further (P, G) columns by field name, NaN where there is no value."""
-    samples = []
-    for p, (prompt, group) in enumerate(zip(batch.prompts, batch.responses, strict=True)):
-        for g, response in enumerate(group):
-            values = {name: float(value_PG[p, g]) for name, value_PG in columns.items()}
-            samples.append(
-                Sample(
-                    source=prompt.source,
-                    question=prompt.question,
-                    image=prompt.image_paths[0] if prompt.image_paths else None,
-                    response=response.text,
-                    tokens=len(response.token_ids),
-                    truncated=response.truncated,
-                    advantage=float(advantage_PG[p, g]),
-                    **{name: value for name, value in values.items() if value == value},
-                )
-            )
-    return samples

@@ -1,16 +1,19 @@
 """Stage 1: supervised fine-tuning on demonstrations."""
 
+from collections.abc import Iterator
 from typing import Any
 
+import torch
 from lightning.pytorch.cli import OptimizerCallable
+from torchmetrics import Metric
 
 from modules.stage import ScheduleOptions, StageModule
-from prism_pl.metrics.means import Means
-from prism_pl.metrics.timing import timed
-from prism_pl.model.adapters import LoraOptions
-from prism_pl.model.attention import Attention
+from prism_pl.algorithms.supervised import supervised_loss, supervised_metrics
+from prism_pl.contracts import Exportable
+from prism_pl.metrics.collection import means
+from prism_pl.metrics.timing import seconds, timed
 from prism_pl.model.packing import make_groups
-from prism_pl.model.policy import FreezeOptions
+from prism_pl.model.policy import SupervisedPolicyOptions
 from prism_pl.types import Demonstration
 
 
@@ -18,53 +21,52 @@ class SFTModule(StageModule):
     """Cross-entropy on response tokens, averaged over all of an update's tokens.
 
     Args:
-        policy: the model to start from.
-        freeze: parts that are not trained.
-        lora: adapters that are trained instead of the language model; null trains its weights.
+        policy: the model to start from; vision tower and projector are frozen unless it says otherwise.
+        optimizer: ``class_path`` and ``init_args``.
+        schedule: its learning rate over updates.
     """
 
     watched = ("sft/loss", "sft/tokens_per_second")
 
     def __init__(
         self,
-        policy: str,
+        policy: SupervisedPolicyOptions,
         optimizer: OptimizerCallable,
-        schedule: ScheduleOptions = ScheduleOptions(kind="cosine", warmup_ratio=0.1),  # noqa: B008
-        freeze: FreezeOptions = FreezeOptions(),  # noqa: B008
-        lora: LoraOptions | None = None,
-        clip_norm: float = 1.0,
-        max_tokens: int = 8192,
-        gradient_checkpointing: bool = False,
-        attention: Attention = "shared_prefix",
+        schedule: ScheduleOptions = ScheduleOptions(kind="cosine", warmup_ratio=0.1),  # noqa: B008 (frozen)
+        **shared: Any,
     ) -> None:
-        super().__init__(optimizer, schedule, clip_norm, max_tokens, gradient_checkpointing, attention)
-        self.policy_name = policy
-        self.freeze_options = freeze
-        self.lora = lora
+        super().__init__(optimizer, schedule, **shared)
+        self.policy_options = policy
+        self.policy_path = policy.path
 
-    def configure_model(self) -> None:
-        if not hasattr(self, "policy"):
-            self.policy = self.load_policy(self.policy_name, self.freeze_options, self.lora)
+    def build(self) -> None:
+        self.policy = self.policy_options.build("model.policy")
+        self.prepare(self.policy)
+
+    def step_metrics(self) -> dict[str, Metric]:
+        own = supervised_metrics() | self.update_metrics("policy") | seconds("update")
+        return own | means("sft/tokens_per_second")
 
     def configure_optimizers(self) -> Any:
-        optimizer, schedule = self.make_optimizer(self.policy, self.optimizer)
+        optimizer, schedule = self.make_optimizer(self.policy)
         return [optimizer], [schedule]
 
     def training_step(self, batch: list[Demonstration], batch_idx: int) -> None:
-        means = Means()
         groups = make_groups([item.prompt for item in batch], [[item.response_ids] for item in batch])
-        num_tokens = self.global_sum(float(sum(len(item.response_ids) for item in batch)))
-        with timed("update", means):
-            for packed, counts in self.rounds(groups):
+        num_tokens = float(self.all_reduce(float(sum(len(item.response_ids) for item in batch))))
+        with timed("update", self.metrics) as watch:
+            for packed, is_padding in self.micro_batches(groups):
                 logp_BT, entropy_BT = self.policy(packed)
-                self.backward_share(-logp_BT.sum() / num_tokens.float(), counts)
-                if counts:
-                    means.add("sft/loss", -logp_BT[packed.token_mask_BT])
-                    means.add("sft/entropy", entropy_BT[packed.token_mask_BT])
-            self.apply_gradients(self.main_optimizer, "policy", means, counted=True)
+                with self.metrics.paused(is_padding):
+                    loss = supervised_loss(logp_BT, entropy_BT, packed.token_mask_BT, num_tokens, self.metrics)
+                self.backward_share(loss, is_padding)
+            self.apply_gradients(self.main_optimizer, "policy")
             self.main_schedule.step()
-        means.add("sft/tokens_per_second", float(num_tokens) / means.result()["seconds/update"])
-        self.report(means)
+        self.metrics.add("sft/tokens_per_second", num_tokens / watch.seconds)
+        self.report(self.metrics)
 
-    def exports(self) -> dict[str, Any]:
+    def policy_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        return self.policy.weights()
+
+    def exports(self) -> dict[str, Exportable]:
         return {"model": self.policy}

@@ -6,7 +6,7 @@ stepped through Lightning's counter. ``max_steps``, checkpoints and loggers foll
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -15,22 +15,24 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import Metric
 from transformers import get_scheduler
 
+from prism_pl.contracts import Exportable
 from prism_pl.errors import UserError
-from prism_pl.metrics.means import Means
-from prism_pl.model.adapters import LoraOptions
+from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.model.attention import Attention, use_attention
 from prism_pl.model.packing import Group, PackedBatch, micro_batches, pack
-from prism_pl.model.policy import FreezeOptions, Policy
-from prism_pl.model.sharding import Layered, shard
+from prism_pl.model.policy import Policy
+from prism_pl.model.sharding import Layered, place_rows, shard
+from prism_pl.types import Rollouts
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleOptions:
     """The learning rate over policy updates."""
 
-    kind: str = "constant"
+    kind: Literal["constant", "cosine"] = "constant"
     """``constant`` or ``cosine`` (to zero)."""
     warmup_ratio: float = 0.0
     """Share of the updates over which the rate rises linearly from zero."""
@@ -48,13 +50,12 @@ class StageModule(L.LightningModule):
         max_tokens: tokens of a micro-batch, the memory knob; the result does not depend on it.
         attention: ``shared_prefix`` everywhere, or ``flex_attention`` with a compiled block mask on a GPU; micro-batches
             are then padded to ``max_tokens``.
-        gradient_checkpointing: compute the policy's activations again in the backward pass, for less memory.
     """
 
     watched: tuple[str, ...] = ()
     """Metrics shown on the progress bar."""
-    latest: dict[str, float]
-    """The last value of every metric, for callbacks that watch."""
+    policy_path: str
+    """The model that the stage starts from."""
 
     def __init__(
         self,
@@ -62,46 +63,46 @@ class StageModule(L.LightningModule):
         schedule: ScheduleOptions = ScheduleOptions(),
         clip_norm: float = 1.0,
         max_tokens: int = 8192,
-        gradient_checkpointing: bool = False,
         attention: Attention = "shared_prefix",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.latest: dict[str, float] = {}
+        """The last value of every metric, for callbacks that watch."""
         self.optimizer = optimizer
         self.schedule = schedule
         self.clip_norm = clip_norm
         self.max_tokens = max_tokens
-        self.gradient_checkpointing = gradient_checkpointing
         self.attention = attention
 
-    def exports(self) -> dict[str, Any]:
-        """Models to write at the end, by folder name: objects with ``weights()``, ``adapters()`` and ``save()``."""
+    def configure_model(self) -> None:
+        if not hasattr(self, "metrics"):
+            self.build()
+            self.metrics = StepMetrics(self.step_metrics())
+
+    def build(self) -> None:
+        """Loads the networks."""
         raise NotImplementedError
 
-    def load_policy(self, name: str, freeze: FreezeOptions, lora: LoraOptions | None) -> Policy:
-        """The policy of ``model.policy``, its parts frozen, with adapters if asked for, sharded if the strategy shards."""
-        policy = Policy.load(name, "model.policy")
-        policy.freeze(freeze)
-        if lora is not None:
-            policy.add_lora(lora)
-        use_attention(policy.vlm.model, self.attention)
-        if self.gradient_checkpointing:
-            policy.vlm.gradient_checkpointing_enable({"use_reentrant": False})
-        self.shard_if_needed(policy)
-        # Loaded models come in eval mode, in which checkpointing does nothing. There is no dropout.
-        return policy.train()
+    def step_metrics(self) -> dict[str, Metric]:
+        """What a step adds to ``metrics``, declared before the first one."""
+        raise NotImplementedError
 
-    def load_reference(self, name: str) -> Policy:
-        """A frozen policy, sharded like the one that is trained."""
-        reference = Policy.load(name, "model.reference")
-        reference.requires_grad_(False)
-        use_attention(reference.vlm.model, self.attention)
-        self.shard_if_needed(reference)
-        return reference.eval()
+    def exports(self) -> dict[str, Exportable]:
+        """Networks to write at the end, by folder name; the first is the stage's result."""
+        raise NotImplementedError
 
-    def shard_if_needed(self, model: Layered) -> None:
-        """Shards a freshly loaded model when the strategy has a device mesh; refuses strategies that cannot hold two."""
+    def heldout_metrics(self) -> dict[str, Metric]:
+        """What ``add_heldout_metrics`` adds to."""
+        return {}
+
+    def add_heldout_metrics(self, rollouts: Rollouts, metrics: StepMetrics) -> None:
+        """The stage's own figures on held-out prompts."""
+
+    def prepare(self, model: Layered) -> None:
+        """Sets a freshly loaded network's attention, and shards it if the strategy does."""
+        backbone: Any = model.vlm.model if isinstance(model, Policy) else model.model  # type: ignore[attr-defined]
+        use_attention(backbone, self.attention)
         if self.trainer.world_size == 1:
             return
         if self.device_mesh is None:
@@ -112,9 +113,9 @@ class StageModule(L.LightningModule):
             )
         shard(model, self.device_mesh["data_parallel"])
 
-    def make_optimizer(self, model: nn.Module, optimizer: OptimizerCallable) -> tuple[Optimizer, LRScheduler]:
-        """The optimizer over a model's trainable parameters, with the stage's schedule."""
-        built = optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
+    def make_optimizer(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
+        """The main optimizer over a model's trainable parameters, with the stage's schedule."""
+        built = self.optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
         total = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.schedule.warmup_ratio * total) or self.schedule.warmup_steps
         kind = "constant_with_warmup" if self.schedule.kind == "constant" else self.schedule.kind
@@ -132,52 +133,60 @@ class StageModule(L.LightningModule):
         schedules = self.lr_schedulers()
         return schedules[0] if isinstance(schedules, list) else schedules
 
-    def rounds(self, groups: Sequence[Group], spare: Sequence[Group] = ()) -> Iterator[tuple[PackedBatch, bool]]:
-        """Packed micro-batches, and whether each counts: a rank with fewer than the others repeats its last one.
+    def micro_batches(self, groups: Sequence[Group], dummy: Sequence[Group] = ()) -> Iterator[tuple[PackedBatch, bool]]:
+        """Packed micro-batches, and whether each is padding: a rank with fewer than the others repeats its last one.
 
-        Forward and backward of a sharded model are collectives, so all ranks must do the same number of them. ``spare`` is
+        Forward and backward of a sharded model are collectives, so all ranks must do the same number of them. ``dummy`` is
         what a rank without any group goes through when another has one.
         """
         # One shape to compile for, and whole blocks of a block mask.
         num_tokens, multiple = (self.max_tokens, 128) if self.attention == "flex_attention" else (0, 1)
         batches = micro_batches(groups, self.max_tokens)
-        count = int(self.global_sum(torch.tensor(len(batches)), "max"))
+        count = int(self.all_reduce(torch.tensor(len(batches)), "max"))
         for index in range(count):
-            batch = batches[min(index, len(batches) - 1)] if batches else spare
-            yield pack(batch, num_tokens, multiple).to(self.device), index < len(batches)
+            batch = batches[min(index, len(batches) - 1)] if batches else dummy
+            yield pack(batch, num_tokens, multiple).to(self.device), index >= len(batches)
 
-    def global_sum(self, value: torch.Tensor | float, op: str = "sum") -> torch.Tensor:
-        """Reduced over ranks."""
+    def all_reduce(self, value: torch.Tensor | float, op: str = "sum") -> torch.Tensor:
+        """The sum, or another reduction, over ranks."""
         tensor = torch.as_tensor(value, dtype=torch.float64, device=self.device)
         return self.trainer.strategy.reduce(tensor.clone(), reduce_op=op)
 
+    def gather(self, own: Any) -> list[Any]:
+        """Every rank's object, in the order of the ranks."""
+        everyone: list[Any] = [own]
+        if self.trainer.world_size > 1:
+            everyone = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(everyone, own)
+        return everyone
+
     def whole_batch(self, own: list[Any]) -> list[Any]:
         """The values of all ranks' rows, in the order of the batch: rank r of w has every w-th row from r on."""
-        if self.trainer.world_size == 1:
-            return own
-        shares: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(shares, own)
+        shares = self.gather(own)
         return [share[row] for row in range(len(shares[0])) for share in shares if row < len(share)]
 
     def whole_rows(self, own: torch.Tensor) -> torch.Tensor:
         """A tensor of all ranks' rows, in the order of the batch; a gradient reaches this rank's own rows only."""
         rows = torch.stack(self.whole_batch(list(own.detach())))
-        places = torch.arange(self.global_rank, len(rows), self.trainer.world_size)
-        return rows.index_copy(0, places, own)
+        return place_rows(rows, own, self.global_rank, self.trainer.world_size)
 
-    def backward_share(self, loss: torch.Tensor, counts: bool) -> None:
+    def backward_share(self, loss: torch.Tensor, is_padding: bool = False) -> None:
         """Backward of a loss with global denominators: ranks are summed, where the strategy would average them."""
-        self.manual_backward(loss * (self.trainer.world_size if counts else 0.0))
+        self.manual_backward(loss * (0.0 if is_padding else self.trainer.world_size))
 
-    def apply_gradients(self, optimizer: Any, name: str, means: Means, *, counted: bool) -> None:
-        """Clips, steps and clears; logs the norm before clipping. ``counted`` steps advance ``trainer.global_step``."""
+    def update_metrics(self, name: str) -> dict[str, Metric]:
+        """What ``apply_gradients`` adds to."""
+        return means(f"{name}/gradient_norm", f"{name}/learning_rate")
+
+    def apply_gradients(self, optimizer: Any, name: str) -> None:
+        """Clips, steps and clears; logs the norm before clipping. The main optimizer's steps advance ``global_step``."""
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        means.add(f"{name}/gradient_norm", norm)
-        means.add(f"{name}/learning_rate", optimizer.param_groups[0]["lr"])
+        self.metrics.add(f"{name}/gradient_norm", norm)
+        self.metrics.add(f"{name}/learning_rate", optimizer.param_groups[0]["lr"])
         self.clip_gradients(optimizer, gradient_clip_val=self.clip_norm, gradient_clip_algorithm="norm")
-        if counted:
+        if optimizer is self.main_optimizer:
             optimizer.step()
         else:
             self.trainer.strategy.optimizer_step(optimizer.optimizer, closure=lambda: None, model=self)
@@ -187,21 +196,26 @@ class StageModule(L.LightningModule):
         """True once ``trainer.max_steps`` updates are done, also in the middle of a rollout batch."""
         return 0 <= self.trainer.max_steps <= self.trainer.global_step
 
-    def report(self, means: Means) -> None:
-        """Logs the means over all micro-batches and ranks, at the number of updates done."""
-        # Straight to the loggers: `self.log` would count batches as steps, and would repeat a value (a probe's, say) in
-        # every later step that has none.
-        metrics = means.result(self.global_sum(means.stacked()))
-        self.publish(metrics)
-        for name in self.watched:
-            if name in metrics:
-                self.log(name, metrics[name], prog_bar=True, logger=False)
+    def report(self, metrics: StepMetrics) -> dict[str, float]:
+        """Logs the values over all micro-batches and ranks, at the number of updates done, and resets them.
 
-    def publish(self, metrics: dict[str, float]) -> None:
-        """To the loggers, and to callbacks that watch ``latest``."""
-        self.latest |= metrics
+        Straight to the loggers: ``self.log`` would count batches as steps, and would repeat a value (a probe's, say) in
+        every later step that has none.
+        """
+        values = metrics.result(self._all_gather if self.trainer.world_size > 1 else None)
+        metrics.reset()
+        self.latest |= values
         for logger in self.trainer.loggers:
-            logger.log_metrics(metrics, step=self.trainer.global_step)
+            logger.log_metrics(values, step=self.trainer.global_step)
+        for name in self.watched:
+            if name in values:
+                self.log(name, values[name], prog_bar=True, logger=False)
+        return values
+
+    def _all_gather(self, own_N: torch.Tensor) -> torch.Tensor:
+        gathered = self.all_gather(own_N.to(self.device))
+        assert isinstance(gathered, torch.Tensor)
+        return gathered.to(own_N.device)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches stay on the CPU until they are packed."""

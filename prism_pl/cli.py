@@ -83,6 +83,7 @@ class PrismCLI(LightningCLI):
         )
         parser.link_arguments("run_dir", "checkpoint.dirpath", compute_fn=lambda folder: str(Path(folder) / "checkpoints"))
         parser.link_arguments("seed_everything", "data.init_args.seed")
+        parser.link_arguments("model.init_args.policy.path", "data.init_args.policy")
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]

@@ -1,14 +1,20 @@
 """Records that pass between the parts, and the legend of the shape suffixes.
 
-    P  prompts of a batch     G  responses a prompt (the group)     B  responses, B = P * G, prompt-major
-    T  tokens of the longest response     V  vocabulary     N  any flat count
-    N  packed tokens   K  aspects that are scored (perception, reasoning)     M  pairs
-    D  layers     C  kinds of token (prompt, perception, reasoning)     E  experts of a mixture
+    P  prompts of a batch        G  responses a prompt (the group)    B  responses, B = P * G, prompt-major; segments
+    T  tokens of the longest one N  any flat count; packed tokens     V  vocabulary
+    K  aspects that are scored (perception, reasoning)                M  pairs
+    Q  prompts of all ranks      J  in-batch negatives of a prompt    R  ranks
+    L  layers                    E  experts of a mixture              C  kinds of token (prompt, perception, reasoning)
+    H  width of a hidden state   A  attention heads                   D  width of a head
+    U  tokens of the longest prefix                                   S  keys that a query may see
+
+In packing and attention a segment is what a response is to the policy, hence B. ``logp_CV`` in logprobs.py: C is a chunk.
 
 A name ends in the axes of its tensor: ``logp_BT`` is (responses, tokens). A name without a suffix is a scalar or no tensor.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from PIL import Image
@@ -58,32 +64,52 @@ class Response:
     """Cut at the length limit."""
 
 
-@dataclass
-class PromptBatch:
-    """P prompts; the rollout callback fills ``responses`` before the step."""
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """How responses are sampled from the policy."""
 
-    prompts: list[Prompt]
-    responses: list[list[Response]] = field(default_factory=list)
-    """P lists of G responses."""
+    max_new_tokens: int
+    """Length limit of a response, in tokens."""
+    group_size: int = 16
+    """G, responses a prompt."""
     temperature: float = 1.0
-    """The temperature they were sampled at."""
-    max_new_tokens: int = 0
-    """The length limit they were sampled under."""
+    """Softmax temperature; 0 is greedy."""
 
-    @property
+
+@dataclass(frozen=True)
+class Rollouts:
+    """P prompts with G sampled responses each."""
+
+    prompts: tuple[Prompt, ...]
+    responses: tuple[tuple[Response, ...], ...]
+    sampling: SamplingOptions
+    """How they were sampled."""
+
+    @cached_property
     def texts(self) -> list[list[str]]:
         """P lists of G decoded responses."""
         return [[response.text for response in group] for group in self.responses]
 
-    @property
+    @cached_property
     def length_PG(self) -> torch.Tensor:
         """Tokens of each response."""
         return torch.tensor([[len(response.token_ids) for response in group] for group in self.responses])
 
-    @property
+    @cached_property
     def flat_responses(self) -> list[Response]:
         """The B responses, prompt-major."""
         return [response for group in self.responses for response in group]
+
+
+@dataclass
+class PromptBatch:
+    """P prompts as the data module gives them; the rollout callback fills ``rollouts`` before the step.
+
+    Its prompts need not be those of ``rollouts``: an algorithm may have a group replaced that carries no signal.
+    """
+
+    prompts: list[Prompt]
+    rollouts: Rollouts | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +126,7 @@ class Sample:
     reward: float | None = None
     accuracy: float | None = None
     perception: float | None = None
-    """Score of the perception expert; None without a discriminator or for a malformed response."""
+    """Perception score; None without a discriminator or for a malformed response."""
     reasoning: float | None = None
 
 

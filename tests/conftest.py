@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: the embedded task and the small real models on it, loaded once a session."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
+from tests.plain_forward import add_noise
 
 # The models are tiny: a second thread only waits, and waits badly beside a training run.
 torch.set_num_threads(1)
@@ -45,6 +47,14 @@ def prompts(encoder: PromptEncoder) -> list[Prompt]:
 def policy(embedded: Path) -> Policy:
     """The embedded start model in fp32. Shared by all tests: copy it before changing its weights."""
     return Policy.load(EMBEDDED_NAME, "test").eval()
+
+
+@pytest.fixture(scope="session")
+def lively_policy(policy: Policy) -> Policy:
+    """The same with noise on all weights. Shared by all tests: copy it before changing its weights."""
+    lively = copy.deepcopy(policy)
+    add_noise(lively)
+    return lively
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,14 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 import torch
+from torchmetrics import Metric
 
 from prism_pl.algorithms.advantages import AdvantageEstimator
 from prism_pl.algorithms.divergence import Estimator, divergence
 from prism_pl.algorithms.inputs import LossInputs, Outcomes, has_signal
 from prism_pl.algorithms.objectives import PolicyObjective
 from prism_pl.errors import UserError
-from prism_pl.metrics.means import Means
+from prism_pl.metrics.collection import StepMetrics, means
 
 Aggregation = Literal["token_mean", "sequence_mean", "length_limit"]
 
@@ -98,13 +99,18 @@ class Algorithm(ABC):
         """The advantage (P, G) of each response."""
         return (self.advantage or self.own_advantage())(outcomes)
 
-    def loss(self, inputs: LossInputs, means: Means) -> torch.Tensor:
-        """The micro-batch's share of the loss; adds its metrics to ``means``."""
-        loss_BT = (self.objective or self.own_objective())(inputs, means) * inputs.weight_BT
-        means.add("policy/loss", loss_BT[inputs.mask_BT])
+    def metrics(self) -> dict[str, Metric]:
+        """What ``loss`` adds to."""
+        reference = ["policy/kl_reference"] if self.uses_reference else []
+        return means("policy/loss", *reference) | (self.objective or self.own_objective()).metrics()
+
+    def loss(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
+        """The micro-batch's share of the loss; adds its figures to ``metrics``."""
+        loss_BT = (self.objective or self.own_objective())(inputs, metrics) * inputs.weight_BT
+        metrics.add("policy/loss", loss_BT[inputs.mask_BT])
         if inputs.reference_logp_BT is not None:
             kl_BT = divergence(inputs.logp_BT, inputs.reference_logp_BT, self.kl_estimator)
-            means.add("policy/kl_reference", kl_BT[inputs.mask_BT])
+            metrics.add("policy/kl_reference", kl_BT[inputs.mask_BT])
             if self.kl_in == "loss":
                 loss_BT = loss_BT + self.kl_weight * kl_BT
         if self.entropy_weight:

@@ -4,11 +4,11 @@ w_t = pi_trainer(y_t) / pi_engine(y_t), no gradient;     sequence level: prod_t 
 truncate: min(w, cap) (fengyao.notion.site/off-policy-rl);     mask: w where low <= w <= cap, else 0 (IcePop)
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+from torchmetrics import Metric
 
 _LARGEST_LOG = 20.0
 """Of a weight: a product over a long response would overflow."""
@@ -41,34 +41,41 @@ def importance_weights(gap_BT: torch.Tensor, mask_BT: torch.Tensor, options: Mis
     return weight_BT * ((weight_BT >= options.low) & (weight_BT <= options.cap))
 
 
-def mismatch_metrics(
-    trainer_logp_N: torch.Tensor,
-    engine_logp_N: torch.Tensor,
-    weight_N: torch.Tensor,
-    options: MismatchOptions,
-    reduce: Callable[[torch.Tensor, str], torch.Tensor],
-) -> dict[str, float]:
-    """Over the N tokens of all ranks; ``reduce(tensor, "sum" or "max")`` is over ranks. No tokens, no metrics.
+class EngineMismatch(Metric):
+    """How far engine and trainer are apart, over the tokens of all ranks.
 
     Mean and largest |delta p|, mean |delta log p|, KL(engine || trainer) by k3, the effective sample size
     (sum w)^2 / (N sum w^2), and the share of tokens that the cap touched or the mask took out.
     """
-    gap_N = trainer_logp_N - engine_logp_N
-    delta_N = (trainer_logp_N.exp() - engine_logp_N.exp()).abs()
-    out_N = weight_N == 0 if options.action == "mask" else weight_N >= options.cap
-    parts = [torch.ones_like(gap_N), gap_N.abs(), delta_N, gap_N.exp() - 1 - gap_N, weight_N, weight_N**2, out_N]
-    sums = reduce(torch.stack([part.double().sum() for part in parts]), "sum")
-    largest = reduce(delta_N.max() if delta_N.numel() else torch.zeros(()), "max")
-    count, gap, delta, kl, weight, square, out = sums.tolist()
-    if not count:
-        return {}
-    metrics = {
-        "mismatch/logp_gap_mean": gap / count,
-        "mismatch/delta_p_mean": delta / count,
-        "mismatch/delta_p_max": float(largest),
-        "mismatch/kl": kl / count,
-    }
-    if options.action != "off":
-        metrics["mismatch/effective_sample_size"] = weight**2 / (count * square) if square else 0.0
-        metrics["mismatch/masked" if options.action == "mask" else "mismatch/capped"] = out / count
-    return metrics
+
+    sums: torch.Tensor
+    largest: torch.Tensor
+
+    def __init__(self, options: MismatchOptions, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.options = options
+        self.add_state("sums", torch.zeros(7), "sum")
+        self.add_state("largest", torch.tensor(0.0), "max")
+
+    def update(self, trainer_logp_N: torch.Tensor, engine_logp_N: torch.Tensor, weight_N: torch.Tensor) -> None:
+        """Log-probabilities of N tokens on both sides, and their importance weights."""
+        gap_N = trainer_logp_N - engine_logp_N
+        delta_N = (trainer_logp_N.exp() - engine_logp_N.exp()).abs()
+        out_N = weight_N == 0 if self.options.action == "mask" else weight_N >= self.options.cap
+        parts = [torch.ones_like(gap_N), gap_N.abs(), delta_N, gap_N.exp() - 1 - gap_N, weight_N, weight_N**2, out_N]
+        self.sums += torch.stack([part.double().sum() for part in parts])
+        self.largest = torch.maximum(self.largest, delta_N.max().to(self.largest))
+
+    def compute(self) -> dict[str, torch.Tensor]:
+        count, gap, delta, kl, weight, square, out = self.sums
+        values = {
+            "logp_gap_mean": gap / count,
+            "delta_p_mean": delta / count,
+            "delta_p_max": self.largest,
+            "kl": kl / count,
+        }
+        if self.options.action != "off":
+            # All weights are 0 where the mask took everything out.
+            values["effective_sample_size"] = weight**2 / (count * square) if square else square
+            values["masked" if self.options.action == "mask" else "capped"] = out / count
+        return values

@@ -53,6 +53,8 @@ class LossInputs:
     """Of the policy's next-token distribution; carries the gradient."""
     reference_logp_BT: torch.Tensor | None = None
     """Under the reference model, if the algorithm uses one."""
+    engine_logp_BT: torch.Tensor | None = None
+    """Under the engine's weights, when the response was sampled."""
 
     @property
     def ratio_BT(self) -> torch.Tensor:

@@ -8,17 +8,22 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
+from torchmetrics import Metric
 
 from prism_pl.algorithms.inputs import LossInputs
-from prism_pl.metrics.means import Means
+from prism_pl.metrics.collection import StepMetrics, means
 
 
 class PolicyObjective(ABC):
     """Base of all objectives; the leaves are frozen dataclasses."""
 
+    def metrics(self) -> dict[str, Metric]:
+        """What a call adds to; here, what ``add_clip_metrics`` does."""
+        return means("policy/ratio", "policy/clipped_low", "policy/clipped_high")
+
     @abstractmethod
-    def __call__(self, inputs: LossInputs, means: Means) -> torch.Tensor:
-        """The loss (B, T) of each token; what stands where ``mask_BT`` is False is not read. Adds ratios to ``means``."""
+    def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
+        """The loss (B, T) of each token; what stands where ``mask_BT`` is False is not read. Adds ratios to ``metrics``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +40,12 @@ class TokenClip(PolicyObjective):
     dual_clip: float | None = None
     """Bound on rho of tokens with a negative advantage; null for none."""
 
-    def __call__(self, inputs: LossInputs, means: Means) -> torch.Tensor:
+    def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
         advantage_B1 = inputs.advantage_B[:, None]
         gain_BT = clipped_gain(inputs.ratio_BT, advantage_B1, self.clip_low, self.clip_high)
         if self.dual_clip is not None:
             gain_BT = torch.where(advantage_B1 < 0, torch.maximum(gain_BT, self.dual_clip * advantage_B1), gain_BT)
-        add_clip_metrics(inputs, inputs.ratio_BT, self.clip_low, self.clip_high, means)
+        add_clip_metrics(inputs, inputs.ratio_BT, self.clip_low, self.clip_high, metrics)
         return -gain_BT
 
 
@@ -58,12 +63,12 @@ class SequenceClip(PolicyObjective):
     length_normalised: bool = True
     """The mean over tokens in the exponent, not the sum."""
 
-    def __call__(self, inputs: LossInputs, means: Means) -> torch.Tensor:
+    def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
         log_ratio_B = ((inputs.logp_BT - inputs.old_logp_BT) * inputs.mask_BT).sum(-1)
         if self.length_normalised:
             log_ratio_B = log_ratio_B / inputs.mask_BT.sum(-1).clamp_min(1)
         ratio_BT = torch.exp(log_ratio_B)[:, None].expand_as(inputs.logp_BT)
-        add_clip_metrics(inputs, ratio_BT, self.clip_low, self.clip_high, means)
+        add_clip_metrics(inputs, ratio_BT, self.clip_low, self.clip_high, metrics)
         return -clipped_gain(ratio_BT, inputs.advantage_B[:, None], self.clip_low, self.clip_high)
 
 
@@ -74,9 +79,9 @@ class CappedWeight(PolicyObjective):
     ratio_cap: float = 5.0
     """Largest weight of a token."""
 
-    def __call__(self, inputs: LossInputs, means: Means) -> torch.Tensor:
+    def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
         ratio_BT = inputs.ratio_BT.detach()
-        add_clip_metrics(inputs, ratio_BT, 1.0, self.ratio_cap - 1, means)
+        add_clip_metrics(inputs, ratio_BT, 1.0, self.ratio_cap - 1, metrics)
         return -ratio_BT.clamp_max(self.ratio_cap) * inputs.advantage_B[:, None] * inputs.logp_BT
 
 
@@ -92,13 +97,16 @@ class SoftGate(PolicyObjective):
     temperature_negative: float = 1.05
     """tau elsewhere; larger, because negative advantages raise many unsampled tokens."""
 
-    def __call__(self, inputs: LossInputs, means: Means) -> torch.Tensor:
+    def metrics(self) -> dict[str, Metric]:
+        return means("policy/ratio", "policy/gate_slope")
+
+    def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
         advantage_B1 = inputs.advantage_B[:, None]
         positive, negative = advantage_B1.new_tensor([self.temperature_positive, self.temperature_negative])
         tau_B1 = torch.where(advantage_B1 > 0, positive, negative)
         open_BT = torch.sigmoid(tau_B1 * (inputs.ratio_BT - 1))
-        means.add("policy/ratio", inputs.ratio_BT[inputs.mask_BT])
-        means.add("policy/gate_slope", (4 * open_BT * (1 - open_BT))[inputs.mask_BT])
+        metrics.add("policy/ratio", inputs.ratio_BT[inputs.mask_BT])
+        metrics.add("policy/gate_slope", (4 * open_BT * (1 - open_BT))[inputs.mask_BT])
         return -4 / tau_B1 * open_BT * advantage_B1
 
 
@@ -107,10 +115,10 @@ def clipped_gain(ratio: torch.Tensor, advantage: torch.Tensor, low: float, high:
     return torch.minimum(ratio * advantage, ratio.clamp(1 - low, 1 + high) * advantage)
 
 
-def add_clip_metrics(inputs: LossInputs, ratio_BT: torch.Tensor, low: float, high: float, means: Means) -> None:
+def add_clip_metrics(inputs: LossInputs, ratio_BT: torch.Tensor, low: float, high: float, metrics: StepMetrics) -> None:
     """The mean ratio, and the share of tokens that each side of the clip takes out of the gradient."""
     advantage_BT = inputs.advantage_B[:, None].expand_as(ratio_BT)
     ratio_N, advantage_N = ratio_BT.detach()[inputs.mask_BT], advantage_BT[inputs.mask_BT]
-    means.add("policy/ratio", ratio_N)
-    means.add("policy/clipped_low", ((ratio_N < 1 - low) & (advantage_N < 0)).float())
-    means.add("policy/clipped_high", ((ratio_N > 1 + high) & (advantage_N > 0)).float())
+    metrics.add("policy/ratio", ratio_N)
+    metrics.add("policy/clipped_low", ((ratio_N < 1 - low) & (advantage_N < 0)).float())
+    metrics.add("policy/clipped_high", ((ratio_N > 1 + high) & (advantage_N > 0)).float())

@@ -6,11 +6,13 @@ from itertools import groupby
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
+from torchmetrics import Metric
 
-from prism_pl.algorithms import LossInputs
-from prism_pl.algorithms.importance import MismatchOptions, importance_weights
+from prism_pl.algorithms.importance import EngineMismatch, MismatchOptions, importance_weights
+from prism_pl.algorithms.inputs import LossInputs
+from prism_pl.metrics.collection import StepMetrics, local, means
 from prism_pl.model.packing import Group, PackedBatch
-from prism_pl.types import PromptBatch
+from prism_pl.types import Rollouts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,69 +39,122 @@ class PolicyUpdate:
 
 
 def make_updates(
-    batch: PromptBatch, advantage_PG: torch.Tensor, reuse: ReuseOptions, *, all_rows: bool
+    rollouts: Rollouts, advantage_PG: torch.Tensor, reuse: ReuseOptions, *, all_rows: bool
 ) -> list[PolicyUpdate]:
     """The prompts split into ``mini_batches`` parts of as equal size as possible, in order, ``epochs`` times over.
 
     Responses without advantage have no gradient and are left out of the forward pass, unless ``all_rows``.
     """
-    size, responses, advantages = advantage_PG.shape[1], batch.flat_responses, advantage_PG.flatten().tolist()
+    size, responses, advantages = advantage_PG.shape[1], rollouts.flat_responses, advantage_PG.flatten().tolist()
     updates = []
-    for part in torch.arange(len(batch.prompts)).tensor_split(reuse.mini_batches):
+    for part in torch.arange(len(rollouts.prompts)).tensor_split(reuse.mini_batches):
         share = [p * size + g for p in part.tolist() for g in range(size)]
         if not share:
             continue
         rows = [row for row in share if all_rows or advantages[row] != 0]
         tokens = sum(len(responses[row].token_ids) for row in share)
-        updates.append(PolicyUpdate(rows, groups_of(batch, rows), tokens, len(share)))
+        updates.append(PolicyUpdate(rows, groups_of(rollouts, rows), tokens, len(share)))
     return updates * reuse.epochs
 
 
-def groups_of(batch: PromptBatch, rows: Sequence[int]) -> list[Group]:
-    """Some of a batch's responses, each prompt once; ``rows`` are sorted indices into B."""
-    size, responses = len(batch.responses[0]), batch.flat_responses
+def trained_rows(updates: Sequence[PolicyUpdate]) -> list[int]:
+    """The responses that have a gradient in some update, in order."""
+    return sorted({row for update in updates for row in update.rows})
+
+
+def groups_of(rollouts: Rollouts, rows: Sequence[int]) -> list[Group]:
+    """Some of the responses, each prompt once; ``rows`` are sorted indices into B."""
+    size, responses = len(rollouts.responses[0]), rollouts.flat_responses
     return [
-        Group(batch.prompts[p], tuple(responses[row].token_ids for row in own), tuple(own))
+        Group(rollouts.prompts[p], tuple(responses[row].token_ids for row in own), tuple(own))
         for p, members in groupby(rows, key=lambda row: row // size)
         if (own := list(members))
     ]
 
 
-def loss_inputs(
-    batch: PromptBatch,
-    packed: PackedBatch,
-    logp_BT: torch.Tensor,
-    entropy_BT: torch.Tensor,
-    advantage_PG: torch.Tensor,
-    old_logp: Mapping[int, torch.Tensor] | None,
-    reference_logp: Mapping[int, torch.Tensor] | None,
-    totals: tuple[float, float],
-    mismatch: MismatchOptions,
-) -> tuple[LossInputs, torch.Tensor]:
-    """The inputs of one micro-batch, and the engine's log-probabilities (B, T).
+def dummy_groups(rollouts: Rollouts) -> list[Group]:
+    """What a rank without a row of its own goes through when another one has some."""
+    return groups_of(rollouts, [0])
 
-    ``old_logp`` holds old log-probabilities by the response's index in the batch, or is None if the step is exactly
-    on-policy: then they are the current ones and no extra pass is needed. ``totals`` are the tokens and the responses of
-    the whole update over all ranks.
-    """
-    order, mask_BT = packed.order_B.tolist(), packed.token_mask_BT
-    responses = batch.flat_responses
-    old_logp_BT = logp_BT.detach() if old_logp is None else _padded([old_logp[b] for b in order], logp_BT)
-    engine_logp_BT = _padded([torch.tensor(responses[b].engine_logp) for b in order], logp_BT)
-    inputs = LossInputs(
-        logp_BT=logp_BT,
-        old_logp_BT=old_logp_BT,
-        weight_BT=importance_weights(old_logp_BT - engine_logp_BT, mask_BT, mismatch),
-        mask_BT=mask_BT,
-        advantage_B=advantage_PG.flatten().to(logp_BT)[packed.order_B],
-        num_tokens=totals[0],
-        num_responses=totals[1],
-        max_length=batch.max_new_tokens,
-        entropy_BT=entropy_BT,
-        reference_logp_BT=_padded([reference_logp[b] for b in order], logp_BT) if reference_logp is not None else None,
-    )
-    return inputs, engine_logp_BT
+
+@dataclass(frozen=True)
+class RolloutTerms:
+    """What the losses of all micro-batches of a rollout batch have in common."""
+
+    rollouts: Rollouts
+    advantage_PG: torch.Tensor
+    mismatch: MismatchOptions
+    old_logp: Mapping[int, torch.Tensor] | None = None
+    """Old log-probabilities by the response's index in B. None if the step is exactly on-policy: then they are the current
+    ones, and no extra pass is needed."""
+    reference_logp: Mapping[int, torch.Tensor] | None = None
+    """Log-probabilities under the reference model, by the response's index in B."""
+
+    def loss_inputs(
+        self,
+        packed: PackedBatch,
+        logp_BT: torch.Tensor,
+        entropy_BT: torch.Tensor,
+        totals: Sequence[float],
+        is_padding: bool,
+    ) -> LossInputs:
+        """The inputs of one micro-batch. ``totals`` are the tokens and the responses of the whole update, on all ranks.
+
+        In a padding micro-batch may be a response whose other log-probabilities nobody has asked for.
+        """
+        order, mask_BT = packed.order_B.tolist(), packed.token_mask_BT
+        old_logp, reference_logp = (None, None) if is_padding else (self.old_logp, self.reference_logp)
+        old_logp_BT = logp_BT.detach() if old_logp is None else _padded([old_logp[b] for b in order], logp_BT)
+        responses = self.rollouts.flat_responses
+        engine_logp_BT = _padded([torch.tensor(responses[b].engine_logp) for b in order], logp_BT)
+        return LossInputs(
+            logp_BT=logp_BT,
+            old_logp_BT=old_logp_BT,
+            weight_BT=importance_weights(old_logp_BT - engine_logp_BT, mask_BT, self.mismatch),
+            mask_BT=mask_BT,
+            advantage_B=self.advantage_PG.flatten().to(logp_BT)[packed.order_B],
+            num_tokens=totals[0],
+            num_responses=totals[1],
+            max_length=self.rollouts.sampling.max_new_tokens,
+            entropy_BT=entropy_BT,
+            reference_logp_BT=None if reference_logp is None else _padded([reference_logp[b] for b in order], logp_BT),
+            engine_logp_BT=engine_logp_BT,
+        )
 
 
 def _padded(rows: list[torch.Tensor], like_BT: torch.Tensor) -> torch.Tensor:
     return pad_sequence(rows, batch_first=True).to(like_BT)
+
+
+def update_metrics(mismatch: MismatchOptions) -> dict[str, Metric]:
+    """What the two functions below add to."""
+    return means("policy/entropy", "policy/trained_responses") | {"mismatch/": local(EngineMismatch, mismatch)}
+
+
+def add_input_metrics(inputs: LossInputs, metrics: StepMetrics, *, first_epoch: bool) -> None:
+    """Entropy of every pass; the mismatch of the first one, in which each response is seen once."""
+    mask_BT = inputs.mask_BT
+    assert inputs.entropy_BT is not None
+    assert inputs.engine_logp_BT is not None
+    metrics.add("policy/entropy", inputs.entropy_BT[mask_BT])
+    if first_epoch:
+        columns = (inputs.old_logp_BT, inputs.engine_logp_BT, inputs.weight_BT)
+        metrics.add("mismatch/", *(column_BT[mask_BT] for column_BT in columns))
+
+
+def add_trained_share(trained: Sequence[int], num_responses: int, metrics: StepMetrics) -> None:
+    """The share of responses that have a gradient."""
+    rows = set(trained)
+    metrics.add("policy/trained_responses", torch.tensor([float(row in rows) for row in range(num_responses)]))
+
+
+def response_metrics() -> dict[str, Metric]:
+    """What ``add_response_metrics`` adds to."""
+    return means("response/tokens", "response/truncated", "advantage/zero_std_groups")
+
+
+def add_response_metrics(rollouts: Rollouts, advantage_PG: torch.Tensor, metrics: StepMetrics) -> None:
+    """Length and truncation of the responses; groups whose advantages are all equal, which teach nothing."""
+    metrics.add("response/tokens", rollouts.length_PG)
+    metrics.add("response/truncated", torch.tensor([float(r.truncated) for r in rollouts.flat_responses]))
+    metrics.add("advantage/zero_std_groups", (advantage_PG == advantage_PG[:, :1]).all(dim=1).float())

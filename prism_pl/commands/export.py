@@ -16,9 +16,6 @@ from prism_pl.model.adapters import LoraOptions
 from prism_pl.model.policy import Policy
 from prism_pl.runs.folders import atomic_folder
 
-# Where each stage's configuration names the model it starts from.
-_SOURCES = ("policy", "base")
-
 
 def export(run_dir: str, out: str, checkpoint: str | None = None) -> list[Path]:
     """Writes every model of a checkpoint and returns their folders.
@@ -37,14 +34,14 @@ def export(run_dir: str, out: str, checkpoint: str | None = None) -> list[Path]:
         raise UserError(f"--checkpoint: {file or run / 'checkpoints'} holds no checkpoint to export.{finished}")
     model = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["model"]
     options = model["init_args"]
-    source = next(options[name] for name in _SOURCES if name in options)
+    source = options["policy"]["path"]
     # Mapped: only the tensors that are looked at are read.
     state = torch.load(file, weights_only=True, mmap=True, map_location="cpu")["state_dict"]
     trained: dict[str, Any] = {}
     if any(name.startswith("policy.") for name in state):
-        trained["policy"] = Policy.load(source, "model.policy")
-        if options.get("lora"):
-            trained["policy"].add_lora(LoraOptions(**options["lora"]))
+        trained["policy"] = Policy.load(source, "model.policy.path")
+        if options["policy"].get("lora"):
+            trained["policy"].add_lora(LoraOptions(**options["policy"]["lora"]))
     if any(name.startswith("discriminator.") for name in state):
         trained["discriminator"] = _discriminator(options["discriminator"]).build(source, "model.discriminator")
     folders: list[Path] = []

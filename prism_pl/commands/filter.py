@@ -11,18 +11,18 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.data.row_files import write_rows
-from prism_pl.engines import RolloutEngine, SamplingOptions
+from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answers
 from prism_pl.errors import UserError
 from prism_pl.rewards import AnswerReward, Reward
-from prism_pl.types import PromptBatch
+from prism_pl.types import Rollouts, SamplingOptions
 
 _BAR = 40
 _MOST_BINS = 20
 
 
 def filter_prompts(
-    model: str,
+    policy: str,
     path: str | DataSource,
     out: str,
     engine: RolloutEngine,
@@ -36,10 +36,10 @@ def filter_prompts(
 ) -> None:
     """Writes ``pass_rates.jsonl`` as it samples, then ``all.parquet`` with the column ``pass_rate`` and ``kept.parquet``.
 
-    The same command goes on where a run stopped; another model, file, sampling or seed needs another folder.
+    The same command goes on where a run stopped; another policy, file, sampling or seed needs another folder.
 
     Args:
-        model: the policy whose pass rates are wanted.
+        policy: the model whose pass rates are wanted.
         path: data file with answers.
         out: folder to write.
         engine: ``VLLMEngine`` or ``TransformersEngine``.
@@ -54,15 +54,15 @@ def filter_prompts(
     if not 0 <= low <= high <= 1:
         raise UserError(f"low and high: 0 <= low <= high <= 1 is needed, they are {low} and {high}.")
     folder, grader = Path(out), reward or AnswerReward()
-    data, encoder = DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
+    data, encoder = DataFile.open(path, "path"), PromptEncoder(policy, max_prompt_tokens)
     rows = usable_rows(data, encoder, Requirements(("answer",), drop_too_long=drop_too_long)).tolist()
 
-    def record(batch: PromptBatch) -> list[dict[str, Any]]:
-        scores = grader.grade(batch.prompts, batch.texts)
+    def record(rollouts: Rollouts) -> list[dict[str, Any]]:
+        scores = grader.grade(rollouts.prompts, rollouts.texts)
         return [{"pass_rate": sum(own) / len(own), "scores": own} for own in scores]
 
     lines = answers(
-        engine, model, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter", "pass rates",
+        engine, policy, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter", "pass rates",
         reward=repr(grader),
     )  # fmt: skip
     rates = {row: line["pass_rate"] for row, line in lines.items()}

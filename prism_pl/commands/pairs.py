@@ -9,14 +9,15 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.data.row_files import write_rows
-from prism_pl.engines import RolloutEngine, SamplingOptions
+from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answers, kept_texts
 from prism_pl.errors import UserError
 from prism_pl.segments import parse_response
+from prism_pl.types import SamplingOptions
 
 
 def make_pairs(
-    model: str,
+    policy: str,
     path: str | DataSource,
     out: str,
     engine: RolloutEngine,
@@ -28,10 +29,10 @@ def make_pairs(
     """Writes ``responses.jsonl`` as it samples, then ``pairs.parquet``: the rows with the column ``student_response``.
 
     A malformed response has no sections to compare, and makes no pair. The same command goes on where a run stopped;
-    another model, file, sampling or seed needs another folder.
+    another policy, file, sampling or seed needs another folder.
 
     Args:
-        model: the policy whose responses are wanted.
+        policy: the model whose responses are wanted.
         path: data file with teacher responses.
         out: folder to write.
         engine: ``VLLMEngine`` or ``TransformersEngine``.
@@ -40,10 +41,10 @@ def make_pairs(
         drop_too_long: drop and count rows over the limit instead of stopping.
         seed: of sampling.
     """
-    folder, data, encoder = Path(out), DataFile.open(path, "path"), PromptEncoder(model, max_prompt_tokens)
+    folder, data, encoder = Path(out), DataFile.open(path, "path"), PromptEncoder(policy, max_prompt_tokens)
     rows = usable_rows(data, encoder, Requirements(("teacher",), drop_too_long=drop_too_long)).tolist()
     file = folder / "responses.jsonl"
-    lines = answers(engine, model, data, encoder, rows, file, sampling, kept_texts, seed, "pairs", "responses")
+    lines = answers(engine, policy, data, encoder, rows, file, sampling, kept_texts, seed, "pairs", "responses")
     pairs = [(row, text) for row in rows for text in lines[row]["responses"] if parse_response(text) is not None]
     if not pairs:
         raise UserError(f"{file}: no response is well-formed, so there is no pair. Train the policy on the format first.")

@@ -5,7 +5,7 @@
 A prompt is computed once for all its segments, so its tokens belong to no expert and may reach all. The balance loss of
 Switch Transformer (arXiv 2101.03961, eq. 4-6), for each kind over the experts it can reach and for each layer:
 
-    balance = sum_dc n_c / (N D) |reach_c| sum_e f_dce P_dce,    f: share of assignments, P: mean probability
+    balance = sum_lc n_c / (N L) |reach_c| sum_e f_lce P_lce,    f: share of assignments, P: mean probability
 
 It is ``top_k`` when a kind's experts are evenly used. f carries no gradient, so with f of the whole batch known the loss is
 a sum over tokens: it does not depend on how they were packed or sharded (but a prompt whose segments do not fit in one
@@ -24,32 +24,32 @@ KINDS = ("prompt", "perception", "reasoning")
 
 @dataclass(frozen=True)
 class Usage:
-    """Sums over tokens, so usages of parts add up. D layers, C kinds, E experts."""
+    """Sums over tokens, so usages of parts add up. L layers, C kinds, E experts."""
 
     tokens_C: torch.Tensor
-    count_DCE: torch.Tensor
+    count_LCE: torch.Tensor
     """Assignments, top_k a token."""
-    probability_DCE: torch.Tensor
+    probability_LCE: torch.Tensor
     """Router probabilities; carries the gradient."""
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
             self.tokens_C + other.tokens_C,
-            self.count_DCE + other.count_DCE,
-            self.probability_DCE + other.probability_DCE,
+            self.count_LCE + other.count_LCE,
+            self.probability_LCE + other.probability_LCE,
         )
 
     def load_CE(self) -> torch.Tensor:
         """Mean router probability of each expert for each kind of token, over all layers: what it is given to do."""
-        layers = len(self.probability_DCE)
-        return self.probability_DCE.detach().sum(0) / (layers * self.tokens_C[:, None]).clamp_min(1)
+        layers = len(self.probability_LCE)
+        return self.probability_LCE.detach().sum(0) / (layers * self.tokens_C[:, None]).clamp_min(1)
 
 
 def balance_loss(part: Usage, whole: Usage, reach_CE: torch.Tensor) -> torch.Tensor:
     """The share of ``part`` in the balance loss of ``whole``, the usage of all tokens on all ranks."""
-    share_DCE = whole.count_DCE / whole.tokens_C.clamp_min(1)[:, None]
-    weighted = share_DCE * reach_CE.sum(-1, keepdim=True) * part.probability_DCE
-    return weighted.sum() / (whole.tokens_C.sum() * len(part.count_DCE))
+    share_LCE = whole.count_LCE / whole.tokens_C.clamp_min(1)[:, None]
+    weighted = share_LCE * reach_CE.sum(-1, keepdim=True) * part.probability_LCE
+    return weighted.sum() / (whole.tokens_C.sum() * len(part.count_LCE))
 
 
 class Routing:

@@ -1,8 +1,7 @@
 """Rollout engines, chosen by ``class_path``."""
 
 from prism_pl.engines.base import RolloutEngine
-from prism_pl.engines.sampling import SamplingOptions
 from prism_pl.engines.transformers_engine import TransformersEngine
 from prism_pl.engines.vllm_engine import VLLMEngine
 
-__all__ = ["RolloutEngine", "SamplingOptions", "TransformersEngine", "VLLMEngine"]
+__all__ = ["RolloutEngine", "TransformersEngine", "VLLMEngine"]

@@ -10,25 +10,24 @@ from tqdm import tqdm
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile
 from prism_pl.engines import RolloutEngine
-from prism_pl.engines.sampling import SamplingOptions
 from prism_pl.runs.files import append_lines, keep_settings, only_process, read_lines
-from prism_pl.types import PromptBatch
+from prism_pl.types import Rollouts, SamplingOptions
 
 _PROMPTS_A_CALL = 64
 
 
-Record = Callable[[PromptBatch], Sequence[dict[str, Any]]]
+Record = Callable[[Rollouts], Sequence[dict[str, Any]]]
 """What a line keeps of each prompt's responses."""
 
 
-def kept_texts(batch: PromptBatch) -> list[dict[str, Any]]:
+def kept_texts(rollouts: Rollouts) -> list[dict[str, Any]]:
     """The record of the texts alone."""
-    return [{"responses": texts} for texts in batch.texts]
+    return [{"responses": texts} for texts in rollouts.texts]
 
 
 def answers(
     engine: RolloutEngine,
-    model: str,
+    policy: str,
     data: DataFile,
     encoder: PromptEncoder,
     rows: Sequence[int],
@@ -40,15 +39,15 @@ def answers(
     content: str,
     **settings: Any,
 ) -> dict[int, dict[str, Any]]:
-    """A command's lines by row, sampled by ``model`` where the file lacks them; one process at a time in its folder.
+    """A command's lines by row, sampled by ``policy`` where the file lacks them; one process at a time in its folder.
 
-    Raises UserError if the folder's ``content`` was made with another model, data file, sampling, seed or ``settings``.
+    Raises UserError if the folder's ``content`` was made with another policy, data file, sampling, seed or ``settings``.
     """
-    settings = {"model": model, "path": data.name, "seed": seed, **settings, **vars(sampling)}
+    settings = {"policy": policy, "path": data.name, "seed": seed, **settings, **vars(sampling)}
     with only_process(file.parent):
         keep_settings(file.parent / f"{command}.json", settings, content)
         if len(read_lines(file)) < len(rows):
-            engine.start(model, encoder.max_prompt_tokens, sampling)
+            engine.start(policy, encoder.max_prompt_tokens, sampling)
             answer_rows(engine, data, encoder, rows, file, sampling, record, seed, command)
             engine.close()
     return {line["row"]: line for line in read_lines(file)}
@@ -73,7 +72,7 @@ def answer_rows(
     with tqdm(total=len(rows), initial=len(rows) - len(todo), desc=file.stem, unit="prompt") as bar:
         for start in range(0, len(todo), _PROMPTS_A_CALL):
             own = todo[start : start + _PROMPTS_A_CALL]
-            batch = engine.answer(encoder.encode([data.prompt_row(row) for row in own]), sampling, *seed)
-            lines = [{"row": row, **fields} for row, fields in zip(own, record(batch), strict=True)]
+            rollouts = engine.answer(encoder.encode([data.prompt_row(row) for row in own]), sampling, *seed)
+            lines = [{"row": row, **fields} for row, fields in zip(own, record(rollouts), strict=True)]
             append_lines(file, [json.dumps(line) for line in lines])
             bar.update(len(own))

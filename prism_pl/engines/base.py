@@ -8,9 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from prism_pl.engines.sampling import SamplingOptions
 from prism_pl.seeds import derive_seed
-from prism_pl.types import Prompt, PromptBatch, Response
+from prism_pl.types import Prompt, Response, Rollouts, SamplingOptions
 
 
 class RolloutEngine(ABC):
@@ -28,11 +27,11 @@ class RolloutEngine(ABC):
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
         """``sampling.group_size`` responses a prompt, in order. ``seeds`` holds one seed a prompt."""
 
-    def answer(self, prompts: Sequence[Prompt], sampling: SamplingOptions, *words: int | str) -> PromptBatch:
-        """A batch of the prompts with responses; a prompt's seed is a function of ``words`` and its source."""
+    def answer(self, prompts: Sequence[Prompt], sampling: SamplingOptions, *words: int | str) -> Rollouts:
+        """The prompts with responses; a prompt's seed is a function of ``words`` and its source."""
         seeds = [derive_seed(*words, prompt.source) for prompt in prompts]
         responses = self.generate(prompts, seeds, sampling)
-        return PromptBatch(list(prompts), responses, sampling.temperature, sampling.max_new_tokens)
+        return Rollouts(tuple(prompts), tuple(map(tuple, responses)), sampling)
 
     @abstractmethod
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:

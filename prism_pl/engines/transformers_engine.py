@@ -6,10 +6,9 @@ import torch
 from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
-from prism_pl.engines.sampling import SamplingOptions
 from prism_pl.hub import model_folder
 from prism_pl.model.policy import SUPPRESSED_LOGIT, Policy, suppressed_tokens
-from prism_pl.types import Prompt, Response
+from prism_pl.types import Prompt, Response, SamplingOptions
 
 
 class TransformersEngine(RolloutEngine):

@@ -9,11 +9,10 @@ import torch
 from transformers import AutoConfig
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
-from prism_pl.engines.sampling import SamplingOptions
 from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
 from prism_pl.model.policy import suppressed_tokens
-from prism_pl.types import Prompt, Response
+from prism_pl.types import Prompt, Response, SamplingOptions
 
 
 class VLLMEngine(RolloutEngine):

@@ -12,7 +12,7 @@ from prism_pl.game.health import Alarm, HealthLimits, diagnose
 from prism_pl.game.in_batch import across_loss, negative_indices
 from prism_pl.game.loss import DiscriminatorLossOptions, preference_loss
 from prism_pl.game.replay import ReplayBuffer, ReplayOptions
-from prism_pl.game.scoring_batch import Scores, ScoringBatch, arrange, make_scoring_batch, score_batch
+from prism_pl.game.scoring_batch import Scored, Scores, ScoringBatch, arrange, differentiate, make_scoring_batch, score
 from prism_pl.game.single_process import learn_single_process, score_single_process
 from prism_pl.game.two_sample import TwoSampleOptions, two_sample_accuracy
 
@@ -28,18 +28,20 @@ __all__ = [
     "ReleasedAdvantage",
     "ReplayBuffer",
     "ReplayOptions",
+    "Scored",
     "Scores",
     "ScoringBatch",
     "TwoSampleOptions",
     "across_loss",
     "arrange",
     "diagnose",
+    "differentiate",
     "learn_single_process",
     "make_discriminator_batch",
     "make_scoring_batch",
     "negative_indices",
     "preference_loss",
-    "score_batch",
+    "score",
     "score_single_process",
     "two_sample_accuracy",
 ]

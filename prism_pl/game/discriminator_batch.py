@@ -43,7 +43,7 @@ class DiscriminatorBatch:
         return arrange(score_N, self.scoring).part(slice(self.num_prompts, None), slice(None))
 
     def num_pairs(self) -> torch.Tensor:
-        """(2,): valid pairs with the policy, fresh and replayed; valid pairs with a in_batch teacher."""
+        """(2,): valid pairs with the policy, fresh and replayed; valid pairs with another prompt's teacher."""
         in_batch = (self.negative_PJ >= 0).sum()
         return torch.stack([self.scoring.valid_PG.sum() - in_batch, in_batch]).double()
 

@@ -1,17 +1,19 @@
 """What a person wants to know of the game: gaps, margins, lengths, the mixture's experts, whether the image counts.
 
-Sums travel over micro-batches and ranks; quantiles and correlations are each rank's own, averaged over ranks.
+Sums travel over micro-batches and ranks; quantiles are each rank's own, averaged over ranks.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torchmetrics import Metric
 
 from prism_pl.discriminators.routing import KINDS, Usage
 from prism_pl.game.scoring_batch import Scores
-from prism_pl.metrics.means import Means
+from prism_pl.metrics.collection import StepMetrics, correlations, local, means
 from prism_pl.types import ASPECTS, Prompt
 
 # Scores of equal texts differ by rounding: closer than this they are equal.
@@ -19,38 +21,97 @@ _TIE = 1e-5
 _QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 
 
-def add_game_metrics(scores: Scores, means: Means, prefix: str = "") -> None:
-    """Reward gap (mean teacher minus mean policy score), accuracy, margins and scores of each aspect, over valid pairs."""
-    add_pair_metrics(scores, means, prefix)
-    for k, aspect in enumerate(ASPECTS):
-        margin_M = scores.margin_MK[:, k]
-        policy_M = scores.policy_PGK[..., k][scores.valid_PG]
-        means.add(f"{prefix}discriminator_loss/{aspect}", -F.logsigmoid(margin_M))
-        means.add(f"{prefix}score/teacher_{aspect}", scores.teacher_PK[:, k])
-        means.add(f"{prefix}score/policy_{aspect}", policy_M)
-        means.add(f"{prefix}score/square_{aspect}", torch.cat([scores.teacher_PK[:, k], policy_M]).square())
-        for name, level in _QUANTILES.items():
-            means.add(f"{prefix}margin/{aspect}_{name}", margin_M.quantile(level) if len(margin_M) else margin_M)
-    means.add(f"{prefix}format_rate", scores.valid_PG.float())
+class RewardGap(Metric):
+    """Mean of teacher minus policy over pairs: what the policy's reward still lacks."""
+
+    margins: torch.Tensor
+    pairs: torch.Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("margins", torch.tensor(0.0), "sum")
+        self.add_state("pairs", torch.tensor(0.0), "sum")
+
+    def update(self, margin_M: torch.Tensor) -> None:
+        """The score of each pair's teacher minus that of its policy's response."""
+        self.margins += margin_M.double().sum()
+        self.pairs += margin_M.numel()
+
+    def compute(self) -> torch.Tensor:
+        return self.margins / self.pairs
 
 
-def add_pair_metrics(scores: Scores, means: Means, prefix: str) -> None:
-    """Reward gap and accuracy of each aspect alone."""
-    for k, aspect in enumerate(ASPECTS):
-        means.add(f"{prefix}reward_gap/{aspect}", scores.margin_MK[:, k])
-        means.add(f"{prefix}accuracy/{aspect}", accuracy(scores.margin_MK[:, k]))
+class PairAccuracy(Metric):
+    """The share of pairs whose first member is ahead; half of those that are equal, which is what guessing would give."""
+
+    right: torch.Tensor
+    pairs: torch.Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.add_state("right", torch.tensor(0.0), "sum")
+        self.add_state("pairs", torch.tensor(0.0), "sum")
+
+    def update(self, margin_M: torch.Tensor) -> None:
+        """The score of each pair's first member minus that of its second."""
+        self.right += accuracy(margin_M).double().sum()
+        self.pairs += margin_M.numel()
+
+    def compute(self) -> torch.Tensor:
+        return self.right / self.pairs
 
 
 def accuracy(margin: torch.Tensor) -> torch.Tensor:
-    """1 where the teacher is ahead, 1/2 where the two scores are equal: what guessing would give."""
+    """1 where the first is ahead, 1/2 where the two scores are equal."""
     return 0.5 * ((margin > _TIE).float() + (margin > -_TIE).float())
 
 
-def add_length_correlation(scores: Scores, length_PG: torch.Tensor, means: Means) -> None:
+def game_metrics(prefix: str = "") -> dict[str, Metric]:
+    """What ``add_game_metrics`` adds to."""
+    names = ["discriminator_loss/{}", "score/teacher_{}", "score/policy_{}", "score/square_{}"]
+    names += [f"margin/{{}}_{level}" for level in _QUANTILES]
+    kept = [f"{prefix}{name.format(aspect)}" for name in names for aspect in ASPECTS]
+    return pair_metrics(prefix) | means(*kept, f"{prefix}format_rate")
+
+
+def add_game_metrics(scores: Scores, metrics: StepMetrics, prefix: str = "") -> None:
+    """Reward gap (mean teacher minus mean policy score), accuracy, margins and scores of each aspect, over valid pairs."""
+    add_pair_metrics(scores, metrics, prefix)
+    for k, aspect in enumerate(ASPECTS):
+        margin_M = scores.margin_MK[:, k]
+        policy_M = scores.policy_PGK[..., k][scores.valid_PG]
+        metrics.add(f"{prefix}discriminator_loss/{aspect}", -F.logsigmoid(margin_M))
+        metrics.add(f"{prefix}score/teacher_{aspect}", scores.teacher_PK[:, k])
+        metrics.add(f"{prefix}score/policy_{aspect}", policy_M)
+        metrics.add(f"{prefix}score/square_{aspect}", torch.cat([scores.teacher_PK[:, k], policy_M]).square())
+        for name, level in _QUANTILES.items():
+            metrics.add(f"{prefix}margin/{aspect}_{name}", margin_M.quantile(level) if len(margin_M) else margin_M)
+    metrics.add(f"{prefix}format_rate", scores.valid_PG.float())
+
+
+def pair_metrics(prefix: str) -> dict[str, Metric]:
+    """What ``add_pair_metrics`` adds to."""
+    gaps = {f"{prefix}reward_gap/{aspect}": local(RewardGap) for aspect in ASPECTS}
+    return gaps | {f"{prefix}accuracy/{aspect}": local(PairAccuracy) for aspect in ASPECTS}
+
+
+def add_pair_metrics(scores: Scores, metrics: StepMetrics, prefix: str) -> None:
+    """Reward gap and accuracy of each aspect alone."""
+    for k, aspect in enumerate(ASPECTS):
+        metrics.add(f"{prefix}reward_gap/{aspect}", scores.margin_MK[:, k])
+        metrics.add(f"{prefix}accuracy/{aspect}", scores.margin_MK[:, k])
+
+
+def length_correlations() -> dict[str, Metric]:
+    """What ``add_length_correlation`` adds to."""
+    return correlations(*(f"score_length_correlation/{aspect}" for aspect in ASPECTS))
+
+
+def add_length_correlation(scores: Scores, length_PG: torch.Tensor, metrics: StepMetrics) -> None:
     """Pearson correlation of a policy response's score with its length in tokens, inside its group, per aspect.
 
-    Scores and lengths are centred in each group, so that a prompt's difficulty does not count. Nothing is logged where one
-    of them is constant.
+    Scores and lengths are centred in each group, so that a prompt's difficulty does not count. A rank adds nothing
+    where one of them is constant.
     """
     valid_PG = scores.valid_PG
     count_P1 = valid_PG.sum(1, keepdim=True).clamp_min(1)
@@ -62,17 +123,24 @@ def add_length_correlation(scores: Scores, length_PG: torch.Tensor, means: Means
     length_M = centred(length_PG.float())
     for k, aspect in enumerate(ASPECTS):
         score_M = centred(scores.policy_PGK[..., k])
-        varied = score_M.norm() > _TIE * len(score_M) ** 0.5 and length_M.norm() > 0
-        value = score_M @ length_M / (score_M.norm() * length_M.norm()) if varied else score_M.new_empty(0)
-        means.add(f"score_length_correlation/{aspect}", value)
+        if score_M.norm() > _TIE * len(score_M) ** 0.5 and length_M.norm() > 0:
+            metrics.add(f"score_length_correlation/{aspect}", score_M, length_M)
 
 
-def add_expert_load(whole: Usage, reach_CE: torch.Tensor, means: Means) -> None:
+def expert_loads(reach_CE: torch.Tensor) -> dict[str, Metric]:
+    """What ``add_expert_load`` adds to."""
+    return means(*(_load_name(c, expert) for c, expert in reach_CE.nonzero().tolist()))
+
+
+def add_expert_load(whole: Usage, reach_CE: torch.Tensor, metrics: StepMetrics) -> None:
     """Mean router probability of each expert that a kind of token may reach; ``whole`` is summed over ranks."""
     load_CE = whole.load_CE()
-    for c, kind in enumerate(KINDS):
-        for expert in reach_CE[c].nonzero().flatten().tolist():
-            means.add(f"expert_load/{kind}_{expert}", load_CE[c, expert])
+    for c, expert in reach_CE.nonzero().tolist():
+        metrics.add(_load_name(c, expert), load_CE[c, expert])
+
+
+def _load_name(kind: int, expert: int) -> str:
+    return f"expert_load/{KINDS[kind]}_{expert}"
 
 
 def swap_images(prompts: Sequence[Prompt]) -> list[Prompt]:
@@ -101,13 +169,20 @@ def blank_images(prompts: Sequence[Prompt]) -> list[Prompt]:
     ]
 
 
+def image_effects(*kinds: str) -> dict[str, Metric]:
+    """What ``add_image_effect`` adds to."""
+    drops = ("score_drop", "accuracy_drop", "in_batch_accuracy_drop")
+    preferences = {f"image/{kind}_preference": local(PairAccuracy) for kind in kinds}
+    return preferences | means(*(f"image/{kind}_{drop}" for kind in kinds for drop in drops))
+
+
 def add_image_effect(
     prompts: Sequence[Prompt],
     shown: Sequence[Prompt],
     scores: tuple[Scores, Scores],
     altered: tuple[Scores, Scores],
     kind: str,
-    means: Means,
+    metrics: StepMetrics,
 ) -> None:
     """What a changed image does to the perception expert, over the prompts whose pixels are others in ``shown``.
 
@@ -120,9 +195,9 @@ def add_image_effect(
     pairs_of_prompts = zip(prompts, shown, strict=True)
     changed_P = torch.tensor([own.pixel_values is not other.pixel_values for own, other in pairs_of_prompts])
     own, other = scores[0].teacher_PK[changed_P, 0], altered[0].teacher_PK[changed_P, 0]
-    means.add(f"image/{kind}_preference", accuracy(own - other))
-    means.add(f"image/{kind}_score_drop", own - other)
+    metrics.add(f"image/{kind}_preference", own - other)
+    metrics.add(f"image/{kind}_score_drop", own - other)
     for name, before, after in zip(("", "in_batch_"), scores, altered, strict=True):
         valid_PG = before.valid_PG & changed_P[:, None]
         pairs = [accuracy((part.teacher_PK[:, None] - part.policy_PGK)[valid_PG][:, 0]) for part in (before, after)]
-        means.add(f"image/{kind}_{name}accuracy_drop", pairs[0] - pairs[1])
+        metrics.add(f"image/{kind}_{name}accuracy_drop", pairs[0] - pairs[1])

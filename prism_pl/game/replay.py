@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prism_pl.seeds import derive_seed
+from prism_pl.segments import parse_response
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +32,18 @@ class ReplayBuffer:
         self.entries: dict[str, list[str]] = {}
 
     def add(self, sources: Sequence[str], responses: Sequence[Sequence[str]], *seed: int | str) -> None:
-        """Keeps some of each prompt's responses; a prompt that was here is replaced and becomes the newest.
+        """Keeps some of each prompt's well-formed responses; a prompt that was here is replaced and becomes the newest.
 
-        A prompt without a response changes nothing.
+        A prompt without such a response changes nothing.
         """
         if not self.options.prompts_per_update:
             return
         for source, texts in zip(sources, responses, strict=True):
-            if not texts:
+            well_formed = [text for text in texts if parse_response(text)]
+            if not well_formed:
                 continue
             rng = random.Random(derive_seed(*seed, source))
-            kept = rng.sample(list(texts), min(self.options.responses_per_prompt, len(texts)))
+            kept = rng.sample(well_formed, min(self.options.responses_per_prompt, len(well_formed)))
             self.entries.pop(source, None)
             self.entries[source] = kept
         while len(self.entries) > self.options.capacity:

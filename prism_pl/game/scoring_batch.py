@@ -4,13 +4,13 @@ Teacher and policy take the same path from text to segment, and end in the same 
 so it has no scores.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from prism_pl.discriminators.reading import Reading
+from prism_pl.discriminators import Reading, Scorer
 from prism_pl.discriminators.routing import Usage
 from prism_pl.errors import UserError
 from prism_pl.model.packing import Group, PackedBatch, make_groups
@@ -45,6 +45,12 @@ class Scores:
     def margin_MK(self) -> torch.Tensor:
         """Teacher minus policy for the M pairs with a well-formed response: the reward gap is its mean."""
         return (self.teacher_PK[:, None] - self.policy_PGK)[self.valid_PG]
+
+    @property
+    def columns(self) -> dict[str, torch.Tensor]:
+        """Scores (P, G) of the responses by aspect, NaN where there is none."""
+        score_PGK = self.policy_PGK.masked_fill(~self.valid_PG[..., None], torch.nan)
+        return dict(zip(ASPECTS, score_PGK.unbind(-1), strict=True))
 
     def part(self, prompts: slice, responses: slice) -> "Scores":
         """Of some prompts and some of their responses."""
@@ -97,26 +103,62 @@ def make_scoring_batch(
     )
 
 
-def arrange(score_N: torch.Tensor, scoring: ScoringBatch) -> Scores:
+def arrange(score_N: torch.Tensor, batch: ScoringBatch) -> Scores:
     """Scores by role."""
-    policy_PGK = score_N[scoring.policy_PGK] * scoring.valid_PG[:, :, None]
-    return Scores(score_N[scoring.teacher_PK], policy_PGK, scoring.valid_PG)
+    policy_PGK = score_N[batch.policy_PGK] * batch.valid_PG[:, :, None]
+    return Scores(score_N[batch.teacher_PK], policy_PGK, batch.valid_PG)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What one pass over a scoring batch gives."""
+
+    score_N: torch.Tensor
+    """The score of each segment, on the CPU."""
+    usage: Usage | None
+    """How the segments' tokens used a mixture's experts; None of a dense network."""
 
 
 @torch.no_grad()
-def score_batch(
-    discriminator: torch.nn.Module, scoring: ScoringBatch, rounds: Iterable[tuple[PackedBatch, bool]]
-) -> tuple[torch.Tensor, Usage | None]:
-    """``(score_N, usage)`` on the CPU: the one way to score, for warm-up, reward, update and report.
+def score(scorer: Scorer, batch: ScoringBatch, micro_batches: Iterable[tuple[PackedBatch, bool]]) -> Scored:
+    """The one way to score, for warm-up, reward, update and report.
 
-    ``rounds`` are the packed micro-batches of ``trial.groups`` on the discriminator's device, each with whether it counts.
+    ``micro_batches`` are those of ``batch.groups`` on the scorer's device, each with whether it is padding.
     """
-    score_N = torch.zeros(len(scoring.aspect_N))
+    score_N = torch.zeros(len(batch.aspect_N))
     usage: Usage | None = None
-    for packed, counts in rounds:
-        aspect_B = scoring.aspect_N.to(packed.order_B.device)[packed.order_B]
-        score_B, part = discriminator(packed, aspect_B)
-        if counts:
+    for packed, is_padding in micro_batches:
+        score_B, part = scorer(packed, aspects_of(batch, packed))
+        if not is_padding:
             score_N[packed.order_B.cpu()] = score_B.cpu()
             usage = part if usage is None or part is None else usage + part
-    return score_N, usage
+    return Scored(score_N, usage)
+
+
+def differentiate(
+    scorer: Scorer,
+    batch: ScoringBatch,
+    gradient_N: torch.Tensor,
+    micro_batches: Iterable[tuple[PackedBatch, bool]],
+    backward: Callable[[torch.Tensor, bool], None],
+    routing_loss: Callable[[Usage], torch.Tensor] | None = None,
+) -> None:
+    """The gradient of a loss of all scores, micro-batch by micro-batch: the one way to differentiate.
+
+        dL/dtheta = sum_n dL/dscore_n . dscore_n/dtheta
+
+    A pair's two segments may lie in different micro-batches, so the loss is differentiated in two exact steps:
+    ``gradient_N`` is dL/dscore, known from a pass without gradient; ``backward`` gets the micro-batch's dL/dscore . score
+    and whether it is padding. ``routing_loss`` is added for a mixture.
+    """
+    for packed, is_padding in micro_batches:
+        score_B, usage = scorer(packed, aspects_of(batch, packed))
+        surrogate = (gradient_N.to(score_B)[packed.order_B] * score_B).sum()
+        if routing_loss is not None and usage is not None:
+            surrogate = surrogate + routing_loss(usage)
+        backward(surrogate, is_padding)
+
+
+def aspects_of(batch: ScoringBatch, packed: PackedBatch) -> torch.Tensor:
+    """The aspect (B,) that each packed segment is scored for."""
+    return batch.aspect_N.to(packed.order_B.device)[packed.order_B]

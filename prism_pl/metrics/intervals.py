@@ -2,6 +2,10 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torchmetrics import Metric
 
 Z95 = 1.959964
 """Quantile of the normal distribution for 95% intervals."""
@@ -43,3 +47,81 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     """
     assert 1 <= k <= samples
     return 1 - math.comb(samples - correct, k) / math.comb(samples, k)
+
+
+class WilsonAccuracy(Metric):
+    """Mean score of graded responses, with Wilson's 95% interval of the share that scores above 0.
+
+    ``compute`` gives the keys "", "_low" and "_high".
+    """
+
+    scores: torch.Tensor
+    hits: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for state in ("scores", "hits", "count"):
+            self.add_state(state, torch.tensor(0.0), "sum")
+
+    def update(self, scores: torch.Tensor) -> None:
+        """Scores in [0, 1]."""
+        self.scores += scores.double().sum()
+        self.hits += (scores > 0).sum()
+        self.count += scores.numel()
+
+    def compute(self) -> dict[str, torch.Tensor]:
+        low, high = wilson(int(self.hits), int(self.count))
+        return {"": self.scores / self.count, "_low": self.scores.new_tensor(low), "_high": self.scores.new_tensor(high)}
+
+
+class MeanWithInterval(Metric):
+    """Mean and half of its 95% interval; ``compute`` gives the keys "" and, from two values on, "_half_width"."""
+
+    total: torch.Tensor
+    squares: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for state in ("total", "squares", "count"):
+            self.add_state(state, torch.tensor(0.0), "sum")
+
+    def update(self, values: torch.Tensor) -> None:
+        """Any values."""
+        self.total += values.double().sum()
+        self.squares += values.double().square().sum()
+        self.count += values.numel()
+
+    def compute(self) -> dict[str, torch.Tensor | None]:
+        mean = self.total / self.count
+        # Not below zero, where rounding would leave a hair.
+        variance = (self.squares / self.count - mean.square()).clamp_min(0) * self.count / (self.count - 1)
+        return {"": mean, "_half_width": Z95 * (variance / self.count).sqrt() if self.count > 1 else None}
+
+
+class PassAtK(Metric):
+    """Mean of ``pass_at_k`` over prompts, for k = 2, 4, 8, .. and the number of samples; ``compute``'s keys are the k.
+
+    Args:
+        num_samples: n, samples a prompt.
+    """
+
+    passes: torch.Tensor
+    count: torch.Tensor
+
+    def __init__(self, num_samples: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.num_samples = num_samples
+        self.ks = sorted({*(2**power for power in range(1, num_samples.bit_length())), num_samples} - {1})
+        self.add_state("passes", torch.zeros(len(self.ks)), "sum")
+        self.add_state("count", torch.tensor(0.0), "sum")
+
+    def update(self, right_P: torch.Tensor) -> None:
+        """How many of each prompt's samples are right."""
+        for right in right_P.tolist():
+            self.passes += self.passes.new_tensor([pass_at_k(self.num_samples, int(right), k) for k in self.ks])
+            self.count += 1
+
+    def compute(self) -> dict[str, torch.Tensor]:
+        return {str(k): value / self.count for k, value in zip(self.ks, self.passes, strict=True)}

@@ -4,14 +4,28 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from prism_pl.metrics.means import Means
+from torchmetrics import Metric
+
+from prism_pl.metrics.collection import StepMetrics, means
+
+
+class Stopwatch:
+    """``seconds`` is set when the timed block ends."""
+
+    seconds: float
+
+
+def seconds(*phases: str) -> dict[str, Metric]:
+    """Declares ``seconds/<phase>``."""
+    return means(*(f"seconds/{phase}" for phase in phases))
 
 
 @contextmanager
-def timed(phase: str, means: Means) -> Iterator[None]:
+def timed(phase: str, metrics: StepMetrics) -> Iterator[Stopwatch]:
     """Adds the wall-clock time of the block as ``seconds/<phase>``."""
-    start = time.perf_counter()
+    watch, start = Stopwatch(), time.perf_counter()
     try:
-        yield
+        yield watch
     finally:
-        means.add(f"seconds/{phase}", time.perf_counter() - start)
+        watch.seconds = time.perf_counter() - start
+        metrics.add(f"seconds/{phase}", watch.seconds)

@@ -39,11 +39,50 @@ def suppressed_tokens(config: PreTrainedConfig) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class FreezeOptions:
-    """Parts of the policy that are not trained (LLaMA-Factory's defaults, which PRISM's SFT used)."""
+    """Parts of the policy that are not trained."""
 
-    vision_tower: bool = True
-    projector: bool = True
+    vision_tower: bool = False
+    projector: bool = False
     language_model: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySource:
+    """The model that a stage starts from. Its processor reads the data."""
+
+    path: str
+    """A Hugging Face folder, or a name on the hub: ``org/name`` or ``org/name@revision``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyOptions(PolicySource):
+    """The policy that a stage trains."""
+
+    freeze: FreezeOptions = FreezeOptions()
+    """Parts that are not trained."""
+    lora: LoraOptions | None = None
+    """Adapters that are trained instead of the language model; null trains its weights."""
+    gradient_checkpointing: bool = False
+    """Computes activations again in the backward pass, for less memory."""
+
+    def build(self, purpose: str) -> "Policy":
+        """The policy, ready to be trained. ``purpose`` is the configuration key, for error messages."""
+        policy = Policy.load(self.path, f"{purpose}.path")
+        policy.freeze(self.freeze)
+        if self.lora is not None:
+            policy.add_lora(self.lora)
+        if self.gradient_checkpointing:
+            policy.vlm.gradient_checkpointing_enable({"use_reentrant": False})
+        # Loaded models come in eval mode, in which checkpointing does nothing. There is no dropout.
+        return policy.train()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedPolicyOptions(PolicyOptions):
+    """The policy of supervised fine-tuning."""
+
+    freeze: FreezeOptions = FreezeOptions(vision_tower=True, projector=True)
+    """Parts that are not trained (LLaMA-Factory's defaults, which PRISM's SFT used)."""
 
 
 class Policy(nn.Module):

@@ -30,6 +30,13 @@ def full_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         yield name, whole(tensor)
 
 
+def place_rows(all_rows: torch.Tensor, own: torch.Tensor, rank: int, num_ranks: int) -> torch.Tensor:
+    """The rows of all ranks with this rank's own put back in their places, which are every ``num_ranks``-th from ``rank``
+    on: only they carry a gradient."""
+    places = torch.arange(rank, len(all_rows), num_ranks)
+    return all_rows.index_copy(0, places, own)
+
+
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself, gathered if it is sharded."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor

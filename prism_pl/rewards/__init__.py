@@ -1,7 +1,7 @@
 """Verifiable rewards, chosen by ``class_path``."""
 
 from prism_pl.rewards.answer import AnswerReward
-from prism_pl.rewards.base import Reward, check_rewards, total_reward
+from prism_pl.rewards.base import Graded, Grader, Reward, check_rewards
 from prism_pl.rewards.choice import MultipleChoiceReward
 from prism_pl.rewards.format import FormatReward
 from prism_pl.rewards.numeric import NumericReward
@@ -10,10 +10,11 @@ from prism_pl.rewards.python import PythonReward
 __all__ = [
     "AnswerReward",
     "FormatReward",
+    "Graded",
+    "Grader",
     "MultipleChoiceReward",
     "NumericReward",
     "PythonReward",
     "Reward",
     "check_rewards",
-    "total_reward",
 ]

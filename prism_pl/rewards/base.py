@@ -1,13 +1,18 @@
 """A reward scores a response between 0 and 1; a stage sums several with weights."""
 
+import hashlib
 import importlib.util
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from prism_pl.errors import UserError
-from prism_pl.types import Prompt, PromptBatch
+from prism_pl.types import Prompt, Rollouts
+
+_GROUPS_KEPT = 4096
 
 
 class Reward(ABC):
@@ -34,11 +39,44 @@ class Reward(ABC):
         return scores
 
 
-def total_reward(rewards: Sequence[Reward], batch: PromptBatch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """The weighted sum (P, G) and each part (P, G) by its name."""
-    parts = {reward.name: torch.tensor(reward.grade(batch.prompts, batch.texts)) for reward in rewards}
-    total_PG = sum((reward.weight * parts[reward.name] for reward in rewards), torch.zeros(()))
-    return total_PG, parts
+@dataclass(frozen=True)
+class Graded:
+    """The rewards of a rollout batch."""
+
+    total_PG: torch.Tensor
+    """The weighted sum."""
+    parts: dict[str, torch.Tensor]
+    """Each reward (P, G) by its name."""
+
+
+class Grader:
+    """The weighted sum of several rewards. A group is graded once, however often it is asked for: dynamic sampling asks
+    which groups are usable before the step asks for their rewards, and a surplus group waits for a later step.
+
+    Raises UserError for no rewards at all, or for two of one name: the second would hide the first.
+    """
+
+    def __init__(self, rewards: Sequence[Reward]) -> None:
+        check_rewards(rewards)
+        self.rewards = list(rewards)
+        self._known: OrderedDict[str, list[list[float]]] = OrderedDict()
+
+    def __call__(self, rollouts: Rollouts) -> Graded:
+        keys = [_key(prompt, texts) for prompt, texts in zip(rollouts.prompts, rollouts.texts, strict=True)]
+        new = {key: p for p, key in enumerate(keys) if key not in self._known}
+        if new:
+            prompts, texts = [rollouts.prompts[p] for p in new.values()], [rollouts.texts[p] for p in new.values()]
+            scores = [reward.grade(prompts, texts) for reward in self.rewards]
+            self._known.update({key: list(group) for key, group in zip(new, zip(*scores, strict=True), strict=True)})
+        kept = [self._known[key] for key in keys]
+        while len(self._known) > _GROUPS_KEPT:
+            self._known.popitem(last=False)
+        parts = {reward.name: torch.tensor([group[r] for group in kept]) for r, reward in enumerate(self.rewards)}
+        return Graded(sum((reward.weight * parts[reward.name] for reward in self.rewards), torch.zeros(())), parts)
+
+
+def _key(prompt: Prompt, texts: Sequence[str]) -> str:
+    return hashlib.blake2b(repr((prompt.source, prompt.answer, texts)).encode(), digest_size=16).hexdigest()
 
 
 def check_rewards(rewards: Sequence[Reward]) -> None:

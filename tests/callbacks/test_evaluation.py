@@ -9,7 +9,6 @@ import pytest
 
 from callbacks import EvaluationCallback
 from callbacks.evaluation import accuracy_metrics
-from prism_pl.metrics.intervals import half_width, pass_at_k, wilson
 
 
 def record(greedy: float, samples: list[float]) -> dict[str, Any]:
@@ -41,20 +40,6 @@ def test_one_sample_has_no_pass_at_k() -> None:
     metrics = accuracy_metrics([record(1.0, [1.0])])
     assert not [name for name in metrics if "pass@" in name or "half_width" in name]
     assert accuracy_metrics([record(0.0, [0.0, 0, 1])])["heldout/pass@3"] == 1.0
-
-
-def test_pass_at_k_by_hand() -> None:
-    assert pass_at_k(5, 0, 3) == 0.0
-    assert pass_at_k(5, 3, 3) == 1.0  # two wrong ones cannot fill three places
-    assert pass_at_k(5, 1, 1) == pytest.approx(0.2)
-    assert pass_at_k(5, 2, 2) == pytest.approx(1 - 3 / 10)
-
-
-def test_intervals_at_their_ends() -> None:
-    assert wilson(0, 10)[0] == 0.0
-    assert wilson(10, 10)[1] == 1.0
-    assert half_width([0.3]) is None
-    assert half_width([1.0, 1.0]) == 0.0
 
 
 def test_the_best_model_is_kept_and_a_resumed_run_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

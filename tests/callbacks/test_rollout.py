@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from prism_pl.metrics.means import Means
 
 from callbacks import RolloutCallback
-from prism_pl.engines import RolloutEngine, SamplingOptions
-from prism_pl.metrics.means import Means
-from prism_pl.types import Prompt, PromptBatch, Response
+from prism_pl.engines import RolloutEngine
+from prism_pl.types import Prompt, PromptBatch, Response, SamplingOptions
 
 
 class Echo(RolloutEngine):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.segments import SECTION_NAMES, Sections, count_items, parse_response, segment_ids
+from tests.responses import respond
 
 TAGS = [tag for name in SECTION_NAMES for tag in (f"<{name}>", f"</{name}>")]
 # Pieces of tags and other markup among letters, white space and any other character.
@@ -19,10 +20,6 @@ inner_texts = (
     .filter(lambda text: text.strip() and not any(tag in text for tag in TAGS))
 )
 gaps = st.text(alphabet=" \n\t\r", max_size=4)
-
-
-def respond(caption: str = "c", think: str = "t", answer: str = "a") -> str:
-    return f"<caption>{caption}</caption><think>{think}</think><answer>{answer}</answer>"
 
 
 def test_the_canonical_form_is_accepted() -> None:

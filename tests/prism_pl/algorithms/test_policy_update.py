@@ -42,7 +42,7 @@ def test_mini_batches_and_epochs(mini_batches: int, rows: list[list[int]]) -> No
     assert sum(update.num_tokens for update in updates) == 2 * 21
 
 
-def test_terms_are_found_by_the_index_in_the_batch() -> None:
+def test_inputs_are_found_by_the_index_in_the_batch() -> None:
     batch = make_batch()
     packed = pack(groups_of(batch, [1, 5]))
     zeros_BT = torch.zeros(packed.token_mask_BT.shape)

@@ -15,8 +15,9 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, check_rows
 from tests.command_line import run
+from tests.responses import respond
 
-TEACHER = "<caption>a</caption><think>b</think><answer>3</answer>"
+TEACHER = respond("a", "b", "3")
 GOOD: dict[str, Any] = {
     "messages": [{"role": "user", "content": "<image>Add."}], "images": ["a.png"], "answer": "3", "teacher": TEACHER,
 }  # fmt: skip

@@ -8,10 +8,11 @@ from datasets import load_dataset
 from prism_pl.commands.filter import filter_prompts, histogram
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.engines import SamplingOptions, TransformersEngine
+from prism_pl.engines import TransformersEngine
 from prism_pl.errors import UserError
 from prism_pl.rewards import PythonReward
 from prism_pl.runs.files import read_lines
+from prism_pl.types import SamplingOptions
 
 # The model is untrained, so the score is a function of the row: 0 of 2, 1 of 2 and 2 of 2 right, in turn.
 REWARD = """

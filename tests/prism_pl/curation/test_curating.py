@@ -1,7 +1,6 @@
 """The whole command against a real server: rows kept, requests, tokens and cost, resumption, and where no key may be."""
 
 import json
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,10 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-import callbacks
 import datamodules
-import modules  # noqa: F401
-from prism_pl.cli import main
 from prism_pl.curation import EndpointOptions, curate
 from prism_pl.data.conversation import SYSTEM_PROMPT, PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
@@ -23,6 +19,7 @@ from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.errors import UserError
 from prism_pl.rewards import MultipleChoiceReward
 from prism_pl.runs.files import only_process, read_lines
+from tests.command_line import captured
 
 Options = Callable[..., EndpointOptions]
 SECRET = b"0123456789"
@@ -309,28 +306,15 @@ def test_requests_keep_to_the_rate(data_file: Path, out: Path, server: Any, opti
 
 
 def test_the_command_line(
-    data_file: Path, out: Path, server: Any, options: Options, capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    data_file: Path, out: Path, server: Any, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
     options()  # the key is in the environment
 
     def run(*arguments: str) -> tuple[int, str]:
-        own = [
-            "--path",
-            json.dumps({"path": str(data_file), "image_root": "/"}),
-            "--out",
-            str(out),
-            "--endpoint.api_key_env",
-            "TEACHER_KEY",
-        ]
-        monkeypatch.setattr(sys, "argv", ["prism_pl", "curate", "--config", "curate.yaml", *own, *arguments])
-        try:
-            main(always_on=[callbacks.RunFolder], metrics_logger=callbacks.JsonlLogger)
-            code = 0
-        except SystemExit as end:
-            code = int(end.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
+        source = json.dumps({"path": str(data_file), "image_root": "/"})
+        common = ["--path", source, "--out", str(out), "--endpoint.api_key_env", "TEACHER_KEY"]
+        code, printed, errors = captured(capsys, "curate", "--config", "curate.yaml", *common, *arguments)
+        return code, printed + errors
 
     at = f"--endpoint.base_url={server.url}"
     # All three that are asked: an answer to one would be on disk, and would fix the settings, if it came before the 404.

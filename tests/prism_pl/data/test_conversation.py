@@ -39,23 +39,8 @@ def test_rope_positions_by_hand() -> None:
     ]
 
 
-def test_rope_positions_equal_transformers(policy: Policy, prompts: list[Prompt], mixed_prompts: list[Prompt]) -> None:
-    """Images of four shapes, text only, and two images in one prompt."""
-    for prompt in [prompts[0], *mixed_prompts]:
-        input_ids = torch.tensor([prompt.input_ids])
-        expected_3BT, _ = policy.vlm.model.get_rope_index(
-            input_ids,
-            mm_token_type_ids=(input_ids == policy.vlm.config.image_token_id).int(),
-            image_grid_thw=prompt.image_grid,
-            attention_mask=torch.ones_like(input_ids),
-        )
-        assert torch.equal(prompt.positions_3T, expected_3BT[:, 0]), prompt.source
-
-
-def test_rope_positions_equal_transformers_between_texts(policy: Policy, encoder: PromptEncoder, tmp_path: Path) -> None:
-    """Two images of different shape with text before, between and after."""
-    paths = (save_image(tmp_path / "a.png", 80, 32), save_image(tmp_path / "b.png", 32, 112))
-    (prompt,) = encoder.encode([make_row(paths, "First <image> then <image> which is larger?")])
+def stock_positions(policy: Policy, prompt: Prompt) -> torch.Tensor:
+    """Those of transformers, (3, T)."""
     input_ids = torch.tensor([prompt.input_ids])
     expected_3BT, _ = policy.vlm.model.get_rope_index(
         input_ids,
@@ -63,7 +48,20 @@ def test_rope_positions_equal_transformers_between_texts(policy: Policy, encoder
         image_grid_thw=prompt.image_grid,
         attention_mask=torch.ones_like(input_ids),
     )
-    assert torch.equal(prompt.positions_3T, expected_3BT[:, 0])
+    return expected_3BT[:, 0]
+
+
+def test_rope_positions_equal_transformers(policy: Policy, prompts: list[Prompt], mixed_prompts: list[Prompt]) -> None:
+    """Images of four shapes, text only, and two images in one prompt."""
+    for prompt in [prompts[0], *mixed_prompts]:
+        assert torch.equal(prompt.positions_3T, stock_positions(policy, prompt)), prompt.source
+
+
+def test_rope_positions_equal_transformers_between_texts(policy: Policy, encoder: PromptEncoder, tmp_path: Path) -> None:
+    """Two images of different shape with text before, between and after."""
+    paths = (save_image(tmp_path / "a.png", 80, 32), save_image(tmp_path / "b.png", 32, 112))
+    (prompt,) = encoder.encode([make_row(paths, "First <image> then <image> which is larger?")])
+    assert torch.equal(prompt.positions_3T, stock_positions(policy, prompt))
     assert prompt.question == "First  then  which is larger?"
 
 

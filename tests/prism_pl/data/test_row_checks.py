@@ -11,8 +11,9 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource, Mixture
 from prism_pl.data.row_checks import Requirements, usable_mixture, usable_rows
 from prism_pl.errors import UserError
+from tests.responses import respond
 
-TEACHER = "<caption>a</caption><think>b</think><answer>3</answer>"
+TEACHER = respond("a", "b", "3")
 
 
 def opened(folder: Path, *changes: dict[str, Any]) -> DataFile:

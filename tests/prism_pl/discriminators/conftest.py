@@ -16,6 +16,7 @@ from prism_pl.discriminators import (
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.model.packing import PackedBatch, make_groups, pack
 from prism_pl.types import Prompt
+from tests.plain_forward import add_noise
 
 # Every token of the dedicated experts has a choice to make: two of three or more. Both ways to read a segment, in both
 # kinds of network.
@@ -35,12 +36,9 @@ def leaf(request: pytest.FixtureRequest) -> Discriminator:
 
 @pytest.fixture(scope="session")
 def lively(leaf: Discriminator) -> Scorer:
-    """Noise on all weights: at the start model's near-uniform attention an error could hide. Copy it before a change."""
+    """Noise on all weights. Copy it before a change."""
     scorer = leaf.build(EMBEDDED_NAME, "test").eval()
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in scorer.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    add_noise(scorer)
     return scorer
 
 

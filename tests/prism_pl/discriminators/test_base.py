@@ -48,8 +48,8 @@ def test_save_and_load_give_equal_scores(
         actual_B, actual = loaded(packed, aspect_B)
     torch.testing.assert_close(actual_B, expected_B, atol=1e-6, rtol=1e-6)
     if expected is not None:
-        torch.testing.assert_close(actual.probability_DCE, expected.probability_DCE)
-        assert torch.equal(actual.count_DCE, expected.count_DCE)
+        torch.testing.assert_close(actual.probability_LCE, expected.probability_LCE)
+        assert torch.equal(actual.count_LCE, expected.count_LCE)
     assert [parameter.requires_grad for parameter in loaded.parameters()] == [p.requires_grad for p in lively.parameters()]
     assert (tmp_path / "d" / "preprocessor_config.json").exists() or (tmp_path / "d" / "processor_config.json").exists()
 

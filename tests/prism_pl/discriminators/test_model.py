@@ -11,36 +11,22 @@ from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.model.attention import Part, make_layout
 from prism_pl.model.packing import Group, PackedBatch, make_groups, micro_batches, pack
 from prism_pl.types import Prompt
-
-
-def random_segments(num_prompts: int, seed: int = 0) -> list[list[tuple[int, ...]]]:
-    """Four segments a prompt, of 1 to 9 byte tokens."""
-    generator = torch.Generator().manual_seed(seed)
-    sizes = torch.randint(1, 10, (num_prompts, 4), generator=generator).tolist()
-    return [[tuple(torch.randint(0, 256, (size,), generator=generator).tolist()) for size in own] for own in sizes]
+from tests.plain_forward import plain_hidden, random_segments
 
 
 @torch.no_grad()
-def plain_score(scorer: Scorer, prompt: Prompt, segment: Sequence[int], expert: int) -> torch.Tensor:
+def plain_score(scorer: Scorer, prompt: Prompt, segment: Sequence[int], aspect: int) -> torch.Tensor:
     """By one stock forward call of the backbone on prompt + segment."""
-    input_ids = torch.tensor([[*prompt.input_ids, *segment]])
-    images = {}
-    if prompt.pixel_values is not None:
-        images = {
-            "pixel_values": prompt.pixel_values,
-            "image_grid_thw": prompt.image_grid,
-            "mm_token_type_ids": (input_ids == scorer.config.image_token_id).int(),
-        }
     if scorer.routing is not None:
-        scorer.routing.begin(torch.tensor([0] * len(prompt.input_ids) + [1 + expert] * len(segment)))
-    hidden_LH = scorer.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), **images).last_hidden_state[0]
+        scorer.routing.begin(torch.tensor([0] * len(prompt.input_ids) + [1 + aspect] * len(segment)))
+    hidden_LH = plain_hidden(scorer.model, prompt, segment)
     seen_H = hidden_LH[-1] if scorer.reading.readout == "last" else hidden_LH[len(prompt.input_ids) :].mean(0)
-    return seen_H @ scorer.head.weight[expert if len(scorer.head.weight) == 2 else 0]
+    return seen_H @ scorer.head.weight[aspect if len(scorer.head.weight) == 2 else 0]
 
 
 @torch.no_grad()
 def score_in_batches(scorer: Scorer, groups: list[Group], max_tokens: int) -> torch.Tensor:
-    """The scores of segments that alternate between the experts."""
+    """The scores of segments that alternate between the aspects."""
     score_N = torch.full((sum(len(group.segments) for group in groups),), torch.nan)
     for batch in micro_batches(groups, max_tokens):
         packed = pack(batch)
@@ -52,14 +38,14 @@ def score_in_batches(scorer: Scorer, groups: list[Group], max_tokens: int) -> to
 def test_scores_equal_the_plain_forward(lively: Scorer, mixed_prompts: list[Prompt]) -> None:
     """Prompts with one image, none and two, four segments each."""
     shown = [lively.reading.show(prompt) for prompt in mixed_prompts]
-    segments = random_segments(len(shown))
+    segments = random_segments(len(shown), 4)
     score_N = score_in_batches(lively, make_groups(shown, segments), 100_000)
     pairs = [(prompt, segment) for prompt, own in zip(shown, segments, strict=True) for segment in own]
     assert len(pairs) == len(score_N) == 20
     for n, (prompt, segment) in enumerate(pairs):
         expected = plain_score(lively, prompt, segment, n % 2)
         assert score_N[n].item() == pytest.approx(expected.item(), abs=1e-4)
-    # Scores differ by far more than the tolerance, and so does the other expert's view where it has one.
+    # Scores differ by far more than the tolerance, and so does the other aspect's view where it has one.
     assert score_N.std() > 0.1
     if lively.routing is not None and len(lively.head.weight) == 2:
         assert abs(plain_score(lively, *pairs[0], 0) - plain_score(lively, *pairs[0], 1)) > 1e-2
@@ -68,7 +54,7 @@ def test_scores_equal_the_plain_forward(lively: Scorer, mixed_prompts: list[Prom
 def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively: Scorer, mixed_prompts: list[Prompt]) -> None:
     """The equality above has power: breaking the layout moves scores by far more than its 1e-4."""
     shown = [lively.reading.show(prompt) for prompt in mixed_prompts]
-    packed = pack(make_groups(shown, random_segments(len(shown))))
+    packed = pack(make_groups(shown, random_segments(len(shown), 4)))
     length = len(packed.input_ids_N)
     causal = {"layout": make_layout([Part(0, length)], length)}
     running = torch.arange(length).expand_as(packed.positions_3N)
@@ -82,7 +68,7 @@ def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively: Scorer, mixed_pro
 def test_scores_do_not_depend_on_the_batch(lively: Scorer, mixed_prompts: list[Prompt]) -> None:
     """All in one batch, in small micro-batches that split groups, and each prompt alone."""
     shown = [lively.reading.show(prompt) for prompt in mixed_prompts]
-    segments = random_segments(len(shown), seed=1)
+    segments = random_segments(len(shown), 4, seed=1)
     groups = make_groups(shown, segments)
     whole_N = score_in_batches(lively, groups, 100_000)
     assert len(micro_batches(groups, 45)) > 5
@@ -103,8 +89,8 @@ def test_what_stands_in_the_padding_does_not_matter(
         other_B, other = lively(type(packed)(**{**vars(packed), "input_ids_N": other_ids}), aspect_B)
     torch.testing.assert_close(other_B, score_B, atol=1e-6, rtol=0)
     if usage is not None:
-        assert torch.equal(other.count_DCE, usage.count_DCE)
-        torch.testing.assert_close(other.probability_DCE, usage.probability_DCE)
+        assert torch.equal(other.count_LCE, usage.count_LCE)
+        torch.testing.assert_close(other.probability_LCE, usage.probability_LCE)
 
 
 def test_a_score_is_the_heads_row_times_what_is_read(

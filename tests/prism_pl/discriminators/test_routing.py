@@ -27,6 +27,7 @@ from prism_pl.errors import UserError
 from prism_pl.game import ScoringBatch, make_scoring_batch, score_batch
 from prism_pl.model.packing import PackedBatch, make_groups, micro_batches, pack
 from prism_pl.types import Prompt
+from tests.plain_forward import add_noise
 
 MIXTURES = [
     DedicatedExpertsDiscriminator(),
@@ -46,10 +47,7 @@ def short(leaf: Mixture) -> str:
 def choosy(discriminator: Scorer) -> Scorer:
     """Three experts a kind, of which a token gets two: the balance loss has a gradient for every kind. Copy to change."""
     mixture = DedicatedExpertsDiscriminator(num_perception=3, num_reasoning=3, noise=0.1).build(EMBEDDED_NAME, "test")
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        for router in routers(mixture):
-            router += 0.2 * torch.randn(router.shape, generator=generator)
+    add_noise(mixture, 0.2, "mlp.gate.weight")
     return mixture.eval()
 
 
@@ -94,12 +92,12 @@ def test_tokens_get_only_experts_that_their_kind_may_reach(
     # Five prompts, each with a perception segment of 3 tokens and a reasoning segment of 2.
     prompt_tokens = len(packed.part_N) - 25
     assert usage.tokens_C.tolist() == [prompt_tokens, 15, 10]
-    assert usage.count_DCE.shape == usage.probability_DCE.shape == (3, *reach_CE.shape)
-    assert usage.count_DCE[:, ~reach_CE].sum() == 0
-    assert usage.probability_DCE[:, ~reach_CE].sum() == 0
+    assert usage.count_LCE.shape == usage.probability_LCE.shape == (3, *reach_CE.shape)
+    assert usage.count_LCE[:, ~reach_CE].sum() == 0
+    assert usage.probability_LCE[:, ~reach_CE].sum() == 0
     # Every token is sent to top_k experts, and its probabilities sum to one.
-    assert torch.equal(usage.count_DCE.sum(-1), leaf.top_k * usage.tokens_C.expand(3, -1))
-    torch.testing.assert_close(usage.probability_DCE.sum(-1), usage.tokens_C.expand(3, -1))
+    assert torch.equal(usage.count_LCE.sum(-1), leaf.top_k * usage.tokens_C.expand(3, -1))
+    torch.testing.assert_close(usage.probability_LCE.sum(-1), usage.tokens_C.expand(3, -1))
 
 
 def test_swapped_kinds_use_swapped_experts(discriminator: Scorer, packed: PackedBatch, aspect_B: torch.Tensor) -> None:
@@ -107,9 +105,9 @@ def test_swapped_kinds_use_swapped_experts(discriminator: Scorer, packed: Packed
     with torch.no_grad():
         _, usage = discriminator(packed, torch.ones_like(aspect_B))
     assert usage.tokens_C[1:].tolist() == [0, 25]
-    assert usage.count_DCE[:, 1:, :2].sum() == 0
+    assert usage.count_LCE[:, 1:, :2].sum() == 0
     # top_k is 2 and reasoning has 2 experts: each gets every token in each of 3 layers.
-    assert usage.count_DCE[:, 2, 2:].tolist() == [[25, 25]] * 3
+    assert usage.count_LCE[:, 2, 2:].tolist() == [[25, 25]] * 3
 
 
 @pytest.mark.parametrize(
@@ -148,17 +146,17 @@ def test_balance_loss_by_hand() -> None:
 
 def test_balance_loss_gradient_by_hand() -> None:
     """Only the probabilities carry it: |reach| f / N for each, whatever the probabilities are."""
-    probability_DCE = torch.tensor([[[2.5, 1.5], [0.0, 0.0], [0.0, 0.0]]], requires_grad=True)
-    usage = Usage(torch.tensor([4.0, 0.0, 0.0]), torch.tensor([[[3.0, 1.0], [0.0, 0.0], [0.0, 0.0]]]), probability_DCE)
+    probability_LCE = torch.tensor([[[2.5, 1.5], [0.0, 0.0], [0.0, 0.0]]], requires_grad=True)
+    usage = Usage(torch.tensor([4.0, 0.0, 0.0]), torch.tensor([[[3.0, 1.0], [0.0, 0.0], [0.0, 0.0]]]), probability_LCE)
     balance_loss(usage, usage, torch.ones(3, 2, dtype=torch.bool)).backward()
     # 2 * 3/4 / 4 and 2 * 1/4 / 4; kinds without tokens have none.
-    torch.testing.assert_close(probability_DCE.grad, torch.tensor([[[0.375, 0.125], [0.0, 0.0], [0.0, 0.0]]]))
+    torch.testing.assert_close(probability_LCE.grad, torch.tensor([[[0.375, 0.125], [0.0, 0.0], [0.0, 0.0]]]))
 
 
 def test_load_by_hand() -> None:
     """Mean probability over 2 layers; a kind without tokens has none."""
-    probability_DCE = torch.tensor([[[3.0, 1.0], [1.0, 1.0], [0.0, 0.0]], [[1.0, 3.0], [2.0, 0.0], [0.0, 0.0]]])
-    usage = Usage(torch.tensor([4.0, 2.0, 0.0]), torch.zeros(2, 3, 2), probability_DCE)
+    probability_LCE = torch.tensor([[[3.0, 1.0], [1.0, 1.0], [0.0, 0.0]], [[1.0, 3.0], [2.0, 0.0], [0.0, 0.0]]])
+    usage = Usage(torch.tensor([4.0, 2.0, 0.0]), torch.zeros(2, 3, 2), probability_LCE)
     # Prompt (3 + 1) / 8 and (1 + 3) / 8; perception (1 + 2) / 4 and (1 + 0) / 4.
     assert usage.load_CE().tolist() == [[0.5, 0.5], [0.75, 0.25], [0.0, 0.0]]
 
@@ -167,13 +165,13 @@ def random_usage(tokens: Sequence[int], seed: int) -> Usage:
     """Of two layers and three experts, top 2, with any probabilities."""
     generator = torch.Generator().manual_seed(seed)
     tokens_C = torch.tensor(tokens, dtype=torch.float64)
-    count_DCE = torch.rand(2, 3, 3, generator=generator, dtype=torch.float64)
-    probability_DCE = torch.rand(2, 3, 3, generator=generator, dtype=torch.float64)
+    count_LCE = torch.rand(2, 3, 3, generator=generator, dtype=torch.float64)
+    probability_LCE = torch.rand(2, 3, 3, generator=generator, dtype=torch.float64)
     scale_1C1 = tokens_C[None, :, None]
     return Usage(
         tokens_C,
-        2 * scale_1C1 * count_DCE / count_DCE.sum(-1, keepdim=True),
-        scale_1C1 * probability_DCE / probability_DCE.sum(-1, keepdim=True),
+        2 * scale_1C1 * count_LCE / count_LCE.sum(-1, keepdim=True),
+        scale_1C1 * probability_LCE / probability_LCE.sum(-1, keepdim=True),
     )
 
 
@@ -206,7 +204,7 @@ def test_the_balance_loss_does_not_depend_on_packing(choosy: Scorer, scoring: Sc
         parts = [choosy(packed, scoring.aspect_N[packed.order_B])[1] for packed in map(pack, batches)]
         total = sum(balance_loss(part, whole, choosy.routing.reach_CE) for part in parts)
         torch.testing.assert_close(total, expected, atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(usage_of(choosy, scoring, budget).count_DCE, whole.count_DCE)
+        torch.testing.assert_close(usage_of(choosy, scoring, budget).count_LCE, whole.count_LCE)
     assert 1 < counts[0] < counts[1]
     assert expected > 2.01, "even use would hide a mistake"
 
@@ -235,14 +233,14 @@ def test_padding_does_not_count(choosy: Scorer, prompts: list[Prompt]) -> None:
     total = alone[0] + alone[1]
     lengths = [len(prompt.input_ids) for prompt in prompts[:2]]
     assert together.tokens_C.tolist() == total.tokens_C.tolist() == [sum(lengths), 1, 60]
-    assert torch.equal(together.count_DCE, total.count_DCE)
-    torch.testing.assert_close(together.probability_DCE, total.probability_DCE)
+    assert torch.equal(together.count_LCE, total.count_LCE)
+    torch.testing.assert_close(together.probability_LCE, total.probability_LCE)
 
 
 def router_gradients(mixture: Scorer, packed: PackedBatch, aspect_B: torch.Tensor, weight: float) -> list[torch.Tensor]:
     """Of the scores' sum plus ``weight`` times the balance loss."""
     score_B, usage = mixture(packed, aspect_B)
-    whole = Usage(usage.tokens_C, usage.count_DCE, usage.probability_DCE.detach())
+    whole = Usage(usage.tokens_C, usage.count_LCE, usage.probability_LCE.detach())
     loss = score_B.sum() + weight * balance_loss(usage, whole, mixture.routing.reach_CE)
     loss.backward()
     found = [router.grad.clone() for router in routers(mixture)]

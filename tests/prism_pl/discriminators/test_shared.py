@@ -14,6 +14,7 @@ from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
 from prism_pl.model.packing import PackedBatch, make_groups, pack
 from prism_pl.types import Prompt
+from tests.plain_forward import plain_hidden
 
 HEAD = "v_head.1.weight"
 
@@ -81,18 +82,9 @@ def test_its_scores_are_those_of_the_stock_model(
         swapped_B, _ = loaded(packed, 1 - torch.arange(10) % 2)
     torch.testing.assert_close(swapped_B, score_B, atol=1e-6, rtol=0)
     for b, score in enumerate(score_B.tolist()):
-        prompt = mixed_prompts[b // 2]
-        input_ids = torch.tensor([[*prompt.input_ids, *segments[0][b % 2]]])
-        images = {}
-        if prompt.pixel_values is not None:
-            images = {
-                "pixel_values": prompt.pixel_values,
-                "image_grid_thw": prompt.image_grid,
-                "mm_token_type_ids": (input_ids == stock.config.image_token_id).int(),
-            }
         with torch.no_grad():
-            output = stock.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), **images)
-        assert score == pytest.approx(float(output.last_hidden_state[0, -1] @ head_H), abs=1e-4)
+            hidden_TH = plain_hidden(stock.model, mixed_prompts[b // 2], segments[0][b % 2])
+        assert score == pytest.approx(float(hidden_TH[-1] @ head_H), abs=1e-4)
     assert score_B.std() > 1e-2
 
 

@@ -1,7 +1,6 @@
 """Upcycling to disk: any shard size gives what the build in memory gives, and a mistake leaves nothing behind."""
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
-import callbacks
-from prism_pl.cli import main
 from prism_pl.discriminators import (
     DedicatedExpertsDiscriminator,
     Discriminator,
@@ -21,6 +18,7 @@ from prism_pl.discriminators import (
 )
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
+from tests.command_line import run
 
 MIB = 1024**2
 
@@ -103,23 +101,10 @@ def test_an_error_half_way_leaves_nothing_behind(embedded: Path, tmp_path: Path)
     assert list(tmp_path.iterdir()) == [source]
 
 
-def upcycle(*arguments: str) -> int:
-    """The exit code of ``python -m prism_pl upcycle``, in this process."""
-    saved = sys.argv
-    sys.argv = ["prism_pl", "upcycle", *arguments]
-    try:
-        main(always_on=[], metrics_logger=callbacks.JsonlLogger)
-    except SystemExit as end:
-        return int(end.code or 0)
-    finally:
-        sys.argv = saved
-    return 0
-
-
 def test_the_command_writes_dedicated_experts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "d"
     options = ["--experts", "5", "--top_k", "3", "--noise", "0.1", "--seed", "7", "--dtype", "bfloat16"]
-    assert upcycle("--model", EMBEDDED_NAME, "--out", str(out), *options) == 0
+    assert run("upcycle", "--model", EMBEDDED_NAME, "--out", str(out), *options) == 0
     # Five experts: two of each kind and one that is shared.
     leaf = DedicatedExpertsDiscriminator(num_perception=2, num_reasoning=2, num_shared=1, top_k=3, noise=0.1, seed=7)
     expected = leaf.build(EMBEDDED_NAME, "test", torch.bfloat16)
@@ -131,7 +116,7 @@ def test_the_command_writes_dedicated_experts(tmp_path: Path, capsys: pytest.Cap
 
 def test_the_command_writes_a_shared_mixture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "d"
-    assert upcycle("--model", EMBEDDED_NAME, "--out", str(out), "--shared_router", "true", "--experts", "3") == 0
+    assert run("upcycle", "--model", EMBEDDED_NAME, "--out", str(out), "--shared_router", "true", "--experts", "3") == 0
     assert "SharedMixtureDiscriminator of" in capsys.readouterr().out
     leaf = SharedMixtureDiscriminator(num_experts=3)
     expected = leaf.build(EMBEDDED_NAME, "test").state_dict()
@@ -150,6 +135,6 @@ def test_the_command_writes_a_shared_mixture(tmp_path: Path, capsys: pytest.Capt
 def test_the_commands_mistakes_are_named(
     options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert upcycle("--model", EMBEDDED_NAME, "--out", str(tmp_path / "d"), *options) == 2
+    assert run("upcycle", "--model", EMBEDDED_NAME, "--out", str(tmp_path / "d"), *options) == 2
     assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

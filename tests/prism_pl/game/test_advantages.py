@@ -8,14 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_pl.game import (
-    AdversarialAdvantage,
-    MixCentred,
-    MixThenNormalise,
-    NormaliseThenMix,
-    ReleasedAdvantage,
-    Scores,
-)
+from prism_pl.game import AdversarialAdvantage, MixCentred, MixThenNormalise, NormaliseThenMix, ReleasedAdvantage, Scores
 
 OWN_FORMS = [NormaliseThenMix, MixThenNormalise, MixCentred]
 # Perception 1, 2, 3: mean 2, unbiased std 1, so -1, 0, 1. Reasoning 2, 4, 0: mean 2, std 2, so 0, 1, -1.

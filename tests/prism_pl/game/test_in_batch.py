@@ -26,12 +26,12 @@ def softplus(value: float) -> float:
 
 
 def test_which_prompt_a_response_belongs_to_by_hand() -> None:
-    """Three prompts, two of which borrow from the next; the second expert's scores are all 0."""
+    """Three prompts, two of which borrow from the next; the second aspect's scores are all 0."""
     teacher_QK = torch.tensor([[1.0, 0.0], [2.0, 0.0], [-1.0, 0.0]], dtype=torch.float64, requires_grad=True)
     wrong_QJK = torch.tensor([[[0.5, 0.0]], [[-3.0, 0.0]], [[9.0, 9.0]]], dtype=torch.float64, requires_grad=True)
     loss = across_loss(teacher_QK, wrong_QJK, torch.tensor([[1], [2], [-1]]))
     # The second's response under its own prompt and under the first: 2 - 0.5. The third's under the second: -1 + 3.
-    # Two margins of 0 for the second expert, log 2 each; a mean over two pairs.
+    # Two margins of 0 for the second aspect, log 2 each; a mean over two pairs.
     assert loss.item() == pytest.approx((softplus(-1.5) + softplus(-2) + 2 * math.log(2)) / 2, rel=1e-12)
     teacher, wrong = torch.autograd.grad(loss, (teacher_QK, wrong_QJK))
     first, second = 1 / (1 + math.exp(1.5)) / 2, 1 / (1 + math.exp(2)) / 2

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from prism_pl.metrics.means import Means
 
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.discriminators import Scorer
@@ -22,7 +23,6 @@ from prism_pl.game.monitors import (
     blank_images,
     swap_images,
 )
-from prism_pl.metrics.means import Means
 from prism_pl.model.packing import pack
 from prism_pl.types import Prompt
 
@@ -125,11 +125,11 @@ def test_a_score_that_follows_length_in_each_group_is_found(
 
 
 def test_expert_load_by_hand() -> None:
-    probability_DCE = torch.tensor([[[3.0, 1.0], [1.0, 1.0], [0.0, 6.0]], [[1.0, 3.0], [2.0, 0.0], [0.0, 6.0]]])
+    probability_LCE = torch.tensor([[[3.0, 1.0], [1.0, 1.0], [0.0, 6.0]], [[1.0, 3.0], [2.0, 0.0], [0.0, 6.0]]])
     means = Means()
     # Reasoning cannot reach the first expert: it has no load there, not one of 0.
     reach_CE = torch.tensor([[True, True], [True, True], [False, True]])
-    add_expert_load(Usage(torch.tensor([4.0, 2.0, 6.0]), torch.zeros(2, 3, 2), probability_DCE), reach_CE, means)
+    add_expert_load(Usage(torch.tensor([4.0, 2.0, 6.0]), torch.zeros(2, 3, 2), probability_LCE), reach_CE, means)
     assert means.result() == {
         "expert_load/prompt_0": 0.5,
         "expert_load/prompt_1": 0.5,

@@ -14,12 +14,7 @@ from prism_pl.game import Scores, ScoringBatch, arrange, make_scoring_batch, sco
 from prism_pl.model.packing import micro_batches, pack
 from prism_pl.segments import parse_response, segment_ids
 from prism_pl.types import Prompt
-
-MALFORMED = "<caption>c</caption><think>t</think>"
-
-
-def respond(caption: str, think: str = "One step.", answer: str = "7") -> str:
-    return f"<caption>{caption}</caption><think>{think}</think><answer>{answer}</answer>"
+from tests.responses import MALFORMED, respond
 
 
 def score(scorer: Scorer, scoring: ScoringBatch, max_tokens: int = 100_000) -> torch.Tensor:
@@ -75,7 +70,7 @@ def test_the_reasoning_segment_may_start_with_the_caption(
     assert reasoning == (text if sees_caption else "<think>\nCount it.\n</think>\n<answer>\n1\n</answer>")
 
 
-def test_who_sees_the_caption_judges_reasoning_by_it(prompts: list[Prompt], encoder: PromptEncoder) -> None:
+def test_who_sees_the_caption_scores_reasoning_by_it(prompts: list[Prompt], encoder: PromptEncoder) -> None:
     """Two captions, the same think and answer: one reasoning score, or two."""
     texts = [respond("- Left: 3, bold."), respond("- A cat and a dog.")]
     for sees_caption in (False, True):
@@ -167,15 +162,15 @@ def test_scores_do_not_depend_on_batch_or_budget(
     mixed_prompts: list[Prompt], encoder: PromptEncoder, discriminator: Scorer
 ) -> None:
     """Images of different sizes and no image, all in one batch, in small micro-batches, and each prompt alone."""
-    judged = [replace(prompt, teacher=respond(f"- Picture {i}.")) for i, prompt in enumerate(mixed_prompts)]
+    asked = [replace(prompt, teacher=respond(f"- Picture {i}.")) for i, prompt in enumerate(mixed_prompts)]
     texts = [[respond("A cat." * (i + 1)), MALFORMED, respond(f"{i}", "Two steps.\nDone.", f"{i}")] for i in range(5)]
-    scoring = make_scoring_batch(judged, texts, encoder.tokenizer, discriminator.reading)
+    scoring = make_scoring_batch(asked, texts, encoder.tokenizer, discriminator.reading)
     whole_N = score(discriminator, scoring)
     assert len(micro_batches(scoring.groups, 150)) > 5
     torch.testing.assert_close(score(discriminator, scoring, 150), whole_N, atol=1e-5, rtol=0)
     alone = [
         make_scoring_batch([prompt], [own], encoder.tokenizer, discriminator.reading)
-        for prompt, own in zip(judged, texts, strict=True)
+        for prompt, own in zip(asked, texts, strict=True)
     ]
     alone_N = torch.cat([score(discriminator, single) for single in alone])
     torch.testing.assert_close(alone_N, whole_N, atol=1e-5, rtol=0)

@@ -51,7 +51,7 @@ def margins(scorer: Scorer, scoring: ScoringBatch) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module", params=["mean", "last"])
-def judged_by_the_end(
+def scored_by_the_end(
     request: pytest.FixtureRequest, rows: list[Prompt], encoder: PromptEncoder
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Accuracy and margins of a discriminator that learnt from the last four tokens, and its margins on whole segments.
@@ -65,9 +65,9 @@ def judged_by_the_end(
     return found_MK, margins(scorer, testing), margins(scorer, training_and_testing(rows, texts, scorer, encoder, None)[1])
 
 
-def test_the_ends_of_segments_have_no_margin(judged_by_the_end: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+def test_the_ends_of_segments_have_no_margin(scored_by_the_end: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
     """Teacher and policy end in the same tokens at the same positions: every pair is a tie, up to the last bit."""
-    _, end_MK, whole_MK = judged_by_the_end
+    _, end_MK, whole_MK = scored_by_the_end
     assert end_MK.shape == (ROWS // 2, 2)
     assert end_MK.abs().max() < 1e-5
     # The whole segments of the same pairs are no ties to it.
@@ -75,9 +75,9 @@ def test_the_ends_of_segments_have_no_margin(judged_by_the_end: tuple[torch.Tens
 
 
 def test_the_ends_of_segments_do_not_tell_the_roles_apart(
-    judged_by_the_end: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    scored_by_the_end: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
 ) -> None:
-    assert judged_by_the_end[0].mean(0).tolist() == [0.5, 0.5]
+    assert scored_by_the_end[0].mean(0).tolist() == [0.5, 0.5]
 
 
 def test_styles_are_told_apart_after_a_few_steps(rows: list[Prompt], encoder: PromptEncoder) -> None:

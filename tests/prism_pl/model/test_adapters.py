@@ -15,21 +15,14 @@ from prism_pl.model.adapters import LoraOptions, merged_weights
 from prism_pl.model.packing import make_groups, pack
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
+from tests.plain_forward import add_noise
 
 LORA = LoraOptions(rank=2, alpha=6)
 
 
-def with_noise(model: torch.nn.Module) -> None:
-    """Adapters start as no change: B is zero."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if ".lora_" in name:
-                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
-
-
 @pytest.fixture
 def adapted(policy: Policy) -> Policy:
+    # Fresh adapters are no change, as B is zero: a test that looks for one adds noise to them.
     own = copy.deepcopy(policy)
     own.add_lora(LORA)
     return own
@@ -43,7 +36,7 @@ def test_fresh_adapters_change_nothing_and_keep_the_names(policy: Policy, adapte
 
 def test_a_merged_weight_by_hand(policy: Policy, adapted: Policy) -> None:
     """W + (alpha / r) B A = W + 3 B A with r = 2, alpha = 6."""
-    with_noise(adapted)
+    add_noise(adapted, 0.3, ".lora_")
     layer = adapted.vlm.model.language_model.layers[1].mlp.up_proj
     product = layer.lora_B["default"].weight @ layer.lora_A["default"].weight
     name = "model.language_model.layers.1.mlp.up_proj.weight"
@@ -56,13 +49,13 @@ def test_only_adapters_of_the_language_model_are_trained(adapted: Policy, prompt
     # 3 layers x 7 projections x (A and B).
     assert len(trained) == 42
     assert all("language_model" in name and ".lora_" in name for name in trained)
-    with_noise(adapted)
+    add_noise(adapted, 0.3, ".lora_")
     adapted(pack(make_groups(prompts[:1], [[(9, 10, 11)]])))[0].sum().backward()
     assert all((parameter.grad is not None) == parameter.requires_grad for parameter in adapted.parameters())
 
 
 def test_saved_it_is_the_same_policy_merged_and_as_adapters(adapted: Policy, prompts: list[Prompt], tmp_path: Path) -> None:
-    with_noise(adapted)
+    add_noise(adapted, 0.3, ".lora_")
     adapted.save(tmp_path / "model", EMBEDDED_NAME, dict(adapted.weights()), dict(adapted.adapters()))
     packed = pack(make_groups(prompts[:2], [[(9, 10, 11), (12,)], [(13, 14)]]))
     with torch.no_grad():
@@ -88,9 +81,9 @@ def test_a_discriminator_trains_its_heads_and_routers_too(
     # Attention alone: a mixture's experts are no linear layers. 3 layers x 4 projections x (A and B), 3 routers, the heads.
     assert len(trained) == 3 * 4 * 2 + 3 + 1
     assert "head.weight" in trained
-    with_noise(adapted)
-    adapted.save(tmp_path / "judge", EMBEDDED_NAME, dict(adapted.weights()), dict(adapted.adapters()))
-    loaded = load_scorer(str(tmp_path / "judge"), "test")
+    add_noise(adapted, 0.3, ".lora_")
+    adapted.save(tmp_path / "discriminator", EMBEDDED_NAME, dict(adapted.weights()), dict(adapted.adapters()))
+    loaded = load_scorer(str(tmp_path / "discriminator"), "test")
     assert {name for name, _ in loaded.named_parameters()} == {name for name, _ in discriminator.named_parameters()}
     packed, aspect_B = pack(make_groups(prompts[:1], [[(9, 10), (11, 12)]])), torch.tensor([0, 1])
     with torch.no_grad():

@@ -1,14 +1,19 @@
 """Who sees whom: the buckets and the block mask against the rule, token by token."""
 
+import copy
+import shutil
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.attention.flex_attention import create_mask
 
+from prism_pl.errors import UserError
 from prism_pl.model import attention
-from prism_pl.model.attention import Layout, Part, block_mask, make_layout
+from prism_pl.model.attention import Layout, Part, block_mask, make_layout, use_attention
 from prism_pl.model.packing import PackedBatch, make_groups, pack
+from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
 
 group_sizes = st.lists(
@@ -111,3 +116,25 @@ def test_a_lone_segment_and_its_prompt_are_one_sequence_without_a_mask() -> None
     assert bucket.own_BT.tolist() == [list(range(7))]
     assert bucket.mask_B1TS is None
     assert [len(b.own_BT[0]) for b in packed_texts([(3, [4, 4])]).layout.buckets] == [3, 4]
+
+
+def test_flex_attention_needs_a_gpu(policy: Policy) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(UserError, match=r"model.attention: flex_attention trains on a GPU only"):
+        use_attention(policy.vlm.model, "flex_attention")
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="FlexAttention is compiled, which needs g++ on a CPU")
+@torch.no_grad()
+def test_flex_attention_gives_the_log_probabilities_of_the_shared_prefix(
+    policy: Policy, mixed_prompts: list[Prompt]
+) -> None:
+    other = copy.deepcopy(policy)
+    other.vlm.model.language_model.config._attn_implementation = "flex_attention"
+    assert other.vlm.model.visual.config._attn_implementation == "sdpa"
+    groups = make_groups(mixed_prompts, [[(5, 6, 7), (8,)] for _ in mixed_prompts])
+    expected_BT, _ = policy(pack(groups))
+    # Padded as on a GPU.
+    actual_BT, _ = other(pack(groups, 512, 128))
+    torch.testing.assert_close(actual_BT, expected_BT, rtol=1e-5, atol=1e-5)

@@ -1,8 +1,5 @@
 """The packed layout against the plain one: one sequence a forward call of transformers' own model."""
 
-import copy
-from collections.abc import Sequence
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,55 +10,7 @@ from prism_pl.model.backbone import hidden_states
 from prism_pl.model.packing import Group, by_index, make_groups, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
-
-
-@pytest.fixture(scope="module")
-def lively(policy: Policy) -> Policy:
-    """The policy with noise on its weights: at the start model's near-uniform attention an error could hide."""
-    lively = copy.deepcopy(policy)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in lively.parameters():
-            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-    return lively
-
-
-def random_segments(num_prompts: int, group_size: int, seed: int = 0) -> list[list[tuple[int, ...]]]:
-    """Segments of 1 to 9 byte tokens, far from the special ones."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw() -> tuple[int, ...]:
-        size = int(torch.randint(1, 10, (), generator=generator))
-        return tuple(torch.randint(0, 256, (size,), generator=generator).tolist())
-
-    return [[draw() for _ in range(group_size)] for _ in range(num_prompts)]
-
-
-def plain_hidden(policy: Policy, prompt: Prompt, segment: Sequence[int]) -> torch.Tensor:
-    """(T, H) by one stock forward call on prompt + segment, transformers' own positions and mask."""
-    input_ids = torch.tensor([[*prompt.input_ids, *segment]])
-    images = {}
-    if prompt.pixel_values is not None:
-        images = {
-            "pixel_values": prompt.pixel_values,
-            "image_grid_thw": prompt.image_grid,
-            "mm_token_type_ids": (input_ids == policy.vlm.config.image_token_id).int(),
-        }
-    mask = torch.ones_like(input_ids)
-    return policy.vlm.model(input_ids=input_ids, attention_mask=mask, **images).last_hidden_state[0]
-
-
-def plain_logprobs(policy: Policy, prompt: Prompt, segment: Sequence[int], temperature: float = 1.0) -> torch.Tensor:
-    """log p of each segment token by one stock forward call on prompt + segment, transformers' own positions and mask.
-
-    The image and video placeholders are left out of the distribution, as ``Policy`` promises.
-    """
-    logits_TV = policy.vlm.lm_head(plain_hidden(policy, prompt, segment))
-    config = policy.vlm.config
-    sayable_V = [token not in (config.image_token_id, config.video_token_id) for token in range(logits_TV.shape[-1])]
-    logits_TV = logits_TV.masked_fill(~torch.tensor(sayable_V), -torch.inf)
-    logp_TV = torch.log_softmax(logits_TV[len(prompt.input_ids) - 1 : -1] / temperature, dim=-1)
-    return logp_TV.gather(-1, torch.tensor(segment)[:, None]).squeeze(-1)
+from tests.plain_forward import plain_hidden, plain_logprobs, random_segments
 
 
 def gradients(policy: Policy) -> dict[str, torch.Tensor]:
@@ -80,95 +29,95 @@ def assert_same_gradients(actual: dict[str, torch.Tensor], expected: dict[str, t
 
 
 @pytest.mark.parametrize("group_size", [1, 3, 16])
-def test_log_probabilities_equal_plain_forward(lively: Policy, mixed_prompts: list[Prompt], group_size: int) -> None:
+def test_log_probabilities_equal_plain_forward(lively_policy: Policy, mixed_prompts: list[Prompt], group_size: int) -> None:
     segments = random_segments(len(mixed_prompts), group_size)
     packed = pack(make_groups(mixed_prompts, segments))
     with torch.no_grad():
-        logp_BT, _ = lively(packed)
+        logp_BT, _ = lively_policy(packed)
         rows = by_index(logp_BT, packed)
         pairs = [(prompt, segment) for prompt, own in zip(mixed_prompts, segments, strict=True) for segment in own]
         assert len(rows) == len(pairs) == len(mixed_prompts) * group_size
         for index, (prompt, segment) in enumerate(pairs):
-            torch.testing.assert_close(rows[index], plain_logprobs(lively, prompt, segment), atol=1e-5, rtol=1e-5)
+            torch.testing.assert_close(rows[index], plain_logprobs(lively_policy, prompt, segment), atol=1e-5, rtol=1e-5)
 
 
-def test_log_probabilities_without_any_image(lively: Policy, mixed_prompts: list[Prompt]) -> None:
+def test_log_probabilities_without_any_image(lively_policy: Policy, mixed_prompts: list[Prompt]) -> None:
     text_only = mixed_prompts[3]
     assert text_only.pixel_values is None
     packed = pack(make_groups([text_only], [[(5, 6, 7), (8,)]]))
     assert packed.pixel_values is None
     with torch.no_grad():
-        logp_BT, _ = lively(packed)
-        expected = [plain_logprobs(lively, text_only, segment) for segment in ((5, 6, 7), (8,))]
+        logp_BT, _ = lively_policy(packed)
+        expected = [plain_logprobs(lively_policy, text_only, segment) for segment in ((5, 6, 7), (8,))]
     torch.testing.assert_close(logp_BT[0], expected[0], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(logp_BT[1, :1], expected[1], atol=1e-5, rtol=1e-5)
     assert logp_BT[1, 1:].tolist() == [0.0, 0.0]
 
 
-def test_log_probabilities_under_temperature(lively: Policy, prompts: list[Prompt]) -> None:
+def test_log_probabilities_under_temperature(lively_policy: Policy, prompts: list[Prompt]) -> None:
     packed = pack(make_groups(prompts[:1], [[(5, 6, 7)]]))
     with torch.no_grad():
-        hot, _ = lively(packed, 0.5)
+        hot, _ = lively_policy(packed, 0.5)
         torch.testing.assert_close(
-            hot[0], plain_logprobs(lively, prompts[0], (5, 6, 7), temperature=0.5), atol=1e-5, rtol=1e-5
+            hot[0], plain_logprobs(lively_policy, prompts[0], (5, 6, 7), temperature=0.5), atol=1e-5, rtol=1e-5
         )
 
 
 @pytest.mark.parametrize("sizes", [[1], [40], [1] * 16, [40] * 16, [1, 40, 3, 1, 17] * 3 + [40]])
-def test_hidden_states_equal_plain_forward(lively: Policy, mixed_prompts: list[Prompt], sizes: list[int]) -> None:
+def test_hidden_states_equal_plain_forward(lively_policy: Policy, mixed_prompts: list[Prompt], sizes: list[int]) -> None:
     """One response and sixteen, all empty (the end token alone), all as long as they may be, and both together."""
     segments = [[tuple((7 * p + 3 * n + t) % 256 for t in range(size)) for n, size in enumerate(sizes)] for p in range(2)]
     chosen = [mixed_prompts[0], mixed_prompts[-1]]
     packed = pack(make_groups(chosen, segments))
     with torch.no_grad():
-        hidden_NH = hidden_states(lively.vlm.model, packed)
+        hidden_NH = hidden_states(lively_policy.vlm.model, packed)
         for p, prompt in enumerate(chosen):
             for n, segment in enumerate(segments[p]):
-                plain_TH = plain_hidden(lively, prompt, segment)[len(prompt.input_ids) :]
+                plain_TH = plain_hidden(lively_policy.vlm.model, prompt, segment)[len(prompt.input_ids) :]
                 actual_TH = hidden_NH[packed.segment_N == p * len(sizes) + n]
                 torch.testing.assert_close(actual_TH, plain_TH, atol=1e-4, rtol=1e-4)
 
 
-def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively: Policy, mixed_prompts: list[Prompt]) -> None:
+def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively_policy: Policy, mixed_prompts: list[Prompt]) -> None:
     """The equality above has power: breaking the layout moves log-probabilities by far more than its 1e-5."""
     packed = pack(make_groups(mixed_prompts, random_segments(len(mixed_prompts), 3)))
     length = len(packed.input_ids_N)
     causal = {"layout": make_layout([Part(0, length)], length)}
     text_positions = torch.arange(length).expand_as(packed.positions_3N)
     with torch.no_grad():
-        right, _ = lively(packed)
+        right, _ = lively_policy(packed)
         for changed in (causal, {"positions_3N": text_positions}):
-            wrong, _ = lively(type(packed)(**{**vars(packed), **changed}))
+            wrong, _ = lively_policy(type(packed)(**{**vars(packed), **changed}))
             assert (wrong - right).abs().max() > 1e-2
 
 
-def test_gradients_equal_plain_forward(lively: Policy, mixed_prompts: list[Prompt]) -> None:
+def test_gradients_equal_plain_forward(lively_policy: Policy, mixed_prompts: list[Prompt]) -> None:
     segments = random_segments(len(mixed_prompts), 3)
     packed = pack(make_groups(mixed_prompts, segments))
     # A different weight a token, so that two swapped tokens could not cancel.
     weight_BT = torch.linspace(-1, 2, packed.target_BT.numel()).reshape(packed.target_BT.shape)
-    logp_BT, _ = lively(packed)
+    logp_BT, _ = lively_policy(packed)
     (logp_BT * weight_BT).sum().backward()
-    fast = gradients(lively)
+    fast = gradients(lively_policy)
     pairs = [(prompt, segment) for prompt, own in zip(mixed_prompts, segments, strict=True) for segment in own]
     for b, index in enumerate(packed.order_B.tolist()):
         prompt, segment = pairs[index]
-        (plain_logprobs(lively, prompt, segment) * weight_BT[b, : len(segment)]).sum().backward()
-    plain = gradients(lively)
-    assert len(plain) == len(list(lively.parameters()))
+        (plain_logprobs(lively_policy, prompt, segment) * weight_BT[b, : len(segment)]).sum().backward()
+    plain = gradients(lively_policy)
+    assert len(plain) == len(list(lively_policy.parameters()))
     assert_same_gradients(fast, plain, 1e-4)
 
 
-def test_padding_stays_finite_and_changes_nothing(lively: Policy, prompts: list[Prompt]) -> None:
+def test_padding_stays_finite_and_changes_nothing(lively_policy: Policy, prompts: list[Prompt]) -> None:
     groups = make_groups(prompts[:2], [[(5,)], [(5,) * 20, (6,) * 20]])
     with torch.no_grad():
-        expected = lively(pack(groups))
+        expected = lively_policy(pack(groups))
     packed = pack(groups, num_tokens=200, multiple=128)
     assert len(packed.input_ids_N) == 256
-    logp_BT, entropy_BT = lively(packed)
+    logp_BT, entropy_BT = lively_policy(packed)
     torch.testing.assert_close((logp_BT, entropy_BT), expected, atol=1e-5, rtol=1e-5)
     (logp_BT.sum() + entropy_BT.sum()).backward()
-    assert all(gradient.isfinite().all() for gradient in gradients(lively).values())
+    assert all(gradient.isfinite().all() for gradient in gradients(lively_policy).values())
 
 
 def text_prompt(size: int) -> Prompt:
@@ -281,16 +230,16 @@ def packed_loss(policy: Policy, batch: list[Group], weight_N: torch.Tensor) -> t
     return (logp_BT.sum(-1) * weight_N[packed.order_B]).sum()
 
 
-def test_any_budget_gives_the_same_loss_and_gradient(lively: Policy, mixed_prompts: list[Prompt]) -> None:
+def test_any_budget_gives_the_same_loss_and_gradient(lively_policy: Policy, mixed_prompts: list[Prompt]) -> None:
     groups = make_groups(mixed_prompts, random_segments(len(mixed_prompts), 4))
     weight_N = torch.linspace(-1, 2, 4 * len(mixed_prompts))
     results = []
     for budget in (100_000, 250, 60):
         batches = micro_batches(groups, budget)
-        losses = [packed_loss(lively, batch, weight_N) for batch in batches]
+        losses = [packed_loss(lively_policy, batch, weight_N) for batch in batches]
         total = sum(losses, torch.zeros(()))
         total.backward()
-        results.append((len(batches), float(total.detach()), gradients(lively)))
+        results.append((len(batches), float(total.detach()), gradients(lively_policy)))
     counts = [count for count, _, _ in results]
     assert counts[0] == 1 < counts[1] < counts[2]
     for _, total, found in results[1:]:

@@ -13,9 +13,10 @@ from prism_pl.commands.filter import filter_prompts
 from prism_pl.commands.pairs import make_pairs
 from prism_pl.data.files import DataSource
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.engines import SamplingOptions, TransformersEngine
+from prism_pl.engines import TransformersEngine
 from prism_pl.errors import UserError
 from prism_pl.runs.files import read_lines
+from prism_pl.types import SamplingOptions
 
 ROWS = 160
 SAMPLING = SamplingOptions(max_new_tokens=2, group_size=2)

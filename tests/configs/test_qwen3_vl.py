@@ -1,31 +1,20 @@
 """The full-size configurations parse, and the reference ones hold the numbers of PRISM's released script."""
 
-import sys
 from typing import Any
 
 import pytest
 import yaml
 
-import callbacks
-import datamodules  # noqa: F401
-import modules  # noqa: F401
-from prism_pl.cli import main
+from tests.command_line import captured
 
 SIZES = ["4b", "8b"]
 
 
 def printed(config: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     """The complete configuration that ``fit --config qwen3_vl/<config>`` prints."""
-    saved = sys.argv
-    sys.argv = ["prism_pl", "fit", "--config", f"qwen3_vl/{config}", *arguments, "--print_config"]
-    try:
-        with pytest.raises(SystemExit) as end:
-            main(always_on=[callbacks.RunFolder], metrics_logger=callbacks.JsonlLogger)
-    finally:
-        sys.argv = saved
-    captured = capsys.readouterr()
-    assert not end.value.code, captured.err
-    return yaml.safe_load(captured.out)
+    code, out, err = captured(capsys, "fit", "--config", f"qwen3_vl/{config}", *arguments, "--print_config")
+    assert code == 0, err
+    return yaml.safe_load(out)
 
 
 def own(config: dict[str, Any], name: str) -> dict[str, Any]:
@@ -48,7 +37,7 @@ def test_the_configuration_parses_and_fits_together(size: str, kind: str, capsys
     assert rest == 0
     sampling = own(config, "RolloutCallback")["sampling"]
     assert model["max_tokens"] >= data["max_prompt_tokens"] + sampling["max_new_tokens"]
-    # A in_batch teacher is another prompt's of the same device, and so many past prompts go to each device.
+    # An in-batch teacher is another prompt's of the same device, and so many past prompts go to each device.
     assert prompts > 1 or not model["objective"]["in_batch_weight"]
     assert model["negatives"]["prompts_per_update"] % trainer["devices"] == 0
 
@@ -69,9 +58,9 @@ def test_the_reference_holds_the_numbers_of_the_released_script(size: str, capsy
     assert model["advantage"]["class_path"].endswith(".ReleasedAdvantage")
     assert model["advantage"]["init_args"] == {"alpha": 0.5, "format_penalty": 1.5}
     assert model["discriminator"]["class_path"].endswith(".SharedMixtureDiscriminator")
-    judge = model["discriminator"]["init_args"]
-    assert judge["path"] == "prism-vlm/Qwen3-VL-2B-4X-Moe-warmup-120k"
-    assert (judge["num_experts"], judge["top_k"], judge["score_clip"]) == (4, 2, 10.0)
+    discriminator = model["discriminator"]["init_args"]
+    assert discriminator["path"] == "prism-vlm/Qwen3-VL-2B-4X-Moe-warmup-120k"
+    assert (discriminator["num_experts"], discriminator["top_k"], discriminator["score_clip"]) == (4, 2, 10.0)
     weights, cadence = model["objective"], model["cadence"]
     assert (weights["score_penalty"], weights["balance_weight"], weights["in_batch_weight"]) == (0.001, 0.0, 0.0)
     assert model["negatives"]["prompts_per_update"] == 0

@@ -1,5 +1,6 @@
-"""A mixture-of-experts policy (Qwen3-VL-MoE) on packed batches, and its folder."""
+"""Which folders a policy is read from, and a mixture-of-experts policy (Qwen3-VL-MoE) on packed batches."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from prism_pl.discriminators.upcycling import mixture_config
 from prism_pl.model.packing import make_groups, pack
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
+from tests.plain_forward import plain_logprobs
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def test_packed_log_probabilities_and_gradients_are_the_plain_ones(folder: Path,
     packed = pack(make_groups(prompts[:2], responses))
     logp_BT, _ = policy(packed)
     own = [logp[mask] for logp, mask in zip(logp_BT, packed.token_mask_BT, strict=True)]
-    plain = [plain_logp(policy, prompts[p], ids) for p, group in enumerate(responses) for ids in group]
+    plain = [plain_logprobs(policy, prompts[p], ids) for p, group in enumerate(responses) for ids in group]
     for ours, reference in zip(own, plain, strict=True):
         torch.testing.assert_close(ours, reference, atol=1e-5, rtol=1e-4)
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
@@ -41,20 +43,6 @@ def test_packed_log_probabilities_and_gradients_are_the_plain_ones(folder: Path,
             torch.testing.assert_close(ours, reference, atol=1e-4 * float(reference.abs().max()) + 1e-8, rtol=0)
 
 
-def plain_logp(policy: Policy, prompt: Prompt, ids: tuple[int, ...]) -> torch.Tensor:
-    """One sequence by the stock model, full logits, the two placeholders left out."""
-    sequence = torch.tensor([[*prompt.input_ids, *ids]])
-    tail_T = torch.arange(len(ids)) + int(prompt.positions_3T.max()) + 1
-    positions_3T = torch.cat([prompt.positions_3T, tail_T.expand(3, -1)], dim=1)
-    logits_TV = policy.vlm(
-        input_ids=sequence, position_ids=positions_3T[:, None], pixel_values=prompt.pixel_values,
-        image_grid_thw=prompt.image_grid,
-    ).logits[0, len(prompt.input_ids) - 1 : -1]  # fmt: skip
-    config = policy.vlm.config
-    logits_TV = logits_TV.index_fill(-1, torch.tensor([config.image_token_id, config.video_token_id]), -1e4)
-    return logits_TV.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0]
-
-
 def test_the_saved_folder_is_the_same_model(folder: Path, tmp_path: Path) -> None:
     policy = Policy.load(str(folder), "test")
     policy.save(tmp_path / "model", str(folder), dict(policy.weights()))
@@ -62,3 +50,11 @@ def test_the_saved_folder_is_the_same_model(folder: Path, tmp_path: Path) -> Non
     after = Qwen3VLMoeForConditionalGeneration.from_pretrained(tmp_path / "model").state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_weights_that_are_pickled_are_refused(tmp_path: Path, embedded: Path) -> None:
+    shutil.copytree(embedded / "model", tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    torch.save({}, tmp_path / "model" / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        Policy.load(str(tmp_path / "model"), "model")

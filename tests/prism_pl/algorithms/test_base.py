@@ -23,7 +23,6 @@ from prism_pl.algorithms import (
     ReinforcePlusPlus,
     SequenceClip,
     TokenClip,
-    divergence,
 )
 from prism_pl.errors import UserError
 from prism_pl.metrics.means import Means
@@ -122,14 +121,6 @@ def test_only_dapo_shapes_and_filters_by_default(algorithm: Algorithm) -> None:
     assert algorithm.keeps(flat_PG).tolist() == [True, True]
     assert replace(algorithm, max_resampling=1).keeps(flat_PG).tolist() == [False, True]
     assert DAPO().keeps(flat_PG).tolist() == [False, True]
-
-
-def test_divergence_by_hand() -> None:
-    logp, reference = torch.tensor([-1.0, -2.0]), torch.tensor([-1.5, -1.0])
-    # d = 0.5, -1: k1 = d; k2 = 0.125, 0.5; k3 = exp(-0.5) - 0.5 = 0.1065307 and e - 2 = 0.7182818.
-    assert divergence(logp, reference, "k1").tolist() == [0.5, -1.0]
-    assert divergence(logp, reference, "k2").tolist() == [0.125, 0.5]
-    torch.testing.assert_close(divergence(logp, reference, "k3"), torch.tensor([0.1065307, 0.7182818]))
 
 
 def test_divergence_and_entropy_in_the_loss_by_hand(token_inputs: LossInputs) -> None:

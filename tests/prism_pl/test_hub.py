@@ -1,67 +1,14 @@
-"""Folders are complete or absent; names that stand for no model say what to do."""
+"""Names of models: the embedded one, folders, the hub's; and names that stand for no model say what to do."""
 
 import shutil
-import stat
 from pathlib import Path
 
 import pytest
-import torch
 
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
 from prism_pl.model.policy import Policy
-from prism_pl.runs.folders import atomic_folder
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
-
-
-def fill_and_fail(target: Path) -> None:
-    with atomic_folder(target) as partial:
-        (partial / "half.txt").write_text("half")
-        raise KeyboardInterrupt
-
-
-def test_a_new_folder_appears_only_when_complete(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "model"
-    with atomic_folder(target) as partial:
-        (partial / "sub").mkdir()
-        (partial / "sub" / "a.txt").write_text("a")
-        assert not target.exists()
-        assert partial.parent == target.parent, "a rename needs the same file system"
-    assert contents(target) == {"sub/a.txt": "a"}
-    assert list(target.parent.iterdir()) == [target]
-    # mkdtemp's 0700 would lock others out of a finished model.
-    assert stat.S_IMODE(target.stat().st_mode) == 0o755
-
-
-def test_nothing_is_left_of_an_exception(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        fill_and_fail(tmp_path / "model")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_existing_folder_survives_an_exception(tmp_path: Path) -> None:
-    target = tmp_path / "model"
-    target.mkdir()
-    (target / "old.txt").write_text("old")
-    with pytest.raises(KeyboardInterrupt):
-        fill_and_fail(target)
-    assert contents(target) == {"old.txt": "old"}
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_an_existing_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    target = tmp_path / "model"
-    target.mkdir()
-    (target / "old.txt").write_text("old")
-    with atomic_folder(target) as partial:
-        (partial / "new.txt").write_text("new")
-        assert contents(target) == {"old.txt": "old"}
-    assert contents(target) == {"new.txt": "new"}
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_the_embedded_name_stands_for_its_folder(embedded: Path) -> None:
@@ -96,14 +43,6 @@ def test_a_hub_name_is_a_snapshot_at_its_revision(hub_cache: Path) -> None:
 def test_a_hub_name_that_is_not_to_be_had_names_the_key(hub_cache: Path) -> None:
     with pytest.raises(UserError, match=r"^model.policy: someone/other is neither a local folder nor to be had from"):
         model_folder("someone/other", "model.policy")
-
-
-def test_weights_that_are_pickled_are_refused(tmp_path: Path, embedded: Path) -> None:
-    shutil.copytree(embedded / "model", tmp_path / "model")
-    (tmp_path / "model" / "model.safetensors").unlink()
-    torch.save({}, tmp_path / "model" / "pytorch_model.bin")
-    with pytest.raises(OSError, match="safetensors"):
-        Policy.load(str(tmp_path / "model"), "model")
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:

@@ -1,53 +1,11 @@
-"""Spelling, choices and quantities, each by itself."""
+"""Numbers and units."""
 
 from fractions import Fraction
 
 import pytest
 
-from prism_pl.rewards.verification import choice_letter, parse_quantity
+from prism_pl.rewards.verification import parse_quantity
 from prism_pl.rewards.verification.quantities import parse_unit
-from prism_pl.rewards.verification.text import canonical
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (r"$\left( 1,\,2 \right)$.", "( 1, 2 )"),
-        ("−5", "-5"),
-        ("3 1/2", r"3\frac{1}{2}"),
-        ("½", "1/2"),
-        ("1,234,567", "1234567"),
-        ("1,23", "1,23"),
-        ("x²", "x^{2}"),
-        (r"\text{ yes }", "yes"),
-        (r"\boxed{\frac{1}{2}}", r"\frac{1}{2}"),
-        (r"\boxed{1} + \boxed{2}", r"\boxed{1} + \boxed{2}"),
-        ("$1$ or $2$", "$1$ or $2$"),
-        ("...", "..."),
-    ],
-)
-def test_canonical(text: str, expected: str) -> None:
-    assert canonical(text) == expected
-    assert canonical(canonical(text)) == canonical(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "letter"),
-    [
-        ("C", "C"),
-        ("(C)", "C"),
-        ("C: because", "C"),
-        ("The correct option is C", "C"),
-        ("It is (C), not (D)", "C"),
-        ("I choose C.", "C"),
-        ("Option A is wrong. The answer is B.", "A"),
-        ("CD", None),
-        ("", None),
-        ("Answer's unknown", None),
-    ],
-)
-def test_choice_letter(text: str, letter: str | None) -> None:
-    assert choice_letter(text) == letter
 
 
 @pytest.mark.parametrize(

@@ -1,44 +1,15 @@
-"""Every configuration parses and builds; a swapped class brings its own defaults; mistakes are named."""
+"""A swapped class brings its own defaults; mistakes are named."""
 
-import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
-import callbacks
-import datamodules  # noqa: F401
-import modules  # noqa: F401
 from prism_pl.algorithms import CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, Algorithm, DrGRPO, ReinforcePlusPlus
-from prism_pl.cli import main, with_config_folder, with_own_defaults
+from prism_pl.cli import with_config_folder, with_own_defaults
 from prism_pl.errors import UserError
-
-STAGES = ["sft.yaml", "warmup.yaml", "align.yaml", "rlvr.yaml"]
-
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """Exit code, output and errors of a command line."""
-    saved = sys.argv
-    sys.argv = ["prism_pl", *arguments]
-    try:
-        main(always_on=[callbacks.RunFolder], metrics_logger=callbacks.JsonlLogger)
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    finally:
-        sys.argv = saved
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-@pytest.mark.parametrize("config", STAGES)
-def test_every_stage_prints_its_complete_configuration(config: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "fit", "--config", config, "--print_config")
-    assert code == 0
-    assert f"run_dir: runs/{config.removesuffix('.yaml')}" in out
-    assert "class_path: modules." in out
-
+from tests.command_line import captured
 
 ALGORITHMS = [CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, DrGRPO, ReinforcePlusPlus]
 
@@ -59,7 +30,7 @@ def test_a_swapped_algorithm_carries_nothing_over(
     content["model"]["init_args"]["algorithm"] = {"class_path": before.__name__, "init_args": changed}
     (tmp_path / "rlvr.yaml").write_text(yaml.safe_dump(content))
     name = f"--model.algorithm={after.__name__}"
-    _, out, _ = run(capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), name, "--print_config")
+    _, out, _ = captured(capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), name, "--print_config")
     printed = yaml.safe_load(out)["model"]["init_args"]["algorithm"]
     assert printed["class_path"] == f"prism_pl.algorithms.{after.__name__}"
     assert printed["init_args"] == {field.name: field.default for field in fields(after)}
@@ -67,7 +38,7 @@ def test_a_swapped_algorithm_carries_nothing_over(
 
 def test_an_estimator_swaps_alone(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--model.algorithm=GSPO", "--model.algorithm.advantage=BatchWhitened"]
-    _, out, _ = run(capsys, "fit", "--config", "rlvr.yaml", *arguments, "--print_config")
+    _, out, _ = captured(capsys, "fit", "--config", "rlvr.yaml", *arguments, "--print_config")
     printed = yaml.safe_load(out)["model"]["init_args"]["algorithm"]
     assert printed["class_path"] == "prism_pl.algorithms.GSPO"
     assert printed["init_args"]["clip_high"] == 4e-4
@@ -81,26 +52,26 @@ def test_a_swapped_objective_carries_nothing_over(tmp_path: Path, capsys: pytest
     content["model"]["init_args"]["algorithm"] = {"class_path": "GRPO", "init_args": {"objective": inner}}
     (tmp_path / "rlvr.yaml").write_text(yaml.safe_dump(content))
     arguments = ["--model.algorithm.objective=SequenceClip", "--model.algorithm.objective.clip_high=0.5"]
-    _, out, _ = run(capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), *arguments, "--print_config")
+    _, out, _ = captured(capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), *arguments, "--print_config")
     printed = yaml.safe_load(out)["model"]["init_args"]["algorithm"]["init_args"]["objective"]
     assert printed["init_args"] == {"clip_low": 3e-4, "clip_high": 0.5, "length_normalised": True}
 
 
 def test_an_unknown_key_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, "fit", "--config", "rlvr.yaml", "--model.temprature", "1")
+    code, _, err = captured(capsys, "fit", "--config", "rlvr.yaml", "--model.temprature", "1")
     assert code == 2
     assert "temprature" in err
 
 
 def test_a_wrong_class_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = run(capsys, "fit", "--config", "rlvr.yaml", "--model.algorithm=PPO")
+    code, _, err = captured(capsys, "fit", "--config", "rlvr.yaml", "--model.algorithm=PPO")
     assert code == 2
     assert "PPO" in err
 
 
 def test_a_missing_stage_names_the_folder_and_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     missing = tmp_path / "sft" / "model"
-    code, _, err = run(
+    code, _, err = captured(
         capsys, "fit", "--config", "rlvr.yaml", "--run_dir", str(tmp_path / "rlvr"), "--model.policy", str(missing),
         "--trainer.logger=false",
     )  # fmt: skip
@@ -129,7 +100,7 @@ def test_a_bad_row_is_named_with_its_file_and_number(
     good = {"messages": [{"role": "user", "content": "<image>Add."}], "images": ["a.png"], "answer": "3"}
     rows = [good, good | change, *[good] * 20]
     (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    code, _, err = run(
+    code, _, err = captured(
         capsys, "fit", "--config", "rlvr.yaml", "--run_dir", str(tmp_path / "rlvr"), "--trainer.logger=false",
         "--data.path", str(tmp_path / "data.jsonl"), "--model.policy", "embedded/digits", "--data.max_prompt_tokens=512",
     )  # fmt: skip
@@ -167,16 +138,16 @@ def test_a_discriminator_named_on_the_command_line_forgets_the_path(
     key: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Alignment's own is the warmed-up default: its folder is of no use to another class."""
-    _, out, _ = run(capsys, "fit", "--config", "align.yaml", "--print_config")
+    _, out, _ = captured(capsys, "fit", "--config", "align.yaml", "--print_config")
     assert printed_section(out, "discriminator")["init_args"]["path"] == "runs/demo/warmup/model"
-    code, out, err = run(capsys, "fit", "--config", "align.yaml", f"{key}={name}", "--print_config")
+    code, out, err = captured(capsys, "fit", "--config", "align.yaml", f"{key}={name}", "--print_config")
     assert code == 0, err
     section = printed_section(out, "discriminator")
     assert section["class_path"] == f"prism_pl.discriminators.{name}"
     assert section["init_args"]["path"] is None
     # Options after the class are its own; a path given there is kept.
     options = [f"{key}={name}", "--model.discriminator.path=runs/other/model", "--model.discriminator.noise=0.5"]
-    _, out, _ = run(capsys, "fit", "--config", "align.yaml", *options, "--print_config")
+    _, out, _ = captured(capsys, "fit", "--config", "align.yaml", *options, "--print_config")
     section = printed_section(out, "discriminator")
     assert (section["class_path"], section["init_args"]["path"]) == (f"prism_pl.discriminators.{name}", "runs/other/model")
     assert section["init_args"]["noise"] == 0.5
@@ -188,7 +159,7 @@ def test_a_swapped_advantage_brings_its_own_defaults(name: str, tmp_path: Path, 
     changed = text.replace("alpha: 0.5, format_penalty: 1.5", "alpha: 0.3, format_penalty: 7.0")
     assert changed != text
     (tmp_path / "align.yaml").write_text(changed)
-    code, out, err = run(
+    code, out, err = captured(
         capsys, "fit", "--config", str(tmp_path / "align.yaml"), f"--model.advantage={name}", "--print_config"
     )
     assert code == 0, err
@@ -199,7 +170,7 @@ def test_a_swapped_advantage_brings_its_own_defaults(name: str, tmp_path: Path, 
 
 def test_an_option_of_another_class_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--model.discriminator=DenseDiscriminator", "--model.discriminator.num_perception=3"]
-    code, _, err = run(capsys, "fit", "--config", "align.yaml", *arguments, "--print_config")
+    code, _, err = captured(capsys, "fit", "--config", "align.yaml", *arguments, "--print_config")
     assert code == 2
     assert "num_perception" in err
 

@@ -1,18 +1,14 @@
-"""What policy and discriminator share: sharded ranks with and without images, and the choice of attention."""
+"""Sharded ranks, with and without images."""
 
 import copy
 import multiprocessing
-import shutil
 from pathlib import Path
 
-import pytest
 import torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
 
-from prism_pl.errors import UserError
-from prism_pl.model.attention import use_attention
 from prism_pl.model.packing import make_groups, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import shard
@@ -64,25 +60,3 @@ def test_a_rank_without_images_does_not_hang_the_one_with_images(
     for name, parameter in own.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(sharded[name], parameter.grad, rtol=1e-4, atol=1e-6 * scale, msg=name)
-
-
-def test_flex_attention_needs_a_gpu(policy: Policy) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    with pytest.raises(UserError, match=r"model.attention: flex_attention trains on a GPU only"):
-        use_attention(policy.vlm.model, "flex_attention")
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="FlexAttention is compiled, which needs g++ on a CPU")
-@torch.no_grad()
-def test_flex_attention_gives_the_log_probabilities_of_the_shared_prefix(
-    policy: Policy, mixed_prompts: list[Prompt]
-) -> None:
-    other = copy.deepcopy(policy)
-    other.vlm.model.language_model.config._attn_implementation = "flex_attention"
-    assert other.vlm.model.visual.config._attn_implementation == "sdpa"
-    groups = make_groups(mixed_prompts, [[(5, 6, 7), (8,)] for _ in mixed_prompts])
-    expected_BT, _ = policy(pack(groups))
-    # Padded as on a GPU.
-    actual_BT, _ = other(pack(groups, 512, 128))
-    torch.testing.assert_close(actual_BT, expected_BT, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,70 @@
+"""Alignment in processes of its own, small and quick, and what it has logged."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from prism_pl.runs.files import read_lines
+from tests import command_line
+
+# Two prompts with four responses. The discriminator first learns on the fourth batch, after the checkpoint of update 2:
+# there its optimizer has never stepped (torch would invent a step for it on a sharded model).
+OPTIONS = {
+    "trainer.max_steps": "5",
+    "checkpoint.every_n_train_steps": "2",
+    "data.batch_size": "2",
+    "model.discriminator": "DenseDiscriminator",
+    "model.cadence.discriminator_every": "4",
+    "model.objective.in_batch_weight": "1.0",
+    "model.objective.r1_weight": "0.1",
+    "model.negatives.prompts_per_update": "2",
+    "model.policy": "embedded/digits",
+    "trainer.logger": "false",
+}
+
+
+def write_config(folder: Path) -> Path:
+    """The repository's configuration with its rollouts alone, which are short."""
+    content = yaml.safe_load(Path("configs/align.yaml").read_text())
+    kept = []
+    for callback in content["trainer"]["callbacks"]:
+        if callback["class_path"] == "RolloutCallback":
+            callback["init_args"]["engine"] = {"class_path": "TransformersEngine"}
+            callback["init_args"]["sampling"] |= {"max_new_tokens": 24, "group_size": 4}
+            kept.append(callback)
+    content["trainer"]["callbacks"] = kept
+    # The start model is untrained, so its responses are malformed: the discriminator gets the in-batch pairs alone.
+    path = folder / "align.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def start(config: Path, folder: Path, **options: str) -> "subprocess.Popen[str]":
+    """``options`` have ``__`` for a dot."""
+    chosen = OPTIONS | {key.replace("__", "."): value for key, value in options.items()}
+    arguments = [f"--{key}={value}" for key, value in chosen.items()]
+    return command_line.start("fit", "--config", str(config), "--run_dir", str(folder), *arguments)
+
+
+def kill_after(process: "subprocess.Popen[str]", folder: Path, step: int) -> None:
+    """kill -9 of all the run's processes once ``step`` is logged."""
+    while not any(line["step"] >= step for line in read_lines(folder / "metrics.jsonl")):
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (folder / "finished.json").exists()
+
+
+def metrics(folder: Path) -> dict[int, dict[str, Any]]:
+    """Everything that was logged, by step, but for what depends on the clock."""
+    found: dict[int, dict[str, Any]] = {}
+    for line in read_lines(folder / "metrics.jsonl"):
+        timeless = {k: v for k, v in line.items() if not k.startswith("seconds/") and "per_second" not in k}
+        found.setdefault(line["step"], {}).update(timeless)
+    return found

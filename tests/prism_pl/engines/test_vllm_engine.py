@@ -1,0 +1,60 @@
+"""The engine of vLLM agrees with the trainer; without vLLM it says what to install."""
+
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+from prism_pl.embedded import EMBEDDED_NAME
+from prism_pl.engines import RolloutEngine, SamplingOptions, VLLMEngine
+from prism_pl.errors import UserError
+from prism_pl.model.policy import Policy
+from prism_pl.types import Prompt
+from tests.prism_pl.engines.agreement import SAMPLING, ids, largest_gap, random_states
+
+
+def test_a_missing_vllm_names_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"vllm is not installed.*\.\[vllm\].*TransformersEngine"):
+        VLLMEngine().start("embedded/digits", 64, SamplingOptions(max_new_tokens=8))
+
+
+@pytest.fixture(scope="module")
+def vllm_engine(embedded: str) -> Iterator[RolloutEngine]:
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vllm is not installed")
+    engine = VLLMEngine(dtype="float32", enforce_eager=True)
+    before, threads = random_states(), torch.get_num_threads()
+    engine.start(EMBEDDED_NAME, 256, SAMPLING)
+    assert random_states() == before
+    assert torch.get_num_threads() == threads
+    yield engine
+    engine.close()
+
+
+def test_vllm_agrees_with_the_trainer_before_and_after_sync(
+    vllm_engine: RolloutEngine, policy: Policy, lively_policy: Policy, mixed_prompts: list[Prompt]
+) -> None:
+    """One test, since the engine takes seconds to start. Images of three shapes, none and two: ``generate`` itself raises
+    if the engine's prompt ids differ from the trainer's."""
+    seeds = [10, 20, 30, 40, 50]
+    before = random_states()
+    responses = vllm_engine.generate(mixed_prompts, seeds, SAMPLING)
+    assert random_states() == before
+    assert [len(group) for group in responses] == [3] * 5
+    assert largest_gap(policy, mixed_prompts, responses) < 1e-4
+    assert ids(vllm_engine.generate(mixed_prompts[1:2], [20], SAMPLING)) == ids(responses[1:2])
+
+    stranger = replace(mixed_prompts[0], input_ids=(*mixed_prompts[0].input_ids, 5), source="rows:3")
+    with pytest.raises(UserError, match="rows:3: trainer and engine read the prompt differently"):
+        vllm_engine.generate([stranger], [1], SAMPLING)
+
+    vllm_engine.sync(lively_policy.weights())
+    synced = vllm_engine.generate(mixed_prompts, seeds, SAMPLING)
+    assert largest_gap(lively_policy, mixed_prompts, synced) < 1e-4
+    # The old weights do not fit any more: nothing is left of them in a cache.
+    assert largest_gap(policy, mixed_prompts, synced) > 1e-1
+    hot = replace(SAMPLING, temperature=0.7)
+    assert largest_gap(lively_policy, mixed_prompts, vllm_engine.generate(mixed_prompts, seeds, hot), 0.7) < 1e-4

@@ -1,0 +1,58 @@
+"""Folders are complete or absent."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from prism_pl.runs.folders import atomic_folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): path.read_text() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def fill_and_fail(target: Path) -> None:
+    with atomic_folder(target) as partial:
+        (partial / "half.txt").write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_a_new_folder_appears_only_when_complete(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "model"
+    with atomic_folder(target) as partial:
+        (partial / "sub").mkdir()
+        (partial / "sub" / "a.txt").write_text("a")
+        assert not target.exists()
+        assert partial.parent == target.parent, "a rename needs the same file system"
+    assert contents(target) == {"sub/a.txt": "a"}
+    assert list(target.parent.iterdir()) == [target]
+    # mkdtemp's 0700 would lock others out of a finished model.
+    assert stat.S_IMODE(target.stat().st_mode) == 0o755
+
+
+def test_nothing_is_left_of_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fill_and_fail(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_survives_an_exception(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        fill_and_fail(target)
+    assert contents(target) == {"old.txt": "old"}
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_an_existing_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    target.mkdir()
+    (target / "old.txt").write_text("old")
+    with atomic_folder(target) as partial:
+        (partial / "new.txt").write_text("new")
+        assert contents(target) == {"old.txt": "old"}
+    assert contents(target) == {"new.txt": "new"}
+    assert list(tmp_path.iterdir()) == [target]
