@@ -1,5 +1,5 @@
 # Two commands: `make demo` and `make test`. Both install what they need into .venv first; a second run reuses it.
-# On a CUDA machine install with `pip install -e ".[vllm]"` instead (README).
+# On a CUDA machine install with `pip install -e ".[vllm]"` instead (docs/running.md).
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python

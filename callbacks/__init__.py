@@ -1,4 +1,4 @@
-"""Callbacks. ``RolloutCallback`` feeds training; every other one only observes."""
+"""Callbacks observe, but for two: ``RolloutCallback`` feeds training, ``ConvergenceProbe`` ends a stage at ``stop_below``."""
 
 from callbacks.convergence import ConvergenceProbe
 from callbacks.evaluation import EvaluationCallback
