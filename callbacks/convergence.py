@@ -14,6 +14,7 @@ from prism_pl.engines import SamplingOptions
 from prism_pl.game import TwoSampleOptions, make_trial, two_sample_accuracy
 from prism_pl.metrics.means import Means
 from prism_pl.metrics.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
+from prism_pl.ranges import PositiveInt, Share
 from prism_pl.seeds import run_seed
 from prism_pl.segments import parse_response
 from prism_pl.types import EXPERTS, PromptBatch
@@ -43,14 +44,14 @@ class ConvergenceProbe(L.Callback):
     def __init__(
         self,
         path: str | DataSource,
-        every: int,
+        every: PositiveInt,
         discriminator: Discriminator,
-        max_new_tokens: int,
-        num_prompts: int = 256,
-        max_prompt_tokens: int = 2048,
-        last_tokens: int = 4,
+        max_new_tokens: PositiveInt,
+        num_prompts: PositiveInt = 256,
+        max_prompt_tokens: PositiveInt = 2048,
+        last_tokens: PositiveInt = 4,
         training: TwoSampleOptions = TwoSampleOptions(),  # noqa: B008 (frozen)
-        stop_below: float | None = None,
+        stop_below: Share | None = None,
     ) -> None:
         self.path = path
         self.every = every

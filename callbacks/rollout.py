@@ -12,6 +12,7 @@ import torch
 from prism_pl.engines import RolloutEngine, SamplingOptions
 from prism_pl.metrics.means import Means
 from prism_pl.metrics.timing import timed
+from prism_pl.ranges import NonNegativeFloat, PositiveInt
 from prism_pl.seeds import run_seed
 from prism_pl.types import Prompt, PromptBatch, Response
 
@@ -23,9 +24,9 @@ _PROBE_RESPONSES = 4
 class ProbeOptions:
     """The proof that the engine samples from the trainer's weights."""
 
-    every: int = 10
+    every: PositiveInt = 10
     """In policy updates; the probe also runs before the first one and after a resume."""
-    max_gap: float = 1e-4
+    max_gap: NonNegativeFloat = 1e-4
     """Largest |log p (engine) - log p (trainer)| over the probe's tokens. 1e-4 suits fp32; bf16 needs about 0.3."""
 
 

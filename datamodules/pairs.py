@@ -14,6 +14,7 @@ from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.engines import RolloutEngine, SamplingOptions
 from prism_pl.engines.answer_file import answer_rows, kept_texts
+from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.runs.files import read_lines
 from prism_pl.types import Pair
 
@@ -66,12 +67,12 @@ class PairDataModule(OrderedDataModule):
         policy: str,
         engine: RolloutEngine,
         sampling: SamplingOptions,
-        batch_size: int,
-        num_heldout: int = 256,
-        max_prompt_tokens: int = 2048,
+        batch_size: PositiveInt,
+        num_heldout: PositiveInt = 256,
+        max_prompt_tokens: PositiveInt = 2048,
         drop_too_long: bool = False,
-        seed: int = 0,
-        num_workers: int = 0,
+        seed: NonNegativeInt = 0,
+        num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__(batch_size, seed, num_workers)
         self.path = path

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from prism_pl.algorithms import PolicyTerms
 from prism_pl.algorithms.importance import MismatchOptions, importance_weights
 from prism_pl.model.packing import Group, PackedBatch
+from prism_pl.ranges import PositiveInt
 from prism_pl.types import PromptBatch
 
 
@@ -17,9 +18,9 @@ from prism_pl.types import PromptBatch
 class ReuseOptions:
     """How often the policy learns from a rollout batch. With one update every ratio is 1, and no clip acts."""
 
-    mini_batches: int = 1
+    mini_batches: PositiveInt = 1
     """Updates in one pass over the batch, each on its share of the prompts."""
-    epochs: int = 1
+    epochs: PositiveInt = 1
     """Passes over the batch."""
 
 

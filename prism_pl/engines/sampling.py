@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 
+from prism_pl.ranges import NonNegativeFloat, PositiveInt
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
     """How responses are sampled from the policy."""
 
-    max_new_tokens: int
+    max_new_tokens: PositiveInt
     """Length limit of a response, in tokens."""
-    group_size: int = 16
+    group_size: PositiveInt = 16
     """G, responses a prompt."""
-    temperature: float = 1.0
+    temperature: NonNegativeFloat = 1.0
     """Softmax temperature; 0 is greedy."""
