@@ -1,0 +1,145 @@
+"""Why a command line does not parse, in one paragraph: the key, what is wrong with it, and what would be right.
+
+jsonargparse names the innermost problem inside the problems of every class and union around it. Here the settings, in the
+files and on the command line, are merged without types and then compared with the parser's, from the outside to the inside;
+the first that does not fit is the mistake. Nothing is refused here: it is asked only after jsonargparse has refused.
+"""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, get_origin
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+
+from prism_pl.commands.catalogue import nearest
+from prism_pl.commands.configurations import given_configs, read_config
+from prism_pl.commands.kinds import class_bases, in_words, is_plain, item_hints, known_classes
+
+_Hints = dict[str, Any]
+
+
+def explain(parser: ArgumentParser, arguments: Sequence[str], error: Exception) -> str:
+    """The mistake in one paragraph; jsonargparse's own words where the comparison finds none."""
+    merged: dict[str, Any] = {}
+    for file in given_configs(list(arguments)):
+        _merge(merged, read_config(file))
+    for key, value in _settings_of(arguments):
+        _set(merged, key.split("."), value)
+    return _in_group(_hints(parser), merged, "", "the command") or " ".join(str(error).split())
+
+
+def _settings_of(arguments: Sequence[str]) -> list[tuple[str, Any]]:
+    """Keys and values of a command line, flags and configurations left out."""
+    found = []
+    for argument, after in zip(arguments, [*arguments[1:], "--"], strict=True):
+        key, equals, value = argument.partition("=")
+        if key.startswith("--") and key not in ("--config", "--help") and (equals or not after.startswith("--")):
+            found.append((key[2:], _value(value if equals else after)))
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _merge(into: dict[str, Any], content: dict[str, Any]) -> None:
+    for key, value in content.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _set(into: dict[str, Any], path: list[str], value: Any) -> None:
+    """Sets a key as the command line spells it: a class's options follow its name without ``init_args``."""
+    name, *rest = path
+    if name not in into and name not in ("class_path", "init_args") and "class_path" in into:
+        _set(into.setdefault("init_args", {}), path, value)
+    elif name.endswith("+"):
+        into.setdefault(name[:-1], []).append(value)
+    elif not rest:
+        into[name] = value
+    else:
+        if isinstance(into.get(name), str):
+            into[name] = {"class_path": into[name]}
+        if isinstance(into.get(name), list) and into[name]:
+            # Options after a list are its last item's.
+            _set(into[name][-1] if isinstance(into[name][-1], dict) else {}, rest, value)
+        elif isinstance(into.setdefault(name, {}), dict):
+            _set(into[name], rest, value)
+        else:
+            into[name] = {}
+            _set(into[name], rest, value)
+
+
+def _hints(parser: ArgumentParser) -> _Hints:
+    return {action.dest: getattr(action, "_typehint", action.type) for action in parser._actions if action.dest != "help"}
+
+
+def _in_group(hints: _Hints, values: dict[str, Any], prefix: str, owner: str) -> str | None:
+    for key, value in values.items():
+        inner = {name.removeprefix(f"{key}."): hint for name, hint in hints.items() if name.startswith(f"{key}.")}
+        if key not in hints and not inner:
+            known = sorted({name.split(".")[0] for name in hints} - {"config", "print_config"})
+            return f"{prefix}{key}: {owner} has no such key.{nearest(key, known)} It takes {', '.join(known)}."
+        if inner and isinstance(value, dict):
+            mistake = _in_group(inner, value, f"{prefix}{key}.", f"{prefix}{key}")
+        else:
+            mistake = _in_value(hints.get(key), value, f"{prefix}{key}")
+        if mistake:
+            return mistake
+    return None
+
+
+def _in_value(hint: Any, value: Any, key: str) -> str | None:
+    if hint is None or _fits(hint, value):
+        return None
+    if isinstance(value, list):
+        for item in item_hints(hint):
+            mistakes = (_in_value(item, part, f"{key}[{index}]") for index, part in enumerate(value))
+            if found := next(filter(None, mistakes), None):
+                return found
+    for base in class_bases(hint):
+        if isinstance(value, str) or (isinstance(value, dict) and ("class_path" in value or is_plain(base))):
+            return _in_class(hint, base, value, key)
+    # A mapping of class options alone belongs to a class that is not named here.
+    return None if isinstance(value, dict) else f"{key}: it is {value!r}, and must be {in_words(hint)}."
+
+
+def _in_class(hint: Any, base: type, value: str | dict[str, Any], key: str) -> str | None:
+    given: dict[str, Any] = {"class_path": value} if isinstance(value, str) else value
+    name = given.get("class_path", base.__name__)
+    known = known_classes(base)
+    chosen = known.get(name) or _imported(name)
+    if chosen is None:
+        return (
+            f"{key}: there is no class {name}.{nearest(name.rpartition('.')[2], list(known))} Known are {', '.join(known)}."
+        )
+    options = given.get("init_args", {}) if "class_path" in given else given
+    parser = ArgumentParser(exit_on_error=False)
+    # A class to be called later gets its first argument then.
+    called = isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Callable)  # type: ignore[arg-type]
+    parser.add_class_arguments(chosen, fail_untyped=False, skip={1} if called else None)
+    return _in_group(_hints(parser), options or {}, f"{key}.", chosen.__name__)
+
+
+def _imported(name: str) -> Any:
+    module, _, last = str(name).rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), last, None) if module else None
+    except ImportError:
+        return None
+
+
+def _fits(hint: Any, value: Any) -> bool:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--value", type=hint)
+    try:
+        parser.parse_object({"value": value})
+    except (ArgumentError, TypeError, ValueError):
+        return False
+    return True
