@@ -82,7 +82,7 @@ class PrismCLI(LightningCLI):
                 "checkpoint.enable_version_counter": False,
             }
         )
-        parser.link_arguments("run_dir", "checkpoint.dirpath", compute_fn=lambda folder: str(Path(folder) / "checkpoints"))
+        parser.link_arguments("run_dir", "checkpoint.dirpath", compute_fn=_checkpoint_folder)
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -90,10 +90,14 @@ class PrismCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             raise UserError(explain(self._parser("fit"), sys.argv[2:], error)) from error
+        self.check(self.config["fit"])
+
+    def check(self, config: Namespace) -> None:
+        """Raises UserError for what no run could do."""
+        refuse_strategy(config.trainer)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        refuse_strategy(config.trainer)
         # Only the first process decides: the others are started when the folder is already prepared.
         if int(os.environ.get("LOCAL_RANK", "0")) == 0:
             prepare_run_dir(Path(config.run_dir))
@@ -119,15 +123,23 @@ class PrismCLI(LightningCLI):
 class DataCLI(PrismCLI):
     """Parses what ``fit`` parses, and builds the data module alone."""
 
+    def check(self, config: Namespace) -> None:
+        """The data may be looked at on another machine than the run's."""
+
     def before_instantiate_classes(self) -> None:
         """A run's folder is left alone."""
 
     def instantiate_classes(self) -> None:
         own = Namespace(data=self.config[self.subcommand].data)
-        self.datamodule = self._parser(self.subcommand).instantiate_classes(own).data
+        self.datamodule = self._parser(self.subcommand).instantiate(own).data
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Nothing is trained."""
+
+
+def _checkpoint_folder(run_dir: str | None) -> str | None:
+    # It is asked before a missing run_dir is named.
+    return None if run_dir is None else str(Path(run_dir) / "checkpoints")
 
 
 def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:

@@ -62,7 +62,7 @@ def nearest(name: str, known: list[str]) -> str:
     >>> nearest("clip_lo", ["clip_low", "kl_weight"])
     ' Did you mean clip_low?'
     """
-    # Names are long to the left (model.algorithm.clip_low), so case and small slips must not count for much.
     lowered = {other.lower(): other for other in known}
-    found = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5)
+    longer = [other for other in lowered if other.startswith(name.lower())]
+    found = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5) or longer
     return f" Did you mean {lowered[found[0]]}?" if found else ""

@@ -60,7 +60,7 @@ def _call(command: Command, arguments: list[str]) -> None:
     parser.add_function_arguments(function, fail_untyped=False)
     bases = [base for hint in get_type_hints(function).values() for base in class_bases(hint) if base.__subclasses__()]
     try:
-        config = parser.instantiate_classes(parser.parse_args(with_own_defaults(arguments, bases)))
+        config = parser.instantiate(parser.parse_args(with_own_defaults(arguments, bases)))
     except ArgumentError as error:
         raise UserError(explain(parser, arguments, error)) from error
     function(**{key: value for key, value in config.items() if key != "config"})

@@ -1,6 +1,7 @@
 """What an option takes, in words, and the classes that it may name."""
 
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
@@ -44,7 +45,7 @@ def class_bases(hint: Any) -> Iterator[type]:
     elif origin in (Union, types.UnionType):
         for part in inner:
             yield from class_bases(part)
-    elif origin is not None and issubclass(origin, Callable) and inner:  # type: ignore[arg-type]
+    elif origin is Callable:
         yield from class_bases(inner[-1])
     elif isinstance(hint, type) and hint.__module__ != "builtins":
         yield hint
@@ -66,7 +67,7 @@ def known_classes(base: type) -> dict[str, type]:
     below: list[type] = base.__subclasses__()
     for cls in below:
         found |= known_classes(cls)
-    return {name: cls for name, cls in sorted(found.items()) if not name.startswith("_")}
+    return {name: cls for name, cls in sorted(found.items()) if _is_exported(cls)}
 
 
 def is_plain(base: type) -> bool:
@@ -76,3 +77,9 @@ def is_plain(base: type) -> bool:
 
 def _is_abstract(base: type) -> bool:
     return inspect.isabstract(base) or (bool(base.__subclasses__()) and base.__module__.startswith(("lightning", "torch")))
+
+
+def _is_exported(cls: type) -> bool:
+    """A class that its package does not name, such as a shared base, is not for configurations."""
+    package = sys.modules.get(cls.__module__.rpartition(".")[0] or cls.__module__)
+    return not cls.__name__.startswith("_") and hasattr(package, cls.__name__)

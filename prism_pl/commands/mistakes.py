@@ -26,15 +26,19 @@ def explain(parser: ArgumentParser, arguments: Sequence[str], error: Exception) 
         _merge(merged, read_config(file))
     for key, value in _settings_of(arguments):
         _set(merged, key.split("."), value)
-    return _in_group(_hints(parser), merged, "", "the command") or " ".join(str(error).split())
+    mistake = _in_group(_hints(parser), merged, "", "the command")
+    missing = [action.dest for action in parser._actions if action.required and action.dest not in merged]
+    if mistake is None and missing:
+        return f"--{missing[0]} is required, and given neither on the command line nor in a configuration (--config)."
+    return mistake or " ".join(str(error).split())
 
 
 def _settings_of(arguments: Sequence[str]) -> list[tuple[str, Any]]:
     """Keys and values of a command line, flags and configurations left out."""
     found = []
-    for argument, after in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, after in zip(arguments, [*arguments, "--"][1:], strict=True):
         key, equals, value = argument.partition("=")
-        if key.startswith("--") and key not in ("--config", "--help") and (equals or not after.startswith("--")):
+        if key.startswith("--") and key != "--config" and not key.endswith("help") and (equals or after[:2] != "--"):
             found.append((key[2:], _value(value if equals else after)))
     return found
 
@@ -77,14 +81,16 @@ def _set(into: dict[str, Any], path: list[str], value: Any) -> None:
 
 
 def _hints(parser: ArgumentParser) -> _Hints:
-    return {action.dest: getattr(action, "_typehint", action.type) for action in parser._actions if action.dest != "help"}
+    """What each option takes; those that only print something take nothing."""
+    hints = {action.dest: getattr(action, "_typehint", action.type) for action in parser._actions}
+    return {name: hint for name, hint in hints.items() if hint is not None and not name.endswith(".help")}
 
 
 def _in_group(hints: _Hints, values: dict[str, Any], prefix: str, owner: str) -> str | None:
     for key, value in values.items():
         inner = {name.removeprefix(f"{key}."): hint for name, hint in hints.items() if name.startswith(f"{key}.")}
         if key not in hints and not inner:
-            known = sorted({name.split(".")[0] for name in hints} - {"config", "print_config"})
+            known = sorted({name.split(".")[0] for name in hints})
             return f"{prefix}{key}: {owner} has no such key.{nearest(key, known)} It takes {', '.join(known)}."
         if inner and isinstance(value, dict):
             mistake = _in_group(inner, value, f"{prefix}{key}.", f"{prefix}{key}")
@@ -113,7 +119,7 @@ def _in_value(hint: Any, value: Any, key: str) -> str | None:
 def _in_class(hint: Any, base: type, value: str | dict[str, Any], key: str) -> str | None:
     given: dict[str, Any] = {"class_path": value} if isinstance(value, str) else value
     name = given.get("class_path", base.__name__)
-    known = known_classes(base)
+    known = {base.__name__: base} if is_plain(base) else known_classes(base)
     chosen = known.get(name) or _imported(name)
     if chosen is None:
         return (
@@ -122,7 +128,7 @@ def _in_class(hint: Any, base: type, value: str | dict[str, Any], key: str) -> s
     options = given.get("init_args", {}) if "class_path" in given else given
     parser = ArgumentParser(exit_on_error=False)
     # A class to be called later gets its first argument then.
-    called = isinstance(get_origin(hint), type) and issubclass(get_origin(hint), Callable)  # type: ignore[arg-type]
+    called = get_origin(hint) is Callable
     parser.add_class_arguments(chosen, fail_untyped=False, skip={1} if called else None)
     return _in_group(_hints(parser), options or {}, f"{key}.", chosen.__name__)
 

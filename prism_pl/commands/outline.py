@@ -64,8 +64,8 @@ def _class(module: str, name: str) -> ast.ClassDef | None:
     for node in _tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
             return node
-        own = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("prism_pl")
-        if own and any(alias.name == name for alias in node.names):
+        imported = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom) and name in imported and str(node.module).startswith("prism_pl"):
             return _class(str(node.module), name)
     return None
 

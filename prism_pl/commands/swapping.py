@@ -8,7 +8,7 @@ def with_own_defaults(arguments: list[str], swappable: Sequence[type], nested: t
     """Makes jsonargparse forget the class before, where an argument names a subclass of a ``swappable`` one.
 
     It keeps every value of the class before that the new one also accepts (its issue 460): GRPO's clip range would end up
-    in GSPO. Setting the key to null first is the way to forget them. For a class within a class (``nested``) it takes no null;
+    in GSPO. Setting the key to null first is the way to forget them. A class within a class (``nested``) takes no null;
     there the new class's defaults are spelt out.
     """
     result: list[str] = []
