@@ -21,16 +21,25 @@ _Hints = dict[str, Any]
 
 def explain(parser: ArgumentParser, arguments: Sequence[str], error: Exception) -> str:
     """The mistake in one paragraph; jsonargparse's own words where the comparison finds none."""
+    if any(argument.partition("=")[0].endswith(".help") for argument in arguments):
+        return " ".join(str(error).split())
     merged: dict[str, Any] = {}
     for file in given_configs(list(arguments)):
         _merge(merged, read_config(file))
     for key, value in _settings_of(arguments):
         _set(merged, key.split("."), value)
-    mistake = _in_group(_hints(parser), merged, "", "the command")
-    missing = [action.dest for action in parser._actions if action.required and action.dest not in merged]
-    if mistake is None and missing:
-        return f"--{missing[0]} is required, and given neither on the command line nor in a configuration (--config)."
+    mistake = _in_group(_hints(parser), merged, "", "the command") or _missing(parser, merged, "")
     return mistake or " ".join(str(error).split())
+
+
+def _missing(parser: ArgumentParser, values: dict[str, Any], prefix: str) -> str | None:
+    for key in (action.dest for action in parser._actions if action.required):
+        found: Any = values
+        for name in key.split("."):
+            found = found.get(name) if isinstance(found, dict) else None
+        if found is None:
+            return f"{prefix}{key}: it is required, and given neither on the command line nor in a configuration."
+    return None
 
 
 def _settings_of(arguments: Sequence[str]) -> list[tuple[str, Any]]:
@@ -38,7 +47,7 @@ def _settings_of(arguments: Sequence[str]) -> list[tuple[str, Any]]:
     found = []
     for argument, after in zip(arguments, [*arguments, "--"][1:], strict=True):
         key, equals, value = argument.partition("=")
-        if key.startswith("--") and key != "--config" and not key.endswith("help") and (equals or after[:2] != "--"):
+        if key.startswith("--") and key != "--config" and (equals or after[:2] != "--"):
             found.append((key[2:], _value(value if equals else after)))
     return found
 
@@ -72,7 +81,9 @@ def _set(into: dict[str, Any], path: list[str], value: Any) -> None:
             into[name] = {"class_path": into[name]}
         if isinstance(into.get(name), list) and into[name]:
             # Options after a list are its last item's.
-            _set(into[name][-1] if isinstance(into[name][-1], dict) else {}, rest, value)
+            if isinstance(into[name][-1], str):
+                into[name][-1] = {"class_path": into[name][-1]}
+            _set(into[name][-1], rest, value)
         elif isinstance(into.setdefault(name, {}), dict):
             _set(into[name], rest, value)
         else:
@@ -112,8 +123,11 @@ def _in_value(hint: Any, value: Any, key: str) -> str | None:
     for base in class_bases(hint):
         if isinstance(value, str) or (isinstance(value, dict) and ("class_path" in value or is_plain(base))):
             return _in_class(hint, base, value, key)
-    # A mapping of class options alone belongs to a class that is not named here.
-    return None if isinstance(value, dict) else f"{key}: it is {value!r}, and must be {in_words(hint)}."
+        if isinstance(value, dict):
+            return f"{key}: options are given, but no class. Name it first; known are {', '.join(known_classes(base))}."
+    if isinstance(value, dict):
+        return f"{key}: it has no keys of its own, and must be {in_words(hint)}."
+    return f"{key}: it is {value!r}, and must be {in_words(hint)}."
 
 
 def _in_class(hint: Any, base: type, value: str | dict[str, Any], key: str) -> str | None:
@@ -130,7 +144,9 @@ def _in_class(hint: Any, base: type, value: str | dict[str, Any], key: str) -> s
     # A class to be called later gets its first argument then.
     called = get_origin(hint) is Callable
     parser.add_class_arguments(chosen, fail_untyped=False, skip={1} if called else None)
-    return _in_group(_hints(parser), options or {}, f"{key}.", chosen.__name__)
+    mistake = _in_group(_hints(parser), options or {}, f"{key}.", chosen.__name__)
+    # What a stage's data lacks may come from its model, by a link.
+    return mistake or (_missing(parser, options or {}, f"{key}.") if "." in key else None)
 
 
 def _imported(name: str) -> Any:

@@ -1,0 +1,207 @@
+"""Mistakes of a command line: one paragraph each, which names the key and what would be right, before anything is loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from jsonargparse import Namespace
+
+import modules  # noqa: F401 (registers fsdp2)
+from prism_pl.cli import refuse_strategy
+from prism_pl.errors import UserError
+from tests.command_line import run
+
+RLVR = ("fit", "--config", "rlvr.yaml")
+
+
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one paragraph on the error stream of a command line that ends with 2."""
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.strip().splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--data.batch_size=0", "data.batch_size: it is 0, and must be a whole number of at least 1."),
+        ("--data.batch_size=2.5", "data.batch_size: it is 2.5, and must be a whole number of at least 1."),
+        ("--data.num_workers=-1", "data.num_workers: it is -1, and must be a whole number of at least 0."),
+        (
+            "--model.algorithm.clip_low=-1",
+            "model.algorithm.clip_low: it is -1, and must be a number of at least 0 and at most 1.",
+        ),
+        ("--model.algorithm.dual_clip=0.5", "dual_clip: it is 0.5, and must be a number of at least 1, or null."),
+        ("--model.algorithm.kl_weight=nan", "kl_weight: it is 'nan', and must be a number of at least 0."),
+        ("--model.mismatch.cap=0", "model.mismatch.cap: it is 0, and must be a number of more than 0."),
+        ("--model.reuse.epochs=0", "model.reuse.epochs: it is 0, and must be a whole number of at least 1."),
+        ("--model.algorithm.aggregation=mean", "must be one of token_mean, sequence_mean, length_limit."),
+        ("--trainer.max_steps=many", "trainer.max_steps: it is 'many', and must be a whole number."),
+    ],
+)
+def test_a_bad_value_is_named_with_key_and_range(argument: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in mistake(capsys, *RLVR, argument)
+    # Apart from its key, too.
+    assert message in mistake(capsys, *RLVR, *argument.split("="))
+
+
+@pytest.mark.parametrize(
+    ("argument", "messages"),
+    [
+        (
+            "--model.algorithm=GRPOO",
+            ["model.algorithm: there is no class GRPOO. Did you mean GRPO?", "CISPO, DAPO, DrGRPO"],
+        ),
+        ("--model.algorithm.advantage=LeaveOne", ["Did you mean LeaveOneOut?", "Known are BatchWhitened, GroupCentred"]),
+        ("--model=RLVModule", ["model: there is no class RLVModule. Did you mean RLVRModule?", "SFTModule."]),
+        ("--data=PromtDataModule", ["Did you mean PromptDataModule? Known are DemonstrationDataModule, PairDataModule"]),
+        ("--model.optimizer=Adamw", ["model.optimizer: there is no class Adamw. Did you mean AdamW?"]),
+        ("--trainer.logger=WandLogger", ["trainer.logger: there is no class WandLogger. Did you mean WandbLogger?"]),
+        ("--model.algorithm=prism_pl.algorithms.Nope", ["there is no class prism_pl.algorithms.Nope", "Known are CISPO"]),
+    ],
+)
+def test_an_unknown_class_is_named_with_the_known_ones(
+    argument: str, messages: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = mistake(capsys, *RLVR, argument)
+    assert all(message in said for message in messages), said
+
+
+@pytest.mark.parametrize(
+    ("argument", "messages"),
+    [
+        (
+            "--model.algorithm.clip_lo=0.1",
+            ["model.algorithm.clip_lo: GRPO has no such key. Did you mean clip_low?", "dual_clip"],
+        ),
+        ("--trainer.max_stps=3", ["trainer.max_stps: trainer has no such key. Did you mean max_steps?"]),
+        ("--modl.algorithm=GRPO", ["modl: the command has no such key. Did you mean model?", "run_dir"]),
+        ("--data.batchsize=3", ["data.batchsize: PromptDataModule has no such key. Did you mean batch_size?"]),
+        ("--model.optimizer.lrr=1", ["AdamW has no such key. Did you mean lr?", "weight_decay"]),
+        ("--trainer.callbacks.table_evry=1", ["trainer.callbacks[2].table_evry: SampleLog has no such key."]),
+        ("--model.algorithm.objective.clip_low=0.1", ["options are given, but no class.", "known are CappedWeight"]),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_known_ones(
+    argument: str, messages: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = mistake(capsys, *RLVR, argument)
+    assert all(message in said for message in messages), said
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "message"),
+    [
+        (["model", "init_args"], {"polcy": "x"}, "model.polcy: RLVRModule has no such key. Did you mean policy?"),
+        (["model", "init_args", "algorithm"], {"class_path": "Nope"}, "model.algorithm: there is no class Nope. Known are"),
+        (["data"], {"class_path": "Nope"}, "data: there is no class Nope. Known are DemonstrationDataModule"),
+        (["data", "init_args"], {"max_prompt_tokens": 0}, "data.max_prompt_tokens: it is 0, and must be a whole number"),
+        ([], {"trainr": {}}, "trainr: the command has no such key. Did you mean trainer?"),
+        (
+            ["trainer", "callbacks", 0, "init_args", "sampling"], {"group_size": 0},
+            "trainer.callbacks[0].sampling.group_size: it is 0, and must be a whole number of at least 1.",
+        ),
+        (["trainer", "callbacks", 1], {"class_path": "EvalCallback"}, "trainer.callbacks[1]: there is no class EvalCallback."),
+        (["model", "init_args", "rewards", 1, "init_args"], {"wieght": 1}, "model.rewards[1].wieght: FormatReward has no"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_file_are_named_alike(
+    place: list[Any], change: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = inner = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
+    for key in place:
+        inner = inner[key]
+    inner |= change
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    assert message in mistake(capsys, "fit", "--config", str(tmp_path / "mine.yaml"))
+
+
+def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "run_dir: it is required" in mistake(capsys, "fit")
+    assert "model.lora.alpha: it is required" in mistake(capsys, *RLVR, "--model.lora.rank=3")
+    assert "out: it is required" in mistake(capsys, "filter", "--model=x", "--path=y", "--sampling.max_new_tokens=3")
+
+
+def test_a_mistyped_configuration_is_named_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--config", "aling.yaml"], ["--config=aling.yaml"]):
+        said = mistake(capsys, "fit", *arguments)
+        assert "--config: aling.yaml is neither in the current folder nor in configs/, which holds align.yaml" in said
+        assert "warmup.yaml. Did you mean align.yaml?" in said
+
+
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text("model: [1\n")
+    (tmp_path / "b.yaml").write_text("just words\n")
+    assert "a.yaml is no YAML" in mistake(capsys, "fit", "--config", str(tmp_path / "a.yaml"))
+    assert "b.yaml holds no keys" in mistake(capsys, "fit", "--config", str(tmp_path / "b.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["filter", "--config", "filter.yaml", "--low=2"], "low: it is 2, and must be a number of at least 0 and at most 1."),
+        (["filter", "--config", "filter.yaml", "--lwo=0"], "lwo: the command has no such key. Did you mean low?"),
+        (["filter", "--config", "filter.yaml", "--engine=VLLM"], "engine: there is no class VLLM. Did you mean VLLMEngine?"),
+        (["pairs", "--config", "pairs.yaml", "--sampling.temperature=-1"], "sampling.temperature: it is -1, and must be"),
+        (["curate", "--config", "curate.yaml", "--endpoint.concurrency=0"], "endpoint.concurrency: it is 0, and must be"),
+        (["upcycle", "--model=x", "--out=y", "--top_k=0"], "top_k: it is 0, and must be a whole number of at least 1."),
+        (["export", "--run_dr=x", "--out=y"], "run_dr: the command has no such key. Did you mean run_dir?"),
+        (["pipeline", "--config", "demo.yaml", "--seed=-1"], "seed: it is -1, and must be a whole number of at least 0."),
+        (["fitt", "--config", "rlvr.yaml"], "fitt is no command. Did you mean fit? The commands are fit, pipeline, check-data"),
+    ],
+)  # fmt: skip
+def test_the_other_commands_say_it_alike(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in mistake(capsys, *arguments)
+
+
+@pytest.mark.parametrize("strategy", [None, "ddp", "ddp_spawn", "deepspeed_stage_2"])
+def test_a_strategy_that_cannot_hold_a_stage_is_refused_at_once(
+    strategy: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A finished run, which a start would set aside.
+    (tmp_path / "finished.json").write_text("{}")
+    chosen = [] if strategy is None else ["--trainer.strategy", strategy]
+    said = mistake(
+        capsys, *RLVR, "--run_dir", str(tmp_path), "--trainer.accelerator=cpu", "--trainer.devices", "2", *chosen
+    )
+    assert "trainer.strategy: D" in said
+    assert "cannot run several backward passes an update on 2 devices. Use `--trainer.strategy fsdp2`." in said
+    assert (tmp_path / "finished.json").exists()
+
+
+def options(**changes: Any) -> Namespace:
+    return Namespace(**({"accelerator": "cpu", "devices": 2, "num_nodes": 1, "strategy": "auto"} | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strategy": "fsdp2"},
+        {"strategy": Namespace(class_path="modules.strategy.FSDP2Strategy", init_args=Namespace())},
+        {"devices": 1},
+        {"devices": "auto"},
+    ],
+)
+def test_what_can_run_is_not_refused(changes: dict[str, Any]) -> None:
+    refuse_strategy(options(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"devices": "3"}, 3),
+        ({"devices": 1, "num_nodes": 4, "strategy": "ddp"}, 4),
+        ({"strategy": Namespace(class_path="lightning.pytorch.strategies.DDPStrategy", init_args=Namespace())}, 2),
+    ],
+)
+def test_devices_are_counted_over_nodes(changes: dict[str, Any], count: int) -> None:
+    with pytest.raises(UserError, match=rf"DDPStrategy cannot run several .* on {count} devices"):
+        refuse_strategy(options(**changes))
+
+
+def test_a_strategy_that_does_not_exist_is_named() -> None:
+    with pytest.raises(UserError, match="trainer: You selected an invalid strategy name: `strategy='nonsense'`"):
+        refuse_strategy(options(strategy="nonsense"))
