@@ -52,7 +52,7 @@ def _call(command: Command, arguments: list[str]) -> None:
 
     # Field docstrings are the help text of dataclass options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    function = _function(command)
+    function = load(command)
     quieten()
     parser = ArgumentParser(prog=f"python -m prism_pl {command.name}", exit_on_error=False, description=command.about)
     if command.configurable:
@@ -66,7 +66,8 @@ def _call(command: Command, arguments: list[str]) -> None:
     function(**{key: value for key, value in config.items() if key != "config"})
 
 
-def _function(command: Command) -> Callable[..., Any]:
+def load(command: Command) -> Callable[..., Any]:
+    """The function of a command that has one, imported now."""
     assert command.function is not None
     module, _, name = command.function.partition(":")
     return getattr(importlib.import_module(module), name)
