@@ -110,6 +110,12 @@ class PrismCLI(LightningCLI):
             logging.getLogger(__name__).warning("Resuming from %s.", config.ckpt_path)
         self._place_loggers(config)
 
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except MisconfigurationException as error:
+            raise UserError(f"trainer, checkpoint: {' '.join(str(error).split())}") from error
+
     def _place_loggers(self, config: Any) -> None:
         loggers = config.trainer.logger
         loggers = [] if loggers in (None, True, False) else loggers if isinstance(loggers, list) else [loggers]

@@ -62,21 +62,21 @@ def item_hints(hint: Any) -> Iterator[Any]:
 
 
 def known_classes(base: type) -> dict[str, type]:
-    """The classes to choose from by name: the concrete, public ones that are imported."""
-    found: dict[str, type] = {} if _is_abstract(base) else {base.__name__: base}
-    below: list[type] = base.__subclasses__()
-    for cls in below:
-        found |= known_classes(cls)
-    return {name: cls for name, cls in sorted(found.items()) if _is_exported(cls)}
+    """The classes to choose from by name: the concrete, public ones below ``base`` that are imported; it alone if none is."""
+    concrete = {cls.__name__: cls for cls in _below(base) if not inspect.isabstract(cls) and _is_exported(cls)}
+    return dict(sorted(concrete.items())) or {base.__name__: base}
+
+
+def _below(base: type) -> Iterator[type]:
+    own: list[type] = base.__subclasses__()
+    for cls in own:
+        yield cls
+        yield from _below(cls)
 
 
 def is_plain(base: type) -> bool:
     """True for a dataclass that is a group of options, not a choice of classes."""
     return is_dataclass(base) and not base.__subclasses__()
-
-
-def _is_abstract(base: type) -> bool:
-    return inspect.isabstract(base) or (bool(base.__subclasses__()) and base.__module__.startswith(("lightning", "torch")))
 
 
 def _is_exported(cls: type) -> bool:

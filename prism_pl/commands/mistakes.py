@@ -133,7 +133,7 @@ def _in_value(hint: Any, value: Any, key: str) -> str | None:
 def _in_class(hint: Any, base: type, value: str | dict[str, Any], key: str) -> str | None:
     given: dict[str, Any] = {"class_path": value} if isinstance(value, str) else value
     name = given.get("class_path", base.__name__)
-    known = {base.__name__: base} if is_plain(base) else known_classes(base)
+    known = known_classes(base)
     chosen = known.get(name) or _imported(name)
     if chosen is None:
         return (

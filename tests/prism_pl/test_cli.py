@@ -205,3 +205,18 @@ def test_devices_are_counted_over_nodes(changes: dict[str, Any], count: int) -> 
 def test_a_strategy_that_does_not_exist_is_named() -> None:
     with pytest.raises(UserError, match="trainer: You selected an invalid strategy name: `strategy='nonsense'`"):
         refuse_strategy(options(strategy="nonsense"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--trainer.max_steps=-5", "trainer, checkpoint: `max_steps` must be a non-negative integer or -1"),
+        ("--checkpoint.every_n_train_steps=-1", "trainer, checkpoint: Invalid value for every_n_train_steps=-1."),
+        ("--trainer.num_nodes=0", "trainer: `num_nodes` must be a positive integer, but got 0."),
+    ],
+)
+def test_what_lightning_refuses_is_one_line_too(
+    argument: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*RLVR, "--run_dir", str(tmp_path), "--trainer.logger=false", argument) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"error: {message}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 import pytest
 from annotated_types import Ge
 from jsonargparse import ArgumentParser
+from torch.optim import Optimizer
 
 import callbacks
 import datamodules
@@ -89,8 +90,11 @@ def test_ranges_in_words() -> None:
 
 def test_classes_to_choose_from() -> None:
     assert list(known_classes(Algorithm))[:3] == ["CISPO", "DAPO", "DrGRPO"]
+    # One that others derive from is one, too.
+    assert {"Adam", "AdamW", "SGD"} < known_classes(Optimizer).keys()
     # Shared bases are not for configurations.
     assert not {"Dense", "Mixture", "Discriminator"} & known_classes(Discriminator).keys()
+    assert known_classes(LoraOptions) == {"LoraOptions": LoraOptions}
     assert list(class_bases(LoraOptions | None)) == [LoraOptions]
     assert is_plain(LoraOptions)
     assert not is_plain(Algorithm)
