@@ -62,7 +62,7 @@ def item_hints(hint: Any) -> Iterator[Any]:
 
 
 def known_classes(base: type) -> dict[str, type]:
-    """The classes to choose from by name: the concrete, public ones below ``base`` that are imported; it alone if none is."""
+    """The concrete, public classes below ``base`` that are imported, by name; ``base`` alone if there is none."""
     concrete = {cls.__name__: cls for cls in _below(base) if not inspect.isabstract(cls) and _is_exported(cls)}
     return dict(sorted(concrete.items())) or {base.__name__: base}
 

@@ -168,19 +168,20 @@ class Mixture(Discriminator):
     top_k: PositiveInt = 2
     """Experts a token is sent to."""
 
-    @abstractmethod
-    def reach(self) -> list[list[bool]]:
-        """For each kind of token (prompt, perception, reasoning) the experts it may reach."""
-
-    def fresh_config(self, dense: PreTrainedConfig) -> PreTrainedConfig:
-        reach = self.reach()
-        for kind, row in zip(KINDS, reach, strict=True):
+    def __post_init__(self) -> None:
+        for kind, row in zip(KINDS, self.reach(), strict=True):
             if sum(row) < self.top_k:
                 raise UserError(
                     f"{type(self).__name__}: top_k is {self.top_k}, but {kind} tokens reach only {sum(row)} experts. "
                     f"Lower top_k or add experts."
                 )
-        config = mixture_config(dense.to_dict(), len(reach[0]), self.top_k)
+
+    @abstractmethod
+    def reach(self) -> list[list[bool]]:
+        """For each kind of token (prompt, perception, reasoning) the experts it may reach."""
+
+    def fresh_config(self, dense: PreTrainedConfig) -> PreTrainedConfig:
+        config = mixture_config(dense.to_dict(), len(self.reach()[0]), self.top_k)
         setattr(config, RECORD, self.record())
         return config
 
