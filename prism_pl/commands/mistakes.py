@@ -6,6 +6,7 @@ the first that does not fit is the mistake. Nothing is refused here: it is asked
 """
 
 import importlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, get_origin
 
@@ -22,14 +23,21 @@ _Hints = dict[str, Any]
 def explain(parser: ArgumentParser, arguments: Sequence[str], error: Exception) -> str:
     """The mistake in one paragraph; jsonargparse's own words where the comparison finds none."""
     if any(argument.partition("=")[0].endswith(".help") for argument in arguments):
-        return " ".join(str(error).split())
+        return _own_words(error)
     merged: dict[str, Any] = {}
     for file in given_configs(list(arguments)):
         _merge(merged, read_config(file))
     for key, value in _settings_of(arguments):
         _set(merged, key.split("."), value)
     mistake = _in_group(_hints(parser), merged, "", "the command") or _missing(parser, merged, "")
-    return mistake or " ".join(str(error).split())
+    return mistake or _own_words(error)
+
+
+def _own_words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if found := re.search(r"class_path '([\w.]+)': the following arguments are required: (\w+)", text):
+        return f"{found[2]}: {found[1]} requires it, and neither the command line nor a configuration gives it."
+    return text
 
 
 def _missing(parser: ArgumentParser, values: dict[str, Any], prefix: str) -> str | None:
@@ -71,24 +79,20 @@ def _set(into: dict[str, Any], path: list[str], value: Any) -> None:
     """Sets a key as the command line spells it: a class's options follow its name without ``init_args``."""
     name, *rest = path
     if name not in into and name not in ("class_path", "init_args") and "class_path" in into:
-        _set(into.setdefault("init_args", {}), path, value)
+        into["init_args"] = into.get("init_args") or {}
+        _set(into["init_args"], path, value)
     elif name.endswith("+"):
-        into.setdefault(name[:-1], []).append(value)
+        before = into.get(name[:-1])
+        into[name[:-1]] = [*(before if isinstance(before, list) else []), value]
     elif not rest:
         into[name] = value
     else:
-        if isinstance(into.get(name), str):
-            into[name] = {"class_path": into[name]}
-        if isinstance(into.get(name), list) and into[name]:
-            # Options after a list are its last item's.
-            if isinstance(into[name][-1], str):
-                into[name][-1] = {"class_path": into[name][-1]}
-            _set(into[name][-1], rest, value)
-        elif isinstance(into.setdefault(name, {}), dict):
-            _set(into[name], rest, value)
-        else:
-            into[name] = {}
-            _set(into[name], rest, value)
+        # Options after a list are its last item's.
+        listed = isinstance(into.get(name), list) and into[name]
+        inner = into[name][-1] if listed else into.get(name)
+        inner = inner if isinstance(inner, dict) else {"class_path": inner} if isinstance(inner, str) else {}
+        _set(inner, rest, value)
+        into[name] = [*into[name][:-1], inner] if listed else inner
 
 
 def _hints(parser: ArgumentParser) -> _Hints:
@@ -102,7 +106,7 @@ def _in_group(hints: _Hints, values: dict[str, Any], prefix: str, owner: str) ->
         inner = {name.removeprefix(f"{key}."): hint for name, hint in hints.items() if name.startswith(f"{key}.")}
         if key not in hints and not inner:
             known = sorted({name.split(".")[0] for name in hints})
-            return f"{prefix}{key}: {owner} has no such key.{nearest(key, known)} It takes {', '.join(known)}."
+            return f"{prefix}{key}: {owner} has no such key.{nearest(str(key), known)} It takes {', '.join(known)}."
         if inner and isinstance(value, dict):
             mistake = _in_group(inner, value, f"{prefix}{key}.", f"{prefix}{key}")
         else:
@@ -132,29 +136,34 @@ def _in_value(hint: Any, value: Any, key: str) -> str | None:
 
 def _in_class(hint: Any, base: type, value: str | dict[str, Any], key: str) -> str | None:
     given: dict[str, Any] = {"class_path": value} if isinstance(value, str) else value
-    name = given.get("class_path", base.__name__)
+    name = str(given.get("class_path", base.__name__))
     known = known_classes(base)
     chosen = known.get(name) or _imported(name)
     if chosen is None:
-        return (
-            f"{key}: there is no class {name}.{nearest(name.rpartition('.')[2], list(known))} Known are {', '.join(known)}."
-        )
-    options = given.get("init_args", {}) if "class_path" in given else given
+        similar = nearest(name.rpartition(".")[2], list(known))
+        return f"{key}: there is no class {name}.{similar} Known are {', '.join(known)}."
+    beside = next(iter(given.keys() - {"class_path", "init_args", "dict_kwargs"} if "class_path" in given else ()), None)
+    if beside is not None:
+        return f"{key}.{beside}: options of {chosen.__name__} belong under init_args, beside class_path."
+    options = given.get("init_args") or {} if "class_path" in given else given
+    if not isinstance(options, dict):
+        return f"{key}.init_args: it is {options!r}, and must be a mapping."
     parser = ArgumentParser(exit_on_error=False)
     # A class to be called later gets its first argument then.
     called = get_origin(hint) is Callable
     parser.add_class_arguments(chosen, fail_untyped=False, skip={1} if called else None)
-    mistake = _in_group(_hints(parser), options or {}, f"{key}.", chosen.__name__)
+    mistake = _in_group(_hints(parser), options, f"{key}.", chosen.__name__)
     # What a stage's data lacks may come from its model, by a link.
-    return mistake or (_missing(parser, options or {}, f"{key}.") if "." in key else None)
+    return mistake or (_missing(parser, options, f"{key}.") if "." in key else None)
 
 
-def _imported(name: str) -> Any:
-    module, _, last = str(name).rpartition(".")
+def _imported(name: str) -> type | None:
+    module, _, last = name.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), last, None) if module else None
-    except ImportError:
+        found = getattr(importlib.import_module(module), last, None) if module else None
+    except (ImportError, ValueError):
         return None
+    return found if isinstance(found, type) else None
 
 
 def _fits(hint: Any, value: Any) -> bool:

@@ -97,6 +97,7 @@ def test_an_unknown_key_is_named_with_the_known_ones(
     [
         (["model", "init_args"], {"polcy": "x"}, "model.polcy: RLVRModule has no such key. Did you mean policy?"),
         (["model", "init_args", "algorithm"], {"class_path": "Nope"}, "model.algorithm: there is no class Nope. Known are"),
+        (["model", "init_args", "algorithm"], {"clip_low": 0.1}, "model.algorithm.clip_low: options of GRPO belong under"),
         (["data"], {"class_path": "Nope"}, "data: there is no class Nope. Known are DemonstrationDataModule"),
         (["data", "init_args"], {"max_prompt_tokens": 0}, "data.max_prompt_tokens: it is 0, and must be a whole number"),
         ([], {"trainr": {"max_steps": 3}}, "trainr: the command has no such key. Did you mean trainer?"),
@@ -119,9 +120,29 @@ def test_mistakes_in_a_file_are_named_alike(
     assert message in mistake(capsys, "fit", "--config", str(tmp_path / "mine.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trainer.callbacks+=HealthAlarm", "--trainer.callbacks.patience=0"], "trainer.callbacks[3].patience: it is 0"),
+        (["--model.optimizer.betas.x=1"], "model.optimizer.betas"),
+        (
+            ["--trainer.callbacks=null", "--trainer.callbacks+=HealthAlrm"],
+            "trainer.callbacks[0]: there is no class",
+        ),
+        # A number that YAML alone would read as text is none of the mistakes.
+        (["--model.optimizer.lr=1e-3", "--data.batch_size=0"], "data.batch_size: it is 0"),
+    ],
+)
+def test_lists_and_numbers_as_the_command_line_spells_them(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mistake(capsys, *RLVR, *arguments).startswith(f"error: {message}")
+
+
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run_dir: it is required" in mistake(capsys, "fit")
     assert "model.lora.alpha: it is required" in mistake(capsys, *RLVR, "--model.lora.rank=3")
+    assert ": modules.RLVRModule requires it" in mistake(capsys, *RLVR, "--model=null", "--model=RLVRModule")
     assert "out: it is required" in mistake(capsys, "filter", "--model=x", "--path=y", "--sampling.max_new_tokens=3")
 
 
