@@ -1,4 +1,4 @@
-"""Callbacks observe, but for two: ``RolloutCallback`` feeds training, ``ConvergenceProbe`` ends a stage at ``stop_below``."""
+"""Callbacks observe, but for two: ``RolloutCallback`` feeds training, ``ConvergenceProbe`` may end a stage."""
 
 from callbacks.convergence import ConvergenceProbe
 from callbacks.evaluation import EvaluationCallback

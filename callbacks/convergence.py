@@ -15,6 +15,7 @@ from prism_pl.discriminators import Discriminator
 from prism_pl.game import TwoSampleOptions, make_scoring_batch, two_sample_accuracy
 from prism_pl.metrics.collection import StepMetrics, local, means
 from prism_pl.metrics.proxies import LENGTH_BINS, TotalVariation, caption_items, reasoning_steps
+from prism_pl.ranges import PositiveInt, Share
 from prism_pl.seeds import run_seed
 from prism_pl.segments import parse_response
 from prism_pl.types import ASPECTS, Rollouts, SamplingOptions
@@ -44,14 +45,14 @@ class ConvergenceProbe(L.Callback):
     def __init__(
         self,
         path: str | DataSource,
-        every: int,
+        every: PositiveInt,
         discriminator: Discriminator,
-        max_new_tokens: int,
-        num_prompts: int = 256,
-        max_prompt_tokens: int = 2048,
-        last_tokens: int = 4,
+        max_new_tokens: PositiveInt,
+        num_prompts: PositiveInt = 256,
+        max_prompt_tokens: PositiveInt = 2048,
+        last_tokens: PositiveInt = 4,
         training: TwoSampleOptions = TwoSampleOptions(),  # noqa: B008 (frozen)
-        stop_below: float | None = None,
+        stop_below: Share | None = None,
     ) -> None:
         self.path = path
         self._cadence = EveryUpdates(every)

@@ -18,6 +18,7 @@ from prism_pl.data.files import DataFile, DataSource
 from prism_pl.engines import RolloutEngine
 from prism_pl.metrics.collection import StepMetrics, local, means
 from prism_pl.metrics.intervals import MeanWithInterval, PassAtK, WilsonAccuracy
+from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.rewards import AnswerReward, Reward
 from prism_pl.runs.files import write_atomically
 from prism_pl.seeds import run_seed
@@ -51,12 +52,12 @@ class EvaluationCallback(L.Callback):
     def __init__(
         self,
         path: str | DataSource,
-        every: int,
-        max_new_tokens: int,
-        num_prompts: int = 128,
-        num_final: int = 500,
-        num_samples: int = 1,
-        max_prompt_tokens: int = 2048,
+        every: NonNegativeInt,
+        max_new_tokens: PositiveInt,
+        num_prompts: PositiveInt = 128,
+        num_final: PositiveInt = 500,
+        num_samples: PositiveInt = 1,
+        max_prompt_tokens: PositiveInt = 2048,
         reward: Reward | None = None,
         keep_best: bool = False,
         engine: RolloutEngine | None = None,

@@ -9,6 +9,7 @@ import lightning as L
 
 from prism_pl.contracts import Stage, require
 from prism_pl.game import HealthLimits, diagnose
+from prism_pl.ranges import PositiveInt
 from prism_pl.runs.files import append_lines
 
 _log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ class HealthAlarm(L.Callback):
         patience: steps in a row.
     """
 
-    def __init__(self, limits: HealthLimits = HealthLimits(), patience: int = 3) -> None:  # noqa: B008 (frozen)
+    def __init__(self, limits: HealthLimits = HealthLimits(), patience: PositiveInt = 3) -> None:  # noqa: B008 (frozen)
         self.limits = limits
         self.patience = patience
         self._held: dict[str, int] = {}

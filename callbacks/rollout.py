@@ -14,6 +14,7 @@ from prism_pl.contracts import PromptSource, RolloutStage, require
 from prism_pl.engines import RolloutEngine
 from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.metrics.timing import seconds, timed
+from prism_pl.ranges import NonNegativeFloat, PositiveInt
 from prism_pl.seeds import run_seed
 from prism_pl.types import Prompt, PromptBatch, Response, Rollouts, SamplingOptions
 
@@ -28,9 +29,9 @@ Group = tuple[Prompt, tuple[Response, ...]]
 class ProbeOptions:
     """The proof that the engine samples from the trainer's weights."""
 
-    every: int = 10
+    every: PositiveInt = 10
     """In policy updates; the probe also runs before the first one and after a resume."""
-    max_gap: float = 1e-4
+    max_gap: NonNegativeFloat = 1e-4
     """Largest |log p (engine) - log p (trainer)| over the probe's tokens. 1e-4 suits fp32; bf16 needs about 0.3."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import lightning as L
 
 from callbacks.loggers import WandbLogger
+from prism_pl.ranges import PositiveInt
 from prism_pl.runs.files import append_lines
 from prism_pl.types import Sample
 
@@ -20,7 +21,7 @@ class SampleLog(L.Callback):
         table_rows: rows of each addition.
     """
 
-    def __init__(self, table_every: int = 10, table_rows: int = 4) -> None:
+    def __init__(self, table_every: PositiveInt = 10, table_rows: PositiveInt = 4) -> None:
         self.table_every = table_every
         self.table_rows = table_rows
         self._table: Any = None

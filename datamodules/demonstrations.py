@@ -3,6 +3,7 @@
 from datamodules.mixture import MixtureDataModule
 from prism_pl.data.files import DataPath
 from prism_pl.data.row_checks import Requirements
+from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.types import Demonstration
 
 
@@ -24,12 +25,12 @@ class DemonstrationDataModule(MixtureDataModule):
         self,
         path: DataPath,
         policy: str,
-        batch_size: int,
-        max_prompt_tokens: int = 2048,
-        max_response_tokens: int = 8192,
+        batch_size: PositiveInt,
+        max_prompt_tokens: PositiveInt = 2048,
+        max_response_tokens: PositiveInt = 8192,
         drop_too_long: bool = False,
-        seed: int = 0,
-        num_workers: int = 1,
+        seed: NonNegativeInt = 0,
+        num_workers: NonNegativeInt = 1,
     ) -> None:
         requirements = Requirements((), max_response_tokens, drop_too_long)
         super().__init__(path, policy, max_prompt_tokens, requirements, batch_size, seed, num_workers)

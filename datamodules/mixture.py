@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from datamodules.order import OrderedDataModule
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataPath, Mixture
-from prism_pl.data.row_checks import Requirements, usable_mixture
+from prism_pl.data.row_checks import DataCheck, Requirements, usable_mixture
 
 
 class MixtureDataModule(OrderedDataModule):
@@ -38,6 +38,10 @@ class MixtureDataModule(OrderedDataModule):
         self.policy = policy
         self.max_prompt_tokens = max_prompt_tokens
         self.requirements = requirements
+
+    def checks(self) -> list[DataCheck]:
+        """For ``check-data``: every path, and what is asked of its rows."""
+        return [DataCheck(self.path, "data.path", self.policy, self.max_prompt_tokens, self.requirements)]
 
     def prepare_data(self) -> None:
         # One process a node checks the rows; the others find its results in the cache.

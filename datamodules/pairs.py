@@ -11,9 +11,10 @@ from torch.utils.data import DataLoader
 from datamodules.order import OrderedDataModule, RowNumbers
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
-from prism_pl.data.row_checks import Requirements, usable_rows
+from prism_pl.data.row_checks import DataCheck, Requirements, usable_rows
 from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answer_rows, kept_texts
+from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.runs.files import read_lines
 from prism_pl.types import Pair, SamplingOptions
 
@@ -66,12 +67,12 @@ class PairDataModule(OrderedDataModule):
         policy: str,
         engine: RolloutEngine,
         sampling: SamplingOptions,
-        batch_size: int,
-        num_heldout: int = 256,
-        max_prompt_tokens: int = 2048,
+        batch_size: PositiveInt,
+        num_heldout: PositiveInt = 256,
+        max_prompt_tokens: PositiveInt = 2048,
         drop_too_long: bool = False,
-        seed: int = 0,
-        num_workers: int = 0,
+        seed: NonNegativeInt = 0,
+        num_workers: NonNegativeInt = 0,
     ) -> None:
         super().__init__(batch_size, seed, num_workers)
         self.path = path
@@ -81,7 +82,12 @@ class PairDataModule(OrderedDataModule):
         self.sampling = sampling
         self.num_heldout = num_heldout
         self.max_prompt_tokens = max_prompt_tokens
-        self.drop_too_long = drop_too_long
+        self.requirements = Requirements(("teacher",), drop_too_long=drop_too_long, policy_side=True)
+
+    def checks(self) -> list[DataCheck]:
+        """For ``check-data``: every path, and what is asked of its rows."""
+        paths = {"data.path": self.path, "data.heldout_path": self.heldout_path}
+        return [DataCheck(p, key, self.policy, self.max_prompt_tokens, self.requirements) for key, p in paths.items()]
 
     def prepare_data(self) -> None:
         """Samples the policy's responses to ``pairs.jsonl`` and ``pairs_heldout.jsonl``, going on where a run stopped."""
@@ -114,8 +120,7 @@ class PairDataModule(OrderedDataModule):
 
     def _side(self, path: str | DataSource, key: str, file: Path, sampling: SamplingOptions, count: int | None) -> _Side:
         data = DataFile.open(path, key)
-        requirements = Requirements(("teacher",), drop_too_long=self.drop_too_long, policy_side=True)
-        return _Side(data, usable_rows(data, self.encoder, requirements)[:count].tolist(), file, sampling)
+        return _Side(data, usable_rows(data, self.encoder, self.requirements)[:count].tolist(), file, sampling)
 
     def _encode(self, items: Sequence[tuple[DataFile, int, str | None]]) -> list[Pair]:
         rows = [data.prompt_row(row) for data, row, _ in items]

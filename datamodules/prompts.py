@@ -7,6 +7,7 @@ import numpy as np
 from datamodules.mixture import MixtureDataModule
 from prism_pl.data.files import DataPath
 from prism_pl.data.row_checks import Requirements
+from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt, PromptBatch
 
@@ -30,12 +31,12 @@ class PromptDataModule(MixtureDataModule):
         self,
         path: DataPath,
         policy: str,
-        batch_size: int,
+        batch_size: PositiveInt,
         needs: list[str],
-        max_prompt_tokens: int = 2048,
+        max_prompt_tokens: PositiveInt = 2048,
         drop_too_long: bool = False,
-        seed: int = 0,
-        num_workers: int = 0,
+        seed: NonNegativeInt = 0,
+        num_workers: NonNegativeInt = 0,
     ) -> None:
         requirements = Requirements(tuple(needs), drop_too_long=drop_too_long)
         super().__init__(path, policy, max_prompt_tokens, requirements, batch_size, seed, num_workers)

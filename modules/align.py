@@ -30,6 +30,7 @@ from prism_pl.hub import model_folder
 from prism_pl.metrics.collection import StepMetrics
 from prism_pl.metrics.timing import seconds, timed
 from prism_pl.model.policy import PolicyOptions
+from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.runs.samples import make_samples
 from prism_pl.segments import well_formed
 from prism_pl.types import PromptBatch, Rollouts, Sample
@@ -39,11 +40,11 @@ from prism_pl.types import PromptBatch, Rollouts, Sample
 class CadenceOptions:
     """Who learns when, in rollout batches."""
 
-    discriminator_every: int = 1
+    discriminator_every: PositiveInt = 1
     """Batches from one update of the discriminator to the next."""
-    discriminator_updates: int = 1
+    discriminator_updates: PositiveInt = 1
     """Its updates on such a batch."""
-    policy_delay: int = 0
+    policy_delay: NonNegativeInt = 0
     """Batches at the start on which only the discriminator learns (GAD, arXiv 2511.10643, takes 10)."""
 
 

@@ -17,6 +17,7 @@ from prism_pl.hub import model_folder
 from prism_pl.metrics.collection import StepMetrics
 from prism_pl.metrics.timing import seconds, timed
 from prism_pl.model.policy import PolicySource
+from prism_pl.ranges import NonNegativeInt
 from prism_pl.types import Pair
 
 
@@ -42,7 +43,7 @@ class DiscriminatorModule(StageModule):
         discriminator: Discriminator,
         optimizer: OptimizerCallable,
         discriminator_loss: DiscriminatorLossOptions = DiscriminatorLossOptions(),  # noqa: B008 (frozen)
-        in_batch_first: int = 0,
+        in_batch_first: NonNegativeInt = 0,
         schedule: ScheduleOptions = ScheduleOptions(kind="cosine", warmup_ratio=0.1),  # noqa: B008
         **shared: Any,
     ) -> None:

@@ -25,6 +25,7 @@ from prism_pl.model.attention import Attention, use_attention
 from prism_pl.model.packing import Group, PackedBatch, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import Layered, place_rows, shard
+from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
 from prism_pl.types import Rollouts
 
 
@@ -34,9 +35,9 @@ class ScheduleOptions:
 
     kind: Literal["constant", "cosine"] = "constant"
     """``constant`` or ``cosine`` (to zero)."""
-    warmup_ratio: float = 0.0
+    warmup_ratio: Share = 0.0
     """Share of the updates over which the rate rises linearly from zero."""
-    warmup_steps: int = 0
+    warmup_steps: NonNegativeInt = 0
     """The same in updates; used when ``warmup_ratio`` is 0."""
 
 
@@ -61,8 +62,8 @@ class StageModule(L.LightningModule):
         self,
         optimizer: OptimizerCallable,
         schedule: ScheduleOptions = ScheduleOptions(),
-        clip_norm: float = 1.0,
-        max_tokens: int = 8192,
+        clip_norm: PositiveFloat = 1.0,
+        max_tokens: PositiveInt = 8192,
         attention: Attention = "shared_prefix",
     ) -> None:
         super().__init__()

@@ -1,11 +1,22 @@
 """``python -m prism_pl``: the one place that knows all packages; it hands their classes to the command line by import."""
 
-import callbacks
-import datamodules  # noqa: F401 (imported so that class_path accepts short names)
-import modules  # noqa: F401
-from prism_pl.cli import main
+import sys
+
+from prism_pl.commands.front import run
 from prism_pl.model.allocator import keep_freed_memory
+
+
+def _stage_command(name: str, arguments: list[str]) -> None:
+    """``fit`` or ``check-data``. Only these wait for the trainer and its packages."""
+    import callbacks
+    import datamodules  # noqa: F401 (imported so that class_path accepts short names)
+    import modules  # noqa: F401
+    from prism_pl.cli import stage_command
+
+    always_on = [callbacks.RunFolder, callbacks.UpdateProgress]
+    stage_command(name, arguments, always_on, callbacks.JsonlLogger)
+
 
 if __name__ == "__main__":
     keep_freed_memory()
-    main(always_on=[callbacks.RunFolder, callbacks.UpdateProgress], metrics_logger=callbacks.JsonlLogger)
+    run(sys.argv[1:], _stage_command)

@@ -1,24 +1,29 @@
-"""The command line: ``fit`` through LightningCLI, and the other commands. The only Lightning import of the package."""
+"""``fit`` and ``check-data`` through LightningCLI. The only Lightning import of the package."""
 
+import argparse
 import logging
 import os
 import sys
-import warnings
-from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import transformers
-from jsonargparse import ArgumentError, set_parsing_settings
+from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
-from prism_pl.commands import COMMANDS
+from prism_pl.commands import swapping
+from prism_pl.commands.check_data import check_data
+from prism_pl.commands.configurations import with_config_folder
 from prism_pl.commands.export import newest_checkpoint
+from prism_pl.commands.front import run
+from prism_pl.commands.mistakes import explain
+from prism_pl.commands.noise import quieten
 from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
@@ -26,32 +31,28 @@ from prism_pl.game import AdversarialAdvantage
 from prism_pl.rewards import Reward
 from prism_pl.runs.files import prepare_run_dir
 
-_CONFIG_FOLDER = Path(__file__).parent.parent / "configs"
-# Lines that other libraries print at every start and that no user can act on.
-_NOISE = (
-    ".*isinstance\\(treespec, LeafSpec\\).*",
-    ".*reduce_op.*",
-    ".*does not have many workers.*",
-    ".*module\\(s\\) in eval mode.*",
-    ".*overridden `transfer_batch_to_device`.*",
-    ".*pin_memory.*",
-    ".*ModelCheckpoint with manual optimization.*",
-    ".*Checkpoint directory .* exists and is not empty.*",
-    # True of other loaders; ours goes on at the right row (datamodules/order.py).
-    ".*resuming from a checkpoint that ended before the epoch.*",
-)
-_LOGGED_NOISE = {"lightning.pytorch.utilities.rank_zero": "Tip", "DeepSpeed": "Setting accelerator to CPU"}
+__all__ = ["PrismCLI", "main", "with_config_folder", "with_own_defaults"]
 
 
-class _Without(logging.Filter):
-    """Drops the records that contain a text."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.text = text
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return self.text not in record.getMessage()
+def refuse_strategy(options: Namespace) -> None:
+    """Raises UserError for several devices without a strategy that can hold a stage, before anything is loaded."""
+    strategy = options.strategy
+    if not isinstance(strategy, str):
+        strategy = instantiate_class((), {"class_path": strategy.class_path, "init_args": dict(strategy.init_args)})
+    try:
+        connector = _AcceleratorConnector(
+            accelerator=options.accelerator, devices=options.devices, num_nodes=options.num_nodes, strategy=strategy
+        )
+    except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
+        raise UserError(f"trainer: {error}") from error
+    if isinstance(connector.strategy, ModelParallelStrategy):
+        return
+    count = options.num_nodes * getattr(connector.strategy, "num_processes", 1)
+    if count > 1:
+        raise UserError(
+            f"trainer.strategy: {type(connector.strategy).__name__} cannot run several backward passes an update on "
+            f"{count} devices. Use `--trainer.strategy fsdp2`."
+        )
 
 
 class PrismCLI(LightningCLI):
@@ -81,9 +82,20 @@ class PrismCLI(LightningCLI):
                 "checkpoint.enable_version_counter": False,
             }
         )
-        parser.link_arguments("run_dir", "checkpoint.dirpath", compute_fn=lambda folder: str(Path(folder) / "checkpoints"))
+        parser.link_arguments("run_dir", "checkpoint.dirpath", compute_fn=_checkpoint_folder)
         parser.link_arguments("seed_everything", "data.init_args.seed")
         parser.link_arguments("model.init_args.policy.path", "data.init_args.policy")
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentError as error:
+            raise UserError(explain(self._parser("fit"), sys.argv[2:], error)) from error
+        self.check(self.config["fit"])
+
+    def check(self, config: Namespace) -> None:
+        """Raises UserError for what no run could do."""
+        refuse_strategy(config.trainer)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
@@ -99,6 +111,12 @@ class PrismCLI(LightningCLI):
             logging.getLogger(__name__).warning("Resuming from %s.", config.ckpt_path)
         self._place_loggers(config)
 
+    def instantiate_classes(self) -> None:
+        try:
+            super().instantiate_classes()
+        except MisconfigurationException as error:
+            raise UserError(f"trainer, checkpoint: {' '.join(str(error).split())}") from error
+
     def _place_loggers(self, config: Any) -> None:
         loggers = config.trainer.logger
         loggers = [] if loggers in (None, True, False) else loggers if isinstance(loggers, list) else [loggers]
@@ -109,39 +127,60 @@ class PrismCLI(LightningCLI):
         config.trainer.logger = [{**own, "init_args": {"save_dir": config.run_dir}}, *loggers]
 
 
+class DataCLI(PrismCLI):
+    """Parses what ``fit`` parses, and builds the data module alone."""
+
+    def check(self, config: Namespace) -> None:
+        """The data may be looked at on another machine than the run's."""
+
+    def before_instantiate_classes(self) -> None:
+        """A run's folder is left alone."""
+
+    def instantiate_classes(self) -> None:
+        own = Namespace(data=self.config[self.subcommand].data)
+        self.datamodule = self._parser(self.subcommand).instantiate(own).data
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Nothing is trained."""
+
+
+def _checkpoint_folder(run_dir: str | None) -> str | None:
+    # It is asked before a missing run_dir is named.
+    return None if run_dir is None else str(Path(run_dir) / "checkpoints")
+
+
 def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
-    """Runs a command line and exits: 0 if all is well, 2 after a mistake that the user can mend."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    for pattern in _NOISE:
-        warnings.filterwarnings("ignore", message=pattern)
-    for logger, line in _LOGGED_NOISE.items():
-        logging.getLogger(logger).addFilter(_Without(line))
-    transformers.utils.logging.disable_progress_bar()
-    arguments = with_own_defaults(with_config_folder(sys.argv[1:]))
-    try:
-        if arguments and arguments[0] in COMMANDS:
-            COMMANDS[arguments[0]](arguments[1:])
-        else:
-            _fit(arguments, always_on, metrics_logger)
-    except UserError as error:
-        _fail(error)
-    except ArgumentError as error:
-        _fail(error)
+    """Runs the process's command line; exits with 2 after a mistake that the user can mend."""
+    run(sys.argv[1:], lambda name, arguments: stage_command(name, arguments, always_on, metrics_logger))
 
 
-def _fail(error: Exception) -> None:
-    # An error of a data worker arrives as its traceback; its last paragraph is the message.
-    message = str(error).rsplit("UserError: ", 1)[-1].strip()
-    print(f"\nerror: {message}", file=sys.stderr)
-    raise SystemExit(2)
+def stage_command(name: str, arguments: list[str], always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
+    """``fit``, or ``check-data``, which exits with 1 if a run would stop."""
+    quieten()
+    if name == "fit":
+        _parse(PrismCLI, arguments, always_on, metrics_logger)
+        return
+    own, arguments = _check_options(arguments)
+    cli = _parse(DataCLI, arguments, always_on, metrics_logger)
+    if not check_data(cli.datamodule.checks(), own.write_clean):
+        raise SystemExit(1)
 
 
-def _fit(arguments: list[str], always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
+def _check_options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options of ``check-data`` that ``fit`` has not, and the others."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--write-clean")
+    return parser.parse_known_args(arguments)
+
+
+def _parse(
+    cli: type[PrismCLI], arguments: list[str], always_on: list[type[Callback]], metrics_logger: type[Logger]
+) -> PrismCLI:
     # Field docstrings are the help text of dataclass options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     # LightningCLI, and the processes it starts for further devices, read the command line themselves.
-    sys.argv[1:] = arguments
-    PrismCLI(
+    sys.argv[1:] = ["fit", *with_own_defaults(arguments)]
+    return cli(
         metrics_logger=metrics_logger,
         seed_everything_default=0,
         auto_configure_optimizers=False,
@@ -160,58 +199,9 @@ def _fit(arguments: list[str], always_on: list[type[Callback]], metrics_logger: 
 
 
 def with_own_defaults(arguments: list[str]) -> list[str]:
-    """A class named on the command line starts from its own defaults.
-
-    jsonargparse keeps every value of the class before that the new one also accepts (its issue 460): GRPO's clip range
-    would end up in GSPO. Setting the key to null first is the way to forget them. For a class within a class it takes no
-    null; there the new class's defaults are spelt out.
-    """
-    result: list[str] = []
-    for index, argument in enumerate(arguments):
-        key, equals, value = argument.partition("=")
-        value = value if equals else "".join(arguments[index + 1 : index + 2])
-        key, chosen = key.removesuffix(".class_path"), _subclasses(_SWAPPABLE).get(value.rsplit(".", 1)[-1])
-        if not key.startswith("--") or chosen is None:
-            result.append(argument)
-        elif issubclass(chosen, _NESTED):
-            options = [field for field in fields(chosen) if field.default is not None]  # type: ignore[arg-type]
-            result += [f"{key}={value}", *(f"{key}.{field.name}={field.default}" for field in options)]
-        else:
-            result += [f"{key}=null", argument]
-    return result
+    """A class named on the command line starts from its own defaults."""
+    return swapping.with_own_defaults(arguments, _SWAPPABLE, _NESTED)
 
 
 _NESTED = (AdvantageEstimator, PolicyObjective)
 _SWAPPABLE = (AdversarialAdvantage, Algorithm, Discriminator, Optimizer, Reward, RolloutEngine, *_NESTED)
-
-
-def _subclasses(bases: Sequence[type]) -> dict[str, type]:
-    """All subclasses by name."""
-    found: dict[str, type] = {}
-    for base in bases:
-        own: list[type] = base.__subclasses__()
-        found |= {cls.__name__: cls for cls in own} | _subclasses(own)
-    return found
-
-
-def with_config_folder(arguments: list[str]) -> list[str]:
-    """A bare configuration name is looked up in the current folder, then in ``configs/``.
-
-    Raises UserError if it is in neither.
-    """
-    result = list(arguments)
-    for index, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag in ("--config", "-c") and equals:
-            result[index] = f"{flag}={_find_config(value)}"
-        elif index and arguments[index - 1] in ("--config", "-c"):
-            result[index] = _find_config(argument)
-    return result
-
-
-def _find_config(name: str) -> str:
-    for path in (Path(name), _CONFIG_FOLDER / name):
-        if path.is_file():
-            return str(path)
-    known = ", ".join(sorted(str(path.relative_to(_CONFIG_FOLDER)) for path in _CONFIG_FOLDER.rglob("*.yaml")))
-    raise UserError(f"--config: {name} is neither in the current folder nor in configs/, which holds {known}.")

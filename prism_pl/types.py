@@ -19,6 +19,8 @@ from functools import cached_property
 import torch
 from PIL import Image
 
+from prism_pl.ranges import NonNegativeFloat, PositiveInt
+
 ASPECTS = ("perception", "reasoning")
 """The K aspects that are scored, in the order of every ``_K`` axis."""
 
@@ -68,11 +70,11 @@ class Response:
 class SamplingOptions:
     """How responses are sampled from the policy."""
 
-    max_new_tokens: int
+    max_new_tokens: PositiveInt
     """Length limit of a response, in tokens."""
-    group_size: int = 16
+    group_size: PositiveInt = 16
     """G, responses a prompt."""
-    temperature: float = 1.0
+    temperature: NonNegativeFloat = 1.0
     """Softmax temperature; 0 is greedy."""
 
 

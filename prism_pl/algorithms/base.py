@@ -17,6 +17,7 @@ from prism_pl.algorithms.inputs import LossInputs, Outcomes, has_signal
 from prism_pl.algorithms.objectives import PolicyObjective
 from prism_pl.errors import UserError
 from prism_pl.metrics.collection import StepMetrics, means
+from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, Share
 
 Aggregation = Literal["token_mean", "sequence_mean", "length_limit"]
 
@@ -32,19 +33,19 @@ class Algorithm(ABC):
     aggregation: Aggregation = "token_mean"
     """From tokens to one loss: mean over all tokens; mean over responses of their token means; sum over all tokens divided
     by responses times the length limit. The denominators are those of the whole update."""
-    kl_weight: float = 0.0
+    kl_weight: NonNegativeFloat = 0.0
     """Weight of the divergence from the reference model; 0 builds none."""
     kl_estimator: Estimator = "k3"
     """``k1``, ``k2`` or ``k3``."""
     kl_in: Literal["loss", "reward"] = "loss"
     """``reward`` takes the sum over a response's tokens off its reward."""
-    entropy_weight: float = 0.0
+    entropy_weight: NonNegativeFloat = 0.0
     """Bonus for the entropy of each token's distribution."""
-    overlong_share: float = 0.0
+    overlong_share: Share = 0.0
     """Soft overlong punishment (DAPO, eq. 13): the buffer before the length limit, as a share of it."""
-    overlong_penalty: float = 1.0
+    overlong_penalty: NonNegativeFloat = 1.0
     """What a response of the full length loses."""
-    max_resampling: int = 0
+    max_resampling: NonNegativeInt = 0
     """Dynamic sampling (DAPO, eq. 11): rounds of further prompts that replace groups without signal; 0 keeps all groups."""
 
     def __post_init__(self) -> None:

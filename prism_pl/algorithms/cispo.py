@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from prism_pl.algorithms.advantages import AdvantageEstimator, GroupNormalised
 from prism_pl.algorithms.base import Algorithm
 from prism_pl.algorithms.objectives import CappedWeight, PolicyObjective
+from prism_pl.ranges import AtLeastOne
 
 
 @dataclass(frozen=True, kw_only=True)
 class CISPO(Algorithm):
     """Weights are capped, gradients are never cut off: rare tokens of a good response keep theirs."""
 
-    ratio_cap: float = 5.0
+    ratio_cap: AtLeastOne = 5.0
     """Largest weight of a token."""
 
     def own_advantage(self) -> AdvantageEstimator:

@@ -7,15 +7,16 @@ shaping(y) = 0                                   |y| <= L - buffer
 from dataclasses import dataclass
 
 from prism_pl.algorithms.grpo import GRPO
+from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class DAPO(GRPO):
     """The four changes of the paper."""
 
-    clip_high: float = 0.28
+    clip_high: NonNegativeFloat = 0.28
     """Wider than ``clip_low``, to slow the collapse of entropy."""
-    overlong_share: float = 0.2
+    overlong_share: Share = 0.2
     """The paper's 4,096 of 20,480 tokens."""
-    max_resampling: int = 10
+    max_resampling: NonNegativeInt = 10
     """Then the step goes on with what it has."""

@@ -11,17 +11,18 @@ from dataclasses import dataclass
 from prism_pl.algorithms.advantages import AdvantageEstimator, GroupNormalised
 from prism_pl.algorithms.base import Algorithm
 from prism_pl.algorithms.objectives import PolicyObjective, TokenClip
+from prism_pl.ranges import AtLeastOne, NonNegativeFloat, Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class GRPO(Algorithm):
     """Clipped token ratios, advantages normalised in the group."""
 
-    clip_low: float = 0.2
+    clip_low: Share = 0.2
     """The ratio counts down to ``1 - clip_low``."""
-    clip_high: float = 0.2
+    clip_high: NonNegativeFloat = 0.2
     """The ratio counts up to ``1 + clip_high``."""
-    dual_clip: float | None = None
+    dual_clip: AtLeastOne | None = None
     """Bound on the ratio of tokens with a negative advantage; null for none."""
 
     def own_advantage(self) -> AdvantageEstimator:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from prism_pl.algorithms.advantages import AdvantageEstimator, GroupNormalised
 from prism_pl.algorithms.base import Aggregation, Algorithm
 from prism_pl.algorithms.objectives import PolicyObjective, SequenceClip
+from prism_pl.ranges import NonNegativeFloat, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,9 +18,9 @@ class GSPO(Algorithm):
 
     aggregation: Aggregation = "sequence_mean"
     """Every response counts the same."""
-    clip_low: float = 3e-4
+    clip_low: Share = 3e-4
     """The sequence ratio counts down to ``1 - clip_low``."""
-    clip_high: float = 4e-4
+    clip_high: NonNegativeFloat = 4e-4
     """The sequence ratio counts up to ``1 + clip_high``."""
 
     def own_advantage(self) -> AdvantageEstimator:

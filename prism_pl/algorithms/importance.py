@@ -10,6 +10,9 @@ from typing import Any, Literal
 import torch
 from torchmetrics import Metric
 
+from prism_pl.errors import UserError
+from prism_pl.ranges import NonNegativeFloat, PositiveFloat
+
 _LARGEST_LOG = 20.0
 """Of a weight: a product over a long response would overflow."""
 
@@ -22,10 +25,16 @@ class MismatchOptions:
     """Weights of single tokens, or the product over a response for all of its tokens."""
     action: Literal["truncate", "mask", "off"] = "truncate"
     """``truncate`` weights at ``cap``; ``mask`` takes out those outside of ``low`` to ``cap``; ``off`` has none."""
-    cap: float = 2.0
+    cap: PositiveFloat = 2.0
     """Largest weight (TRL's default)."""
-    low: float = 0.5
+    low: NonNegativeFloat = 0.5
     """Smallest weight that ``mask`` keeps."""
+
+    def __post_init__(self) -> None:
+        if self.action == "mask" and self.low > self.cap:
+            raise UserError(
+                f"model.mismatch.low is {self.low}, more than model.mismatch.cap, {self.cap}: no weight is kept."
+            )
 
 
 def importance_weights(gap_BT: torch.Tensor, mask_BT: torch.Tensor, options: MismatchOptions) -> torch.Tensor:

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from prism_pl.algorithms.inputs import LossInputs
 from prism_pl.metrics.collection import StepMetrics, means
+from prism_pl.ranges import AtLeastOne, NonNegativeFloat, PositiveFloat, Share
 
 
 class PolicyObjective(ABC):
@@ -33,11 +34,11 @@ class TokenClip(PolicyObjective):
     With ``dual_clip`` c the gain of a token with A < 0 is at least c A (arXiv 1912.09729, eq. 5).
     """
 
-    clip_low: float = 0.2
+    clip_low: Share = 0.2
     """The ratio counts down to ``1 - clip_low``."""
-    clip_high: float = 0.2
+    clip_high: NonNegativeFloat = 0.2
     """The ratio counts up to ``1 + clip_high``."""
-    dual_clip: float | None = None
+    dual_clip: AtLeastOne | None = None
     """Bound on rho of tokens with a negative advantage; null for none."""
 
     def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
@@ -56,9 +57,9 @@ class SequenceClip(PolicyObjective):
     s_i = exp(mean_t log rho_it) (GSPO, arXiv 2507.18071, eq. 7), or exp(sum_t log rho_it), the ratio of whole responses.
     """
 
-    clip_low: float = 3e-4
+    clip_low: Share = 3e-4
     """The sequence ratio counts down to ``1 - clip_low``."""
-    clip_high: float = 4e-4
+    clip_high: NonNegativeFloat = 4e-4
     """The sequence ratio counts up to ``1 + clip_high``."""
     length_normalised: bool = True
     """The mean over tokens in the exponent, not the sum."""
@@ -76,7 +77,7 @@ class SequenceClip(PolicyObjective):
 class CappedWeight(PolicyObjective):
     """-sg[min(rho, cap)] A log pi: a token beyond the cap keeps its gradient (CISPO, arXiv 2506.13585, eq. 4)."""
 
-    ratio_cap: float = 5.0
+    ratio_cap: AtLeastOne = 5.0
     """Largest weight of a token."""
 
     def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
@@ -92,9 +93,9 @@ class SoftGate(PolicyObjective):
     f'(1) = 1, as for the plain ratio; f'(rho) = 4 p (1 - p) with p = sigma(tau (rho - 1)) falls on both sides.
     """
 
-    temperature_positive: float = 1.0
+    temperature_positive: PositiveFloat = 1.0
     """tau where A > 0."""
-    temperature_negative: float = 1.05
+    temperature_negative: PositiveFloat = 1.05
     """tau elsewhere; larger, because negative advantages raise many unsampled tokens."""
 
     def metrics(self) -> dict[str, Metric]:

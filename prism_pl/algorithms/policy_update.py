@@ -12,6 +12,7 @@ from prism_pl.algorithms.importance import EngineMismatch, MismatchOptions, impo
 from prism_pl.algorithms.inputs import LossInputs
 from prism_pl.metrics.collection import StepMetrics, local, means
 from prism_pl.model.packing import Group, PackedBatch
+from prism_pl.ranges import PositiveInt
 from prism_pl.types import Rollouts
 
 
@@ -19,9 +20,9 @@ from prism_pl.types import Rollouts
 class ReuseOptions:
     """How often the policy learns from a rollout batch. With one update every ratio is 1, and no clip acts."""
 
-    mini_batches: int = 1
+    mini_batches: PositiveInt = 1
     """Updates in one pass over the batch, each on its share of the prompts."""
-    epochs: int = 1
+    epochs: PositiveInt = 1
     """Passes over the batch."""
 
 

@@ -13,6 +13,7 @@ from prism_pl.algorithms.advantages import AdvantageEstimator, LeaveOneOut
 from prism_pl.algorithms.base import Aggregation, Algorithm
 from prism_pl.algorithms.divergence import Estimator
 from prism_pl.algorithms.objectives import PolicyObjective, SequenceClip
+from prism_pl.ranges import NonNegativeFloat, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +22,15 @@ class RLOO(Algorithm):
 
     aggregation: Aggregation = "sequence_mean"
     """Every response counts the same."""
-    kl_weight: float = 0.03
+    kl_weight: NonNegativeFloat = 0.03
     """The paper's beta."""
     kl_estimator: Estimator = "k1"
     """The paper's log-ratio."""
     kl_in: Literal["loss", "reward"] = "reward"
     """As in the paper."""
-    clip_low: float = 0.2
+    clip_low: Share = 0.2
     """The ratio of the responses counts down to ``1 - clip_low``."""
-    clip_high: float = 0.2
+    clip_high: NonNegativeFloat = 0.2
     """The ratio of the responses counts up to ``1 + clip_high``."""
 
     def own_advantage(self) -> AdvantageEstimator:

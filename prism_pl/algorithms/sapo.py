@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from prism_pl.algorithms.advantages import AdvantageEstimator, GroupNormalised
 from prism_pl.algorithms.base import Aggregation, Algorithm
 from prism_pl.algorithms.objectives import PolicyObjective, SoftGate
+from prism_pl.ranges import PositiveFloat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +17,9 @@ class SAPO(Algorithm):
 
     aggregation: Aggregation = "sequence_mean"
     """Every response counts the same."""
-    temperature_positive: float = 1.0
+    temperature_positive: PositiveFloat = 1.0
     """tau where A > 0."""
-    temperature_negative: float = 1.05
+    temperature_negative: PositiveFloat = 1.05
     """tau elsewhere; larger, because negative advantages raise many unsampled tokens."""
 
     def own_advantage(self) -> AdvantageEstimator:

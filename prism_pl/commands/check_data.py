@@ -8,8 +8,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from prism_pl.data.conversation import PromptEncoder
-from prism_pl.data.files import DataFile, DataPath, Mixture
-from prism_pl.data.row_checks import Checked, Requirements, check_rows
+from prism_pl.data.files import DataFile, Mixture
+from prism_pl.data.row_checks import Checked, DataCheck, Requirements, check_rows
 from prism_pl.data.row_files import write_rows
 from prism_pl.errors import UserError
 
@@ -32,24 +32,20 @@ class _Findings:
     num_too_long: int = 0
 
 
-def check_data(
-    path: DataPath, model: str, max_prompt_tokens: int, requirements: Requirements, write_clean: str | None
-) -> bool:
+def check_data(checks: Sequence[DataCheck], write_clean: str | None) -> bool:
     """Prints a table and the defects of each file; True if no row would stop a run.
 
     ``write_clean`` is a folder for the good rows.
     """
-    encoder, usable, written = PromptEncoder(model, max_prompt_tokens), True, set[Path]()
-    for data in Mixture.open(path, "data.path").files:
-        found = _check_file(data, encoder, requirements)
-        print("\n".join(_table(data, found)))
-        usable &= not found.num_defective and (requirements.drop_too_long or not found.num_too_long)
-        if write_clean is not None:
-            target = Path(write_clean) / f"{Path(data.name).stem}.parquet"
-            if target in written:
-                raise UserError(f"--write-clean: two sources would be written to {target}; check them one at a time.")
-            _write_clean(data, found, target)
-            written.add(target)
+    usable, written = True, set[Path]()
+    for check in checks:
+        encoder = PromptEncoder(check.model, check.max_prompt_tokens)
+        for data in Mixture.open(check.path, check.key).files:
+            found = _check_file(data, encoder, check.requirements)
+            print("\n".join(_table(data, found)))
+            usable &= not found.num_defective and (check.requirements.drop_too_long or not found.num_too_long)
+            if write_clean is not None:
+                _write_clean(data, found, Path(write_clean), written)
     return usable
 
 
@@ -81,10 +77,14 @@ def _add(found: _Findings, row: int, checked: Checked, too_long: str | None) -> 
         found.problems.append(f"row {row + 1}: {problem}")
 
 
-def _write_clean(data: DataFile, found: _Findings, target: Path) -> None:
+def _write_clean(data: DataFile, found: _Findings, folder: Path, written: set[Path]) -> None:
+    target = folder / f"{Path(data.name).stem}.parquet"
+    if target in written:
+        raise UserError(f"--write-clean: two sources would be written to {target}; check them one at a time.")
     if not found.good:
         raise UserError(f"{data.name}: no good row is left to write.")
     write_rows(data, found.good, target)
+    written.add(target)
     print(f"{len(found.good)} good rows: {target}, image_root: {data.root}")
 
 

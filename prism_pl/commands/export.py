@@ -52,6 +52,7 @@ def export(run_dir: str, out: str, checkpoint: str | None = None) -> list[Path]:
         folders.append(Path(out) / ("model" if not folders else attribute))
         with atomic_folder(folders[-1]) as partial:
             module.save(partial, source, dict(module.weights()), dict(module.adapters()))
+        print(folders[-1])
     return folders
 
 

@@ -14,6 +14,7 @@ from prism_pl.data.row_files import write_rows
 from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answers
 from prism_pl.errors import UserError
+from prism_pl.ranges import NonNegativeInt, PositiveInt, Share
 from prism_pl.rewards import AnswerReward, Reward
 from prism_pl.types import Rollouts, SamplingOptions
 
@@ -28,11 +29,11 @@ def filter_prompts(
     engine: RolloutEngine,
     sampling: SamplingOptions,
     reward: Reward | None = None,
-    low: float = 0.2,
-    high: float = 0.8,
-    max_prompt_tokens: int = 2048,
+    low: Share = 0.2,
+    high: Share = 0.8,
+    max_prompt_tokens: PositiveInt = 2048,
     drop_too_long: bool = False,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
 ) -> None:
     """Writes ``pass_rates.jsonl`` as it samples, then ``all.parquet`` with the column ``pass_rate`` and ``kept.parquet``.
 

@@ -12,6 +12,7 @@ from prism_pl.data.row_files import write_rows
 from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answers, kept_texts
 from prism_pl.errors import UserError
+from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.segments import parse_response
 from prism_pl.types import SamplingOptions
 
@@ -22,9 +23,9 @@ def make_pairs(
     out: str,
     engine: RolloutEngine,
     sampling: SamplingOptions,
-    max_prompt_tokens: int = 2048,
+    max_prompt_tokens: PositiveInt = 2048,
     drop_too_long: bool = False,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
 ) -> None:
     """Writes ``responses.jsonl`` as it samples, then ``pairs.parquet``: the rows with the column ``student_response``.
 

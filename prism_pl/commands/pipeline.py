@@ -10,7 +10,9 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prism_pl.commands.report import report
 from prism_pl.errors import UserError
+from prism_pl.ranges import NonNegativeInt
 from prism_pl.runs.files import FINISHED_MARK, set_aside, stage_identity
 
 _INPUTS = "inputs.json"
@@ -28,6 +30,20 @@ class Stage:
     """Configuration key to the stage whose ``model/`` it takes."""
     options: dict[str, str] = field(default_factory=dict)
     """Further overrides, key to value."""
+
+
+def pipeline(run_dir: str, stages: list[Stage], seed: NonNegativeInt = 0) -> None:
+    """Runs stages in order, each from the models of those before it, and writes the report.
+
+    A finished stage is skipped, one cut short resumes.
+
+    Args:
+        run_dir: folder of all stages.
+        stages: the stages in order, in the configuration.
+        seed: of every stage.
+    """
+    run_pipeline(Path(run_dir), stages, seed)
+    report(run_dir)
 
 
 def run_pipeline(run_dir: Path, stages: list[Stage], seed: int) -> None:

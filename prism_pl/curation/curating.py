@@ -19,6 +19,7 @@ from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_files import write_rows
 from prism_pl.data.rows import check_needs
 from prism_pl.errors import UserError
+from prism_pl.ranges import NonNegativeInt, PositiveInt, Share
 from prism_pl.rewards import AnswerReward, Reward
 from prism_pl.runs.files import keep_settings, only_process
 
@@ -27,13 +28,13 @@ def curate(
     path: str | DataSource,
     out: str,
     endpoint: EndpointOptions,
-    tries: int = 4,
-    low: float | None = None,
-    high: float | None = None,
-    hardest: int | None = None,
-    limit: int | None = None,
+    tries: PositiveInt = 4,
+    low: Share | None = None,
+    high: Share | None = None,
+    hardest: PositiveInt | None = None,
+    limit: PositiveInt | None = None,
     reward: Reward | None = None,
-    seed: int = 0,
+    seed: NonNegativeInt = 0,
 ) -> None:
     """Writes ``tries.jsonl`` as answers come, then ``curated.parquet``: data for every stage.
 

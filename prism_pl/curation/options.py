@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx2
 
 from prism_pl.errors import UserError
+from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
 _MILLION = 1_000_000
@@ -25,23 +26,23 @@ class EndpointOptions:
     """The teacher, as the endpoint calls it."""
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; it may be unset for an endpoint on this machine."""
-    concurrency: int = 8
+    concurrency: PositiveInt = 8
     """Requests in flight at a time."""
-    requests_per_minute: float | None = None
+    requests_per_minute: PositiveFloat | None = None
     """Limit over all requests, repeated ones included; null is none."""
-    max_retries: int = 6
+    max_retries: NonNegativeInt = 6
     """Repetitions of a request after 429, 5xx, a cut connection, a timeout or a body that is no chat completion."""
-    first_wait_s: float = 1.0
+    first_wait_s: PositiveFloat = 1.0
     """Seconds before the first repetition; they double, with jitter, up to a minute. ``Retry-After`` holds all requests."""
-    timeout_s: float = 300.0
+    timeout_s: PositiveFloat = 300.0
     """Seconds for one whole response."""
-    temperature: float = 1.0
+    temperature: NonNegativeFloat = 1.0
     """Softmax temperature."""
-    max_tokens: int = 4096
+    max_tokens: PositiveInt = 4096
     """Length limit of a response."""
-    price_per_million_input_tokens: float | None = None
+    price_per_million_input_tokens: NonNegativeFloat | None = None
     """In any currency; null is unknown."""
-    price_per_million_output_tokens: float | None = None
+    price_per_million_output_tokens: NonNegativeFloat | None = None
     """Both prices or none."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further fields of the request, such as ``{max_completion_tokens: 4096, max_tokens: null}``; null takes one out."""

@@ -14,6 +14,7 @@ from prism_pl.data.conversation import PromptRow
 from prism_pl.data.rows import parse_prompt, parse_response_turn
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError
+from prism_pl.ranges import PositiveFloat
 
 _LOADERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
@@ -29,7 +30,7 @@ class DataSource:
     """Of a folder or a dataset on the hub that has several."""
     image_root: str | None = None
     """The folder that image paths are relative to and may not leave; null is the data file's own."""
-    weight: float = 1.0
+    weight: PositiveFloat = 1.0
     """How often each row is seen in an epoch. 0.5: half of the rows, the other half in the next epoch."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from datasets import Dataset, Features, Value, disable_progress_bars, enable_progress_bars
 
 from prism_pl.data.conversation import PromptEncoder
-from prism_pl.data.files import DataFile, Mixture
+from prism_pl.data.files import DataFile, DataPath, Mixture
 from prism_pl.data.rows import check_needs, parse_prompt, parse_response_turn
 from prism_pl.errors import UserError
 
@@ -46,6 +46,19 @@ class Requirements:
     def needs_of(self, data: DataFile) -> tuple[str, ...]:
         """``needs``, and ``student`` where that applies."""
         return (*self.needs, "student") if self.policy_side and data.has_policy_side else self.needs
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """One of a stage's data paths, and what the stage asks of the rows there."""
+
+    path: DataPath
+    key: str
+    """The configuration key, for errors."""
+    model: str
+    """Whose processor encodes the rows."""
+    max_prompt_tokens: int
+    requirements: Requirements
 
 
 @dataclass

@@ -16,6 +16,7 @@ from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
 from prism_pl.model.adapters import LoraOptions
 from prism_pl.model.attention import use_attention
+from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 # Options of a run; all others are recorded in the folder, because scores depend on them.
 _RUN_OPTIONS = ("path", "noise", "seed", "score_clip", "gradient_checkpointing", "lora")
@@ -32,11 +33,11 @@ class Discriminator(ABC):
     readout: Literal["mean", "last"] = "mean"
     """The head reads the mean of a segment's hidden states, or the last one. Through the mean every token of a caption is
     compared with the image directly: it learns to look several times faster (docs/alignment.md)."""
-    noise: float = 0.01
+    noise: NonNegativeFloat = 0.01
     """When built: relative Gaussian noise that breaks the symmetry of copied feed-forward layers."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """When built: of router, heads and noise."""
-    score_clip: float | None = None
+    score_clip: PositiveFloat | None = None
     """Scores are cut to this magnitude; null leaves them. A cut score has no gradient."""
     gradient_checkpointing: bool = False
     """Computes activations again in the backward pass, for less memory."""
@@ -164,22 +165,23 @@ def _finish(scorer: Any) -> Scorer:
 class Mixture(Discriminator):
     """A sparse mixture upcycled from the dense model (arXiv 2212.05055)."""
 
-    top_k: int = 2
+    top_k: PositiveInt = 2
     """Experts a token is sent to."""
+
+    def __post_init__(self) -> None:
+        for kind, row in zip(KINDS, self.reach(), strict=True):
+            if sum(row) < self.top_k:
+                raise UserError(
+                    f"{type(self).__name__}: top_k is {self.top_k}, but {kind} tokens reach only {sum(row)} experts. "
+                    f"Lower top_k or add experts."
+                )
 
     @abstractmethod
     def reach(self) -> list[list[bool]]:
         """For each kind of token (prompt, perception, reasoning) the experts it may reach."""
 
     def fresh_config(self, dense: PreTrainedConfig) -> PreTrainedConfig:
-        reach = self.reach()
-        for kind, row in zip(KINDS, reach, strict=True):
-            if sum(row) < self.top_k:
-                raise UserError(
-                    f"{type(self).__name__}: top_k is {self.top_k}, but {kind} tokens reach only {sum(row)} experts. "
-                    f"Lower top_k or add experts."
-                )
-        config = mixture_config(dense.to_dict(), len(reach[0]), self.top_k)
+        config = mixture_config(dense.to_dict(), len(self.reach()[0]), self.top_k)
         setattr(config, RECORD, self.record())
         return config
 
@@ -194,7 +196,7 @@ class Mixture(Discriminator):
 class Dense(Discriminator):
     """A dense network whose feed-forward layers are ``width`` copies side by side."""
 
-    width: int = 2
+    width: PositiveInt = 2
     """2 has the active parameters of a top-2 mixture, 4 all those of a mixture of four."""
 
     def fresh_config(self, dense: PreTrainedConfig) -> PreTrainedConfig:

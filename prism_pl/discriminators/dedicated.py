@@ -6,17 +6,18 @@ a caption's tokens reach the perception experts, the tokens of think and answer 
 from dataclasses import dataclass
 
 from prism_pl.discriminators.base import Mixture
+from prism_pl.ranges import NonNegativeInt
 
 
 @dataclass(frozen=True, kw_only=True)
 class DedicatedExpertsDiscriminator(Mixture):
     """Routing is conditioned on the segment's kind, and each kind has a head of its own."""
 
-    num_perception: int = 2
+    num_perception: NonNegativeInt = 2
     """Experts of captions."""
-    num_reasoning: int = 2
+    num_reasoning: NonNegativeInt = 2
     """Experts of think and answer."""
-    num_shared: int = 0
+    num_shared: NonNegativeInt = 0
     """Experts that both may reach."""
 
     def reach(self) -> list[list[bool]]:

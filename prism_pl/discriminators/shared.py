@@ -12,13 +12,14 @@ from transformers import PreTrainedConfig
 from prism_pl.discriminators.base import Mixture, load_scorer
 from prism_pl.discriminators.model import RECORD, Scorer
 from prism_pl.discriminators.routing import KINDS
+from prism_pl.ranges import PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)
 class SharedMixtureDiscriminator(Mixture):
     """Also loads the released layout: a Qwen3VLMoe checkpoint with the head as ``v_head.1.weight``."""
 
-    num_experts: int = 4
+    num_experts: PositiveInt = 4
     """Experts of each feed-forward layer."""
     readout: Literal["mean", "last"] = "last"
 

@@ -8,6 +8,7 @@ from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
 from prism_pl.hub import model_folder
 from prism_pl.model.policy import SUPPRESSED_LOGIT, Policy, suppressed_tokens
+from prism_pl.ranges import PositiveInt
 from prism_pl.types import Prompt, Response, SamplingOptions
 
 
@@ -19,7 +20,7 @@ class TransformersEngine(RolloutEngine):
         batch_size: sequences decoded at once.
     """
 
-    def __init__(self, device: str = "auto", batch_size: int = 512) -> None:
+    def __init__(self, device: str = "auto", batch_size: PositiveInt = 512) -> None:
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.batch_size = batch_size
 

@@ -12,6 +12,7 @@ from prism_pl.engines.base import RolloutEngine, preserved_random_state
 from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
 from prism_pl.model.policy import suppressed_tokens
+from prism_pl.ranges import PositiveInt, PositiveShare
 from prism_pl.types import Prompt, Response, SamplingOptions
 
 
@@ -29,9 +30,9 @@ class VLLMEngine(RolloutEngine):
     def __init__(
         self,
         dtype: str = "auto",
-        gpu_memory_utilization: float = 0.5,
-        cpu_cache_gib: int = 1,
-        max_num_seqs: int = 256,
+        gpu_memory_utilization: PositiveShare = 0.5,
+        cpu_cache_gib: PositiveInt = 1,
+        max_num_seqs: PositiveInt = 256,
         enforce_eager: bool = False,
     ) -> None:
         self.dtype = dtype

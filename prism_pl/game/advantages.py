@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from prism_pl.game.scoring_batch import Scores
+from prism_pl.ranges import NonNegativeFloat, Share
 
 # Scores of a group closer than this carry no preference; dividing by their spread would only amplify noise.
 _SPREAD_FLOOR = 1e-4
@@ -22,9 +23,9 @@ _RELEASED_EPSILON = 1e-6
 class AdversarialAdvantage(ABC):
     """Base of the forms."""
 
-    alpha: float = 0.5
+    alpha: Share = 0.5
     """Weight of the perception score."""
-    format_penalty: float = 1.5
+    format_penalty: NonNegativeFloat = 1.5
     """A malformed response's advantage, negated."""
 
     def __call__(self, scores: Scores) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from prism_pl.ranges import NonNegativeFloat, Share
 from prism_pl.types import ASPECTS
 
 
@@ -10,17 +11,17 @@ from prism_pl.types import ASPECTS
 class HealthLimits:
     """Where an alarm starts."""
 
-    saturation: float = 0.99
+    saturation: Share = 0.99
     """Pair accuracy above which the policy has little to learn from."""
-    collapse: float = 0.05
+    collapse: NonNegativeFloat = 0.05
     """Policy entropy in nats a token below which it hardly explores."""
-    expert_load: float = 0.9
+    expert_load: Share = 0.9
     """Router probability that one expert may take of a kind's tokens, where they can reach several."""
-    length: float = 0.7
+    length: Share = 0.7
     """Size of the correlation of score with length."""
-    image: float = 0.55
+    image: Share = 0.55
     """Preference for the teacher's own image over another's: 0.5 is blind."""
-    zero_std_groups: float = 0.5
+    zero_std_groups: Share = 0.5
     """Share of groups without any signal."""
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from prism_pl.game.scoring_batch import Scores
+from prism_pl.ranges import NonNegativeFloat, PositiveInt
 from prism_pl.types import ASPECTS
 
 
@@ -23,19 +24,19 @@ from prism_pl.types import ASPECTS
 class DiscriminatorLossOptions:
     """Weights of the discriminator's loss."""
 
-    score_penalty: float = 0.001
+    score_penalty: NonNegativeFloat = 0.001
     """Of the mean squared score."""
-    balance_weight: float = 0.01
+    balance_weight: NonNegativeFloat = 0.01
     """Of the router's load-balancing loss; nothing to a dense discriminator."""
-    policy_weight: float = 1.0
+    policy_weight: NonNegativeFloat = 1.0
     """Of the pairs with the policy."""
-    in_batch_weight: float = 0.0
+    in_batch_weight: NonNegativeFloat = 0.0
     """Of pairs whose negative is another prompt's teacher response: only who looks at image and question can tell."""
-    in_batch_negatives: int = 2
+    in_batch_negatives: PositiveInt = 2
     """Such negatives of each prompt, while ``in_batch_weight`` is not 0."""
-    r1_weight: float = 0.0
+    r1_weight: NonNegativeFloat = 0.0
     """Of the gradient penalty on teacher segments, in its approximate form |D(x) - D(x + noise)|^2 (arXiv 2501.08316)."""
-    r1_noise: float = 0.1
+    r1_noise: NonNegativeFloat = 0.1
     """Its noise, in standard deviations of the embeddings."""
 
     @property

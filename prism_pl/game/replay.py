@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.seeds import derive_seed
 
 
@@ -15,11 +16,11 @@ from prism_pl.seeds import derive_seed
 class ReplayOptions:
     """The buffer of past responses."""
 
-    prompts_per_update: int = 0
+    prompts_per_update: NonNegativeInt = 0
     """Past prompts in every update of the discriminator, over all devices together; 0 turns the buffer off."""
-    responses_per_prompt: int = 4
+    responses_per_prompt: PositiveInt = 4
     """Past responses kept of each."""
-    capacity: int = 512
+    capacity: PositiveInt = 512
     """Prompts kept on a device; the oldest goes first."""
 
 

@@ -14,6 +14,7 @@ from prism_pl.game.loss import preference_loss
 from prism_pl.game.monitors import accuracy
 from prism_pl.game.scoring_batch import ScoringBatch, arrange
 from prism_pl.game.single_process import learn_single_process, score_single_process
+from prism_pl.ranges import PositiveFloat, PositiveInt
 
 _SCORE_PENALTY = 0.001
 
@@ -22,9 +23,9 @@ _SCORE_PENALTY = 0.001
 class TwoSampleOptions:
     """How the fresh discriminator is trained."""
 
-    steps: int = 10
-    learning_rate: float = 3e-4
-    max_tokens: int = 8192
+    steps: PositiveInt = 10
+    learning_rate: PositiveFloat = 3e-4
+    max_tokens: PositiveInt = 8192
     """Padded tokens of a micro-batch."""
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from prism_pl.errors import UserError
 from prism_pl.model.sharding import full_weights, whole
+from prism_pl.ranges import PositiveFloat, PositiveInt
 
 _NAME = "default"
 _BASE = ".base_layer."
@@ -25,9 +26,9 @@ _BASE = ".base_layer."
 class LoraOptions:
     """Train adapters instead of weights."""
 
-    rank: int
+    rank: PositiveInt
     """r."""
-    alpha: float
+    alpha: PositiveFloat
     """The adapters' product is scaled by alpha / r."""
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     """Linear layers of the language model, by the last part of their names. A mixture's experts are no linear layers."""

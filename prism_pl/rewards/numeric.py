@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from prism_pl.errors import UserError
+from prism_pl.ranges import NonNegativeFloat
 from prism_pl.rewards.base import Reward
 from prism_pl.rewards.verification import Quantity, parse_quantity
 from prism_pl.rewards.verification.text import canonical
@@ -22,9 +23,9 @@ class NumericReward(Reward):
     """Share of the total reward."""
     name: str = "accuracy"
     """Key in the logs."""
-    relative: float = 0.0
+    relative: NonNegativeFloat = 0.0
     """Tolerance as a share of the true value."""
-    absolute: float = 1e-6
+    absolute: NonNegativeFloat = 1e-6
     """Tolerance in the true answer's unit."""
     percent: Literal["value", "unit"] = "value"
     """``value``: 50% is 0.5. ``unit``: 50% is 50, for data whose answers leave the sign out."""

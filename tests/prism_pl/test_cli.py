@@ -1,180 +1,243 @@
-"""A swapped class brings its own defaults; mistakes are named."""
+"""Mistakes of a command line: one paragraph each that names the key and what would be right, before anything is loaded."""
 
-from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from jsonargparse import Namespace
 
-from prism_pl.algorithms import CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, Algorithm, DrGRPO, ReinforcePlusPlus
-from prism_pl.cli import with_config_folder, with_own_defaults
+import modules  # noqa: F401 (registers fsdp2)
+from prism_pl.cli import refuse_strategy
 from prism_pl.errors import UserError
-from tests.command_line import captured
+from tests.command_line import run
 
-ALGORITHMS = [CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, DrGRPO, ReinforcePlusPlus]
-
-
-@pytest.mark.parametrize("after", ALGORITHMS)
-@pytest.mark.parametrize("before", ALGORITHMS)
-def test_a_swapped_algorithm_carries_nothing_over(
-    before: type[Algorithm], after: type[Algorithm], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    # Every number of the class before is changed, and it has another estimator.
-    changed = {
-        field.name: field.default + 0.11
-        for field in fields(before)
-        if isinstance(field.default, float) and field.name != "overlong_share"
-    }
-    changed |= {"advantage": {"class_path": "LeaveOneOut"}, "max_resampling": 3}
-    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
-    content["model"]["init_args"]["algorithm"] = {"class_path": before.__name__, "init_args": changed}
-    (tmp_path / "rlvr.yaml").write_text(yaml.safe_dump(content))
-    name = f"--model.algorithm={after.__name__}"
-    _, out, _ = captured(capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), name, "--print_config")
-    printed = yaml.safe_load(out)["model"]["init_args"]["algorithm"]
-    assert printed["class_path"] == f"prism_pl.algorithms.{after.__name__}"
-    assert printed["init_args"] == {field.name: field.default for field in fields(after)}
+RLVR = ("fit", "--config", "rlvr.yaml")
 
 
-def test_an_estimator_swaps_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--model.algorithm=GSPO", "--model.algorithm.advantage=BatchWhitened"]
-    _, out, _ = captured(capsys, "fit", "--config", "rlvr.yaml", *arguments, "--print_config")
-    printed = yaml.safe_load(out)["model"]["init_args"]["algorithm"]
-    assert printed["class_path"] == "prism_pl.algorithms.GSPO"
-    assert printed["init_args"]["clip_high"] == 4e-4
-    estimator = printed["init_args"]["advantage"]
-    assert estimator == {"class_path": "prism_pl.algorithms.BatchWhitened", "init_args": {"group_baseline": False}}
-
-
-def test_a_swapped_objective_carries_nothing_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
-    inner = {"class_path": "TokenClip", "init_args": {"clip_low": 0.33, "clip_high": 0.44}}
-    content["model"]["init_args"]["algorithm"] = {"class_path": "GRPO", "init_args": {"objective": inner}}
-    (tmp_path / "rlvr.yaml").write_text(yaml.safe_dump(content))
-    arguments = ["--model.algorithm.objective=SequenceClip", "--model.algorithm.objective.clip_high=0.5"]
-    _, out, _ = captured(capsys, "fit", "--config", str(tmp_path / "rlvr.yaml"), *arguments, "--print_config")
-    printed = yaml.safe_load(out)["model"]["init_args"]["algorithm"]["init_args"]["objective"]
-    assert printed["init_args"] == {"clip_low": 3e-4, "clip_high": 0.5, "length_normalised": True}
-
-
-def test_an_unknown_key_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = captured(capsys, "fit", "--config", "rlvr.yaml", "--model.temprature", "1")
-    assert code == 2
-    assert "temprature" in err
-
-
-def test_a_wrong_class_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    code, _, err = captured(capsys, "fit", "--config", "rlvr.yaml", "--model.algorithm=PPO")
-    assert code == 2
-    assert "PPO" in err
-
-
-def test_a_missing_stage_names_the_folder_and_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    missing = tmp_path / "sft" / "model"
-    code, _, err = captured(
-        capsys, "fit", "--config", "rlvr.yaml", "--run_dir", str(tmp_path / "rlvr"), "--model.policy.path", str(missing),
-        "--trainer.logger=false",
-    )  # fmt: skip
-    assert code == 2
-    assert f"the model folder {missing} does not exist" in err
-    assert f"fit --config sft.yaml --run_dir {tmp_path / 'sft'}" in err
-    assert not (tmp_path / "rlvr" / "model").exists()
+def mistake(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one paragraph on the error stream of a command line that ends with 2."""
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.strip().splitlines()
+    return line
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("argument", "message"),
     [
-        ({"images": ["images/none.png"]}, "data.jsonl:2: the image"),
-        ({"answer": None}, "data.jsonl:2: the row has no `answer`"),
-        ({"messages": [{"role": "user", "content": "<image>" + "long " * 200}]}, "data.jsonl:2: the prompt has"),
+        ("--data.batch_size=0", "data.batch_size: it is 0, and must be a whole number of at least 1."),
+        ("--data.batch_size=2.5", "data.batch_size: it is 2.5, and must be a whole number of at least 1."),
+        ("--data.num_workers=-1", "data.num_workers: it is -1, and must be a whole number of at least 0."),
+        (
+            "--model.algorithm.clip_low=-1",
+            "model.algorithm.clip_low: it is -1, and must be a number of at least 0 and at most 1.",
+        ),
+        ("--model.algorithm.dual_clip=0.5", "dual_clip: it is 0.5, and must be a number of at least 1, or null."),
+        ("--model.algorithm.kl_weight=nan", "kl_weight: it is 'nan', and must be a number of at least 0."),
+        ("--model.mismatch.cap=0", "model.mismatch.cap: it is 0, and must be a number of more than 0."),
+        ("--model.reuse.epochs=0", "model.reuse.epochs: it is 0, and must be a whole number of at least 1."),
+        ("--model.algorithm.aggregation=mean", "must be one of token_mean, sequence_mean, length_limit."),
+        ("--trainer.max_steps=many", "trainer.max_steps: it is 'many', and must be a whole number."),
     ],
 )
-def test_a_bad_row_is_named_with_its_file_and_number(
-    change: dict, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_bad_value_is_named_with_key_and_range(argument: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in mistake(capsys, *RLVR, argument)
+    # Apart from its key, too.
+    assert message in mistake(capsys, *RLVR, *argument.split("="))
+
+
+@pytest.mark.parametrize(
+    ("argument", "messages"),
+    [
+        (
+            "--model.algorithm=GRPOO",
+            ["model.algorithm: there is no class GRPOO. Did you mean GRPO?", "CISPO, DAPO"],
+        ),
+        ("--model.algorithm.advantage=LeaveOne", ["Did you mean LeaveOneOut?", "Known are BatchWhitened, GroupCentred"]),
+        ("--model=RLVModule", ["model: there is no class RLVModule. Did you mean RLVRModule?", "SFTModule."]),
+        ("--data=PromtDataModule", ["Did you mean PromptDataModule? Known are DemonstrationDataModule, PairDataModule"]),
+        ("--model.optimizer=Adamw", ["model.optimizer: there is no class Adamw. Did you mean AdamW?"]),
+        ("--trainer.logger=WandLogger", ["trainer.logger: there is no class WandLogger. Did you mean WandbLogger?"]),
+        ("--model.algorithm=prism_pl.algorithms.Nope", ["there is no class prism_pl.algorithms.Nope", "Known are CISPO"]),
+    ],
+)
+def test_an_unknown_class_is_named_with_the_known_ones(
+    argument: str, messages: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import json
-
-    from PIL import Image
-
-    Image.new("RGB", (64, 32)).save(tmp_path / "a.png")
-    good = {"messages": [{"role": "user", "content": "<image>Add."}], "images": ["a.png"], "answer": "3"}
-    rows = [good, good | change, *[good] * 20]
-    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    code, _, err = captured(
-        capsys, "fit", "--config", "rlvr.yaml", "--run_dir", str(tmp_path / "rlvr"), "--trainer.logger=false",
-        "--data.path", str(tmp_path / "data.jsonl"), "--data.max_prompt_tokens=512", "--model.policy.path=embedded/digits",
-    )  # fmt: skip
-    assert code == 2
-    assert message in err
+    said = mistake(capsys, *RLVR, argument)
+    assert all(message in said for message in messages), said
 
 
-def test_a_bare_name_is_looked_up_here_and_then_in_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert with_config_folder(["fit", "--config", "sft.yaml"])[2].endswith("configs/sft.yaml")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "sft.yaml").write_text("")
-    assert with_config_folder(["fit", "--config=sft.yaml"]) == ["fit", "--config=sft.yaml"]
-    with pytest.raises(UserError, match=r"nowhere.yaml is neither .* nor in configs/, which holds align.yaml"):
-        with_config_folder(["--config", "nowhere.yaml"])
-
-
-def test_only_class_names_reset_a_key() -> None:
-    assert with_own_defaults(["--model.algorithm=GSPO"]) == ["--model.algorithm=null", "--model.algorithm=GSPO"]
-    assert with_own_defaults(["--model.algorithm", "GSPO"]) == ["--model.algorithm=null", "--model.algorithm", "GSPO"]
-    assert with_own_defaults(["--data.path", "x.jsonl"]) == ["--data.path", "x.jsonl"]
-    for key in ("--model.discriminator", "--model.discriminator.class_path"):
-        argument = f"{key}=DenseDiscriminator"
-        assert with_own_defaults([argument]) == ["--model.discriminator=null", argument]
-        assert with_own_defaults([key, "DenseDiscriminator"]) == ["--model.discriminator=null", key, "DenseDiscriminator"]
-    assert with_own_defaults(["--model.advantage=MixCentred"])[0] == "--model.advantage=null"
-    assert with_own_defaults(["--model.discriminator.path=x"]) == ["--model.discriminator.path=x"]
-
-
-CLASSES = ["DedicatedExpertsDiscriminator", "SharedMixtureDiscriminator", "DenseDiscriminator", "TextOnlyDiscriminator"]
-
-
-@pytest.mark.parametrize("key", ["--model.discriminator", "--model.discriminator.class_path"])
-@pytest.mark.parametrize("name", CLASSES)
-def test_a_discriminator_named_on_the_command_line_forgets_the_path(
-    key: str, name: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("argument", "messages"),
+    [
+        (
+            "--model.algorithm.clip_lo=0.1",
+            ["model.algorithm.clip_lo: GRPO has no such key. Did you mean clip_low?"],
+        ),
+        ("--trainer.max_stps=3", ["trainer.max_stps: trainer has no such key. Did you mean max_steps?"]),
+        ("--modl.algorithm=GRPO", ["modl: the command has no such key. Did you mean model?", "run_dir"]),
+        ("--data.batchsize=3", ["data.batchsize: PromptDataModule has no such key. Did you mean batch_size?"]),
+        ("--model.optimizer.lrr=1", ["AdamW has no such key. Did you mean lr?", "weight_decay"]),
+        ("--trainer.callbacks.table_evry=1", ["trainer.callbacks[2].table_evry: SampleLog has no such key."]),
+        ("--model.algorithm.objective.clip_low=0.1", ["options are given, but no class.", "known are CappedWeight"]),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_known_ones(
+    argument: str, messages: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Alignment's own is the warmed-up default: its folder is of no use to another class."""
-    _, out, _ = captured(capsys, "fit", "--config", "align.yaml", "--print_config")
-    assert printed_section(out, "discriminator")["init_args"]["path"] == "runs/demo/warmup/model"
-    code, out, err = captured(capsys, "fit", "--config", "align.yaml", f"{key}={name}", "--print_config")
-    assert code == 0, err
-    section = printed_section(out, "discriminator")
-    assert section["class_path"] == f"prism_pl.discriminators.{name}"
-    assert section["init_args"]["path"] is None
-    # Options after the class are its own; a path given there is kept.
-    options = [f"{key}={name}", "--model.discriminator.path=runs/other/model", "--model.discriminator.noise=0.5"]
-    _, out, _ = captured(capsys, "fit", "--config", "align.yaml", *options, "--print_config")
-    section = printed_section(out, "discriminator")
-    assert (section["class_path"], section["init_args"]["path"]) == (f"prism_pl.discriminators.{name}", "runs/other/model")
-    assert section["init_args"]["noise"] == 0.5
+    said = mistake(capsys, *RLVR, argument)
+    assert all(message in said for message in messages), said
 
 
-@pytest.mark.parametrize("name", ["NormaliseThenMix", "MixThenNormalise", "MixCentred", "ReleasedAdvantage"])
-def test_a_swapped_advantage_brings_its_own_defaults(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = Path("configs/align.yaml").read_text()
-    changed = text.replace("alpha: 0.5, format_penalty: 1.5", "alpha: 0.3, format_penalty: 7.0")
-    assert changed != text
-    (tmp_path / "align.yaml").write_text(changed)
-    code, out, err = captured(
-        capsys, "fit", "--config", str(tmp_path / "align.yaml"), f"--model.advantage={name}", "--print_config"
+@pytest.mark.parametrize(
+    ("place", "change", "message"),
+    [
+        (["model", "init_args"], {"polcy": "x"}, "model.polcy: RLVRModule has no such key. Did you mean policy?"),
+        (["model", "init_args", "algorithm"], {"class_path": "Nope"}, "model.algorithm: there is no class Nope. Known are"),
+        (["model", "init_args", "algorithm"], {"clip_low": 0.1}, "model.algorithm.clip_low: options of GRPO belong under"),
+        (["data"], {"class_path": "Nope"}, "data: there is no class Nope. Known are DemonstrationDataModule"),
+        (["data", "init_args"], {"max_prompt_tokens": 0}, "data.max_prompt_tokens: it is 0, and must be a whole number"),
+        ([], {"trainr": {"max_steps": 3}}, "trainr: the command has no such key. Did you mean trainer?"),
+        (
+            ["trainer", "callbacks", 0, "init_args", "sampling"], {"group_size": 0},
+            "trainer.callbacks[0].sampling.group_size: it is 0, and must be a whole number of at least 1.",
+        ),
+        (["trainer", "callbacks", 1], {"class_path": "EvalCallback"}, "callbacks[1]: there is no class EvalCallback."),
+        (["model", "init_args", "rewards", 1, "init_args"], {"wieght": 1}, "model.rewards[1].wieght: FormatReward has no"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_a_file_are_named_alike(
+    place: list[Any], change: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = inner = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
+    for key in place:
+        inner = inner[key]
+    inner |= change
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
+    assert message in mistake(capsys, "fit", "--config", str(tmp_path / "mine.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trainer.callbacks+=HealthAlarm", "--trainer.callbacks.patience=0"], "trainer.callbacks[3].patience: it is 0"),
+        (["--model.optimizer.betas.x=1"], "model.optimizer.betas"),
+        (
+            ["--trainer.callbacks=null", "--trainer.callbacks+=HealthAlrm"],
+            "trainer.callbacks[0]: there is no class",
+        ),
+        # A number that YAML alone would read as text is none of the mistakes.
+        (["--model.optimizer.lr=1e-3", "--data.batch_size=0"], "data.batch_size: it is 0"),
+    ],
+)
+def test_lists_and_numbers_as_the_command_line_spells_them(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mistake(capsys, *RLVR, *arguments).startswith(f"error: {message}")
+
+
+def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "run_dir: it is required" in mistake(capsys, "fit")
+    assert "model.lora.alpha: it is required" in mistake(capsys, *RLVR, "--model.lora.rank=3")
+    assert ": modules.RLVRModule requires it" in mistake(capsys, *RLVR, "--model=null", "--model=RLVRModule")
+    assert "out: it is required" in mistake(capsys, "filter", "--model=x", "--path=y", "--sampling.max_new_tokens=3")
+
+
+def test_a_mistyped_configuration_is_named_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["--config", "aling.yaml"], ["--config=aling.yaml"]):
+        said = mistake(capsys, "fit", *arguments)
+        assert "--config: aling.yaml is neither in the current folder nor in configs/, which holds align.yaml" in said
+        assert "warmup.yaml. Did you mean align.yaml?" in said
+
+
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text("model: [1\n")
+    (tmp_path / "b.yaml").write_text("just words\n")
+    assert "a.yaml is no YAML" in mistake(capsys, "fit", "--config", str(tmp_path / "a.yaml"))
+    assert "b.yaml holds no keys" in mistake(capsys, "fit", "--config", str(tmp_path / "b.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["filter", "--config", "filter.yaml", "--low=2"], "low: it is 2, and must be a number of at least 0"),
+        (["filter", "--config", "filter.yaml", "--lwo=0"], "lwo: the command has no such key. Did you mean low?"),
+        (["filter", "--config", "filter.yaml", "--engine=VLLM"], "there is no class VLLM. Did you mean VLLMEngine?"),
+        (["pairs", "--config", "pairs.yaml", "--sampling.temperature=-1"], "sampling.temperature: it is -1, and must be"),
+        (["curate", "--config", "curate.yaml", "--endpoint.concurrency=0"], "endpoint.concurrency: it is 0, and must be"),
+        (["upcycle", "--model=x", "--out=y", "--top_k=0"], "top_k: it is 0, and must be a whole number of at least 1."),
+        (["export", "--run_dr=x", "--out=y"], "run_dr: the command has no such key. Did you mean run_dir?"),
+        (["pipeline", "--config", "demo.yaml", "--seed=-1"], "seed: it is -1, and must be a whole number of at least 0."),
+        (["fitt", "--config", "rlvr.yaml"], "fitt is no command. Did you mean fit? The commands are fit, pipeline"),
+    ],
+)  # fmt: skip
+def test_the_other_commands_say_it_alike(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert message in mistake(capsys, *arguments)
+
+
+@pytest.mark.parametrize("strategy", [None, "ddp", "ddp_spawn", "deepspeed_stage_2"])
+def test_a_strategy_that_cannot_hold_a_stage_is_refused_at_once(
+    strategy: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A finished run, which a start would set aside.
+    (tmp_path / "finished.json").write_text("{}")
+    chosen = [] if strategy is None else ["--trainer.strategy", strategy]
+    said = mistake(
+        capsys, *RLVR, "--run_dir", str(tmp_path), "--trainer.accelerator=cpu", "--trainer.devices", "2", *chosen
     )
-    assert code == 0, err
-    section = printed_section(out, "advantage")
-    assert section["class_path"] == f"prism_pl.game.{name}"
-    assert section["init_args"] == {"alpha": 0.5, "format_penalty": 1.5}
+    assert "trainer.strategy: D" in said
+    assert "cannot run several backward passes an update on 2 devices. Use `--trainer.strategy fsdp2`." in said
+    assert (tmp_path / "finished.json").exists()
 
 
-def test_an_option_of_another_class_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--model.discriminator=DenseDiscriminator", "--model.discriminator.num_perception=3"]
-    code, _, err = captured(capsys, "fit", "--config", "align.yaml", *arguments, "--print_config")
-    assert code == 2
-    assert "num_perception" in err
+def options(**changes: Any) -> Namespace:
+    return Namespace(**({"accelerator": "cpu", "devices": 2, "num_nodes": 1, "strategy": "auto"} | changes))
 
 
-def printed_section(out: str, key: str) -> dict:
-    """A key of the model in a printed configuration."""
-    return yaml.safe_load(out)["model"]["init_args"][key]
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"strategy": "fsdp2"},
+        {"strategy": Namespace(class_path="modules.strategy.FSDP2Strategy", init_args=Namespace())},
+        {"devices": 1},
+        {"devices": "auto"},
+    ],
+)
+def test_what_can_run_is_not_refused(changes: dict[str, Any]) -> None:
+    refuse_strategy(options(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({"devices": "3"}, 3),
+        ({"devices": 1, "num_nodes": 4, "strategy": "ddp"}, 4),
+        ({"strategy": Namespace(class_path="lightning.pytorch.strategies.DDPStrategy", init_args=Namespace())}, 2),
+    ],
+)
+def test_devices_are_counted_over_nodes(changes: dict[str, Any], count: int) -> None:
+    with pytest.raises(UserError, match=rf"DDPStrategy cannot run several .* on {count} devices"):
+        refuse_strategy(options(**changes))
+
+
+def test_a_strategy_that_does_not_exist_is_named() -> None:
+    with pytest.raises(UserError, match="trainer: You selected an invalid strategy name: `strategy='nonsense'`"):
+        refuse_strategy(options(strategy="nonsense"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("--trainer.max_steps=-5", "trainer, checkpoint: `max_steps` must be a non-negative integer or -1"),
+        ("--checkpoint.every_n_train_steps=-1", "trainer, checkpoint: Invalid value for every_n_train_steps=-1."),
+        ("--trainer.num_nodes=0", "trainer: `num_nodes` must be a positive integer, but got 0."),
+    ],
+)
+def test_what_lightning_refuses_is_one_line_too(
+    argument: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*RLVR, "--run_dir", str(tmp_path), "--trainer.logger=false", argument) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith(f"error: {message}")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -58,10 +59,11 @@ def check(*arguments: str) -> int:
 
 @pytest.fixture
 def config(folder: Path) -> str:
-    (folder / "rlvr.yaml").write_text(
-        "data:\n  class_path: PromptDataModule\n  init_args: {path: %s, model: embedded/digits, batch_size: 2, "
-        "needs: [answer, teacher], max_prompt_tokens: 256}\n" % (folder / "data.jsonl")
-    )
+    """The stage's own, with other rows."""
+    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
+    changes = {"path": str(folder / "data.jsonl"), "needs": ["answer", "teacher"], "max_prompt_tokens": 256}
+    content["data"]["init_args"] |= changes
+    (folder / "rlvr.yaml").write_text(yaml.safe_dump(content))
     return str(folder / "rlvr.yaml")
 
 
@@ -92,10 +94,56 @@ def test_a_clean_file_passes(folder: Path, config: str, capsys: pytest.CaptureFi
 def test_demonstrations_are_measured_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     turns = [*GOOD["messages"], {"role": "assistant", "content": TEACHER}]
     path = write(folder, [GOOD | {"messages": turns}, GOOD])
-    assert check("--config", "sft.yaml", "--path", str(path)) == 1
+    assert check("--config", "sft.yaml", "--data.path", str(path)) == 1
     out = capsys.readouterr().out
     assert "response tokens  p50" in out
     assert "row 2: a demonstration must end with an assistant turn" in out
+
+
+def test_the_command_line_overrides_the_data_as_in_fit(
+    folder: Path, config: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(folder, [GOOD])
+    other = path.rename(folder / "other.jsonl")
+    assert check("--config", config, "--data.path", str(other), "--data.needs=[answer]") == 0
+    assert f"file             {other}" in capsys.readouterr().out
+    assert check("--config", config, f"--data.path={other}", "--data.max_prompt_tokens", "3") == 1
+    assert re.search(r"row 1: the prompt has \d+ tokens, data.max_prompt_tokens is 3", capsys.readouterr().out)
+    # A limit that drops what is over it stops no run.
+    arguments = [f"--data.path={other}", "--data.max_prompt_tokens=3", "--data.drop_too_long=true"]
+    assert check("--config", config, *arguments) == 0
+
+
+def test_an_unknown_data_key_is_the_error_of_fit(config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    errors = []
+    for command in ("fit", "check-data"):
+        assert run(command, "--config", config, "--data.max_promt_tokens", "10") == 2
+        errors.append(capsys.readouterr().err)
+    assert errors[0] == errors[1]
+    assert "data.max_promt_tokens: PromptDataModule has no such key. Did you mean max_prompt_tokens?" in errors[0]
+
+
+def test_pairs_are_checked_with_their_held_out_prompts(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each by what its module asks: a teacher always, a well-formed policy's side where the row brings one."""
+    student = [TEACHER, "no sections"]
+    training = write(folder, [GOOD | {"student_response": text} for text in student]).rename(folder / "training.jsonl")
+    heldout = write(folder, [GOOD, GOOD, GOOD | {"teacher": None}])
+    arguments = ["--data.path", str(training), "--data.heldout_path", str(heldout)]
+    assert check("--config", pairs_config(folder), *arguments) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("file")] == [f"file             {f}" for f in (training, heldout)]
+    (first, second) = (line for line in lines if line.startswith("row "))
+    assert first.startswith("row 2:")
+    assert "student" in first
+    assert second.startswith("row 3:")
+    assert "`teacher` response is missing or malformed" in second
+
+
+def pairs_config(folder: Path) -> str:
+    """The warm-up's own, with the embedded model for each that another stage would make."""
+    text = Path("configs/warmup.yaml").read_text().replace("runs/demo/sft/model", "embedded/digits")
+    (folder / "warmup.yaml").write_text(text)
+    return str(folder / "warmup.yaml")
 
 
 def test_percentile_by_hand() -> None:

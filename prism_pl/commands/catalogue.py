@@ -1,0 +1,68 @@
+"""All commands, known by name: what the overview lists, and where each one's function is, without importing it."""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from prism_pl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command; its options are the parameters of its function."""
+
+    name: str
+    group: str
+    about: str
+    """One line."""
+    function: str | None
+    """``module:name``; None for the two that parse a stage's configuration, which the trainer's parser does."""
+    configurable: bool = False
+    """Whether ``--config`` gives its options, too."""
+
+
+CATALOGUE = (
+    Command("fit", "Train", "Trains one stage: sft, warmup, align or rlvr.", None),
+    Command(
+        "pipeline", "Train", "Runs stages in order and writes their report.", "prism_pl.commands.pipeline:pipeline", True
+    ),
+    Command("check-data", "Data", "Reads a stage's data as fit would and names every bad row.", None),
+    Command(
+        "filter", "Data", "Pass rates of a policy, and the prompts worth training on.",
+        "prism_pl.commands.filter:filter_prompts", True,
+    ),
+    Command(
+        "pairs", "Data", "A policy's responses beside the teacher's, for the warm-up.",
+        "prism_pl.commands.pairs:make_pairs", True,
+    ),
+    Command(
+        "curate", "Data", "A teacher's verified responses to the prompts that a policy fails.",
+        "prism_pl.curation.curating:curate", True,
+    ),
+    Command("export", "Models", "A checkpoint's models as Hugging Face folders.", "prism_pl.commands.export:export"),
+    Command("upcycle", "Models", "A dense Qwen3-VL made a mixture discriminator.", "prism_pl.commands.upcycle:upcycle"),
+    Command("report", "Look", "Table and page of a pipeline's run.", "prism_pl.commands.report:report"),
+    Command(
+        "completion", "Look", "Prints the script that completes this command line in bash or zsh.",
+        "prism_pl.commands.completion:completion",
+    ),
+)  # fmt: skip
+
+
+def find_command(name: str) -> Command:
+    """Raises UserError with the nearest name and the list for a name that is none."""
+    names = [command.name for command in CATALOGUE]
+    if name in names:
+        return CATALOGUE[names.index(name)]
+    raise UserError(f"{name} is no command.{nearest(name, names)} The commands are {', '.join(names)}.")
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A sentence with the most similar name; nothing if none is similar.
+
+    >>> nearest("clip_lo", ["clip_low", "kl_weight"])
+    ' Did you mean clip_low?'
+    """
+    lowered = {other.lower(): other for other in known}
+    longer = [other for other in lowered if other.startswith(name.lower())]
+    found = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5) or longer
+    return f" Did you mean {lowered[found[0]]}?" if found else ""

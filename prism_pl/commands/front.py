@@ -1,0 +1,73 @@
+"""The way of a command line: help at once, else the command's function, and every mistake as one paragraph."""
+
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+from prism_pl.commands.catalogue import Command, find_command
+from prism_pl.commands.configurations import with_config_folder
+from prism_pl.commands.pages import overview, page
+from prism_pl.errors import UserError
+
+StageCommand = Callable[[str, list[str]], None]
+"""``fit`` or ``check-data`` with its arguments: the two that know the trainer."""
+_HELP = ("-h", "--help")
+
+
+def run(arguments: list[str], stage_command: StageCommand) -> None:
+    """Exits with 2 after a mistake that the user can mend."""
+    try:
+        _run(arguments, stage_command)
+    except UserError as error:
+        # An error of a data worker arrives as its traceback; its last paragraph is the message.
+        message = str(error).rsplit("UserError: ", 1)[-1].strip()
+        print(f"\nerror: {message}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+def _run(arguments: list[str], stage_command: StageCommand) -> None:
+    if not arguments or arguments[0] in _HELP:
+        print(overview())
+        return
+    command, options = find_command(arguments[0]), with_config_folder(arguments[1:])
+    if any(option in _HELP for option in options):
+        print(page(command, options))
+        return
+    options = ["--help" if option == "--help-all" else option for option in options]
+    if command.function is None:
+        stage_command(command.name, options)
+    else:
+        _call(command, options)
+
+
+def _call(command: Command, arguments: list[str]) -> None:
+    """A command whose options are a function's parameters."""
+    from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+
+    from prism_pl.commands.kinds import class_bases
+    from prism_pl.commands.mistakes import explain
+    from prism_pl.commands.noise import quieten
+    from prism_pl.commands.swapping import with_own_defaults
+
+    # Field docstrings are the help text of dataclass options.
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    function = load(command)
+    quieten()
+    parser = ArgumentParser(prog=f"python -m prism_pl {command.name}", exit_on_error=False, description=command.about)
+    if command.configurable:
+        parser.add_argument("--config", action="config", help="A YAML file with the keys below.")
+    parser.add_function_arguments(function, fail_untyped=False)
+    bases = [base for hint in get_type_hints(function).values() for base in class_bases(hint) if base.__subclasses__()]
+    try:
+        config = parser.instantiate(parser.parse_args(with_own_defaults(arguments, bases)))
+    except ArgumentError as error:
+        raise UserError(explain(parser, arguments, error)) from error
+    function(**{key: value for key, value in config.items() if key != "config"})
+
+
+def load(command: Command) -> Callable[..., Any]:
+    """The function of a command that has one, imported now."""
+    assert command.function is not None
+    module, _, name = command.function.partition(":")
+    return getattr(importlib.import_module(module), name)

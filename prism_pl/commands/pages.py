@@ -1,0 +1,102 @@
+"""Help: the overview of all commands, and a page for each. Nothing that a command needs is imported for them."""
+
+import textwrap
+from itertools import groupby
+
+from prism_pl import ranges
+from prism_pl.commands.catalogue import CATALOGUE, Command
+from prism_pl.commands.configurations import given_configs, read_config, settings, stage_configs
+from prism_pl.commands.kinds import in_words
+from prism_pl.commands.outline import Option, options, summary
+
+_PROGRAM = "python -m prism_pl"
+_INDENT = 30
+_WIDTH = 110
+
+_FIT = """
+usage: python -m prism_pl fit --config NAME [--KEY VALUE ...]
+
+Trains one stage. A configuration sets its keys, the command line overrides them; a key of a class's options follows the
+class's own: --model.algorithm=GSPO --model.algorithm.clip_high=5e-4.
+
+{config}
+  --run_dir FOLDER            everything the run writes; an unfinished run in it is continued, a finished one set aside
+  --seed_everything N         seed of the run
+  --model CLASS, --data CLASS, and --model.KEY, --data.KEY: the stage's method and its data
+  --trainer.KEY               Lightning's trainer: max_steps, devices, strategy, precision, logger, callbacks ...
+  --checkpoint.KEY            when checkpoints are written: every_n_train_steps, save_top_k ...
+
+To see the rest:
+  fit --config NAME --help            the keys that this configuration sets, with their values
+  fit --config NAME --print_config    every key with its value, defaults included, as YAML to start from
+  fit --model.help CLASS              what a class takes, such as RLVRModule; --data.help PromptDataModule likewise
+  fit --help-all                      every option of the command line (these three load torch and Lightning first)
+""".strip()
+
+_CHECK = """
+usage: python -m prism_pl check-data --config NAME [--write-clean FOLDER] [--KEY VALUE ...]
+
+Reads every row of a stage's data with the real processor, prints token lengths and each bad row with its reason, and
+exits with 1 if a run would stop. It takes every option that fit takes, with the same meaning, such as --data.path
+mine.parquet or --data.max_prompt_tokens 1024.
+
+{config}
+  --data.KEY                  overrides the configuration, as in fit
+  --write-clean FOLDER        writes the good rows of each file to this folder
+
+  check-data --config NAME --help     the keys that this configuration sets, with their values
+""".strip()
+
+
+def overview() -> str:
+    """Every command in its group, with one line."""
+    lines = [f"usage: {_PROGRAM} COMMAND [--KEY VALUE ...]", "", "Post-training of multimodal models, from SFT to RLVR."]
+    for group, commands in groupby(CATALOGUE, key=lambda command: command.group):
+        lines += ["", group, *(f"  {command.name:<12} {command.about}" for command in commands)]
+    return "\n".join([*lines, "", f"{_PROGRAM} COMMAND --help shows a command's options."])
+
+
+def page(command: Command, arguments: list[str]) -> str:
+    """A command's options; of a configuration that ``arguments`` name, also the keys it sets."""
+    if command.function is None:
+        known = f"a file, or one of configs/: {', '.join(stage_configs())}"
+        text = (_FIT if command.name == "fit" else _CHECK).format(config="\n".join(_entry("--config NAME", known)))
+    else:
+        text = _function_page(command)
+    for file in given_configs(arguments):
+        keys = [f"  --{key} {value}" for key, value in settings(read_config(file))]
+        text += "\n".join([f"\n\n{file} sets:", *keys])
+    return text
+
+
+def _function_page(command: Command) -> str:
+    assert command.function is not None
+    lines = [
+        f"usage: {_PROGRAM} {command.name} [--KEY VALUE ...]",
+        "",
+        *textwrap.wrap(summary(command.function), _WIDTH),
+        "",
+    ]
+    if command.configurable:
+        lines += _entry("--config NAME", "a file, or one of configs/, that gives these keys")
+    for option in options(command.function):
+        lines += _entry(f"--{option.name} {_placeholder(option)}", _explained(option))
+    return "\n".join([*lines, "", f"{_PROGRAM} {command.name} --help-all also shows what the classes take."])
+
+
+def _placeholder(option: Option) -> str:
+    return option.kind.removesuffix(" | None")
+
+
+def _explained(option: Option) -> str:
+    range_of = getattr(ranges, _placeholder(option), None)
+    words = [in_words(range_of)] if range_of else []
+    note = "required" if option.default is None else f"default {'null' if option.default == 'None' else option.default}"
+    return f"{option.help} ({', '.join([*words, note])})".strip()
+
+
+def _entry(flag: str, text: str) -> list[str]:
+    wrapped = textwrap.wrap(text, _WIDTH - _INDENT)
+    if len(flag) + 4 > _INDENT:
+        return [f"  {flag}", *(" " * _INDENT + line for line in wrapped)]
+    return [f"  {flag:<{_INDENT - 2}}{wrapped[0]}", *(" " * _INDENT + line for line in wrapped[1:])]
