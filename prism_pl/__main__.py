@@ -2,7 +2,7 @@
 
 import sys
 
-from prism_pl.commands.front import run
+from prism_pl.command_line.front import run
 from prism_pl.model.allocator import keep_freed_memory
 
 

@@ -17,13 +17,13 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.optim import Optimizer
 
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
-from prism_pl.commands import swapping
+from prism_pl.command_line import swapping
+from prism_pl.command_line.configurations import with_config_folder
+from prism_pl.command_line.front import run
+from prism_pl.command_line.mistakes import explain
+from prism_pl.command_line.noise import quieten
 from prism_pl.commands.check_data import check_data
-from prism_pl.commands.configurations import with_config_folder
 from prism_pl.commands.export import newest_checkpoint
-from prism_pl.commands.front import run
-from prism_pl.commands.mistakes import explain
-from prism_pl.commands.noise import quieten
 from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError

@@ -156,7 +156,7 @@ def test_pairs_are_the_well_formed_responses_and_train_the_warmup(
     out.mkdir()
     before = "".join(json.dumps({"row": row, "responses": [teachers[row + 1]]}) + "\n" for row in range(10))
     (out / "responses.jsonl").write_text(before)
-    command = ["pairs", "--config", "pairs.yaml", "--model", "embedded/digits", "--path", json.dumps(data),
+    command = ["pairs", "--config", "pairs.yaml", "--policy", "embedded/digits", "--path", json.dumps(data),
                "--out", str(out), "--sampling.max_new_tokens", "4", "--max_prompt_tokens", "300"]  # fmt: skip
     assert run(*command) == 0
     assert (out / "responses.jsonl").read_text().startswith(before)

@@ -1,1 +1,1 @@
-"""The command line's commands: a catalogue that imports nothing heavy, and one module for each command."""
+"""The commands beside ``fit``, a module each."""

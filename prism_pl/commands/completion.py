@@ -6,9 +6,9 @@ The script holds the names as they are now; it starts no Python while a line is 
 import textwrap
 from typing import Literal
 
-from prism_pl.commands.catalogue import CATALOGUE, Command
-from prism_pl.commands.configurations import FOLDER, known_configs, read_config, settings, stage_configs
-from prism_pl.commands.outline import options
+from prism_pl.command_line.catalogue import CATALOGUE, Command
+from prism_pl.command_line.configurations import FOLDER, known_configs, read_config, settings, stage_configs
+from prism_pl.command_line.outline import options
 
 _FIT = {
     "config", "print_config", "model.help", "data.help", "ckpt_path", "trainer.accelerator", "trainer.devices",

@@ -79,7 +79,7 @@ def test_a_batch_without_any_signal_goes_by(tmp_path: Path, sft: Path) -> None:
     lines = logged(folder, "policy/trained_responses")
     assert [line["policy/trained_responses"] for line in lines] == [0.0]
     assert "policy/loss" not in lines[0]
-    assert lines[0]["reward/zero_std_groups"] == 1.0
+    assert lines[0]["advantage/zero_std_groups"] == 1.0
     after = load_file(folder / "model" / "model.safetensors")
     assert all(torch.equal(weights[name], after[name]) for name in weights)
 

@@ -141,9 +141,9 @@ def test_lists_and_numbers_as_the_command_line_spells_them(
 
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run_dir: it is required" in mistake(capsys, "fit")
-    assert "model.lora.alpha: it is required" in mistake(capsys, *RLVR, "--model.lora.rank=3")
+    assert "model.policy.lora.alpha: it is required" in mistake(capsys, *RLVR, "--model.policy.lora.rank=3")
     assert ": modules.RLVRModule requires it" in mistake(capsys, *RLVR, "--model=null", "--model=RLVRModule")
-    assert "out: it is required" in mistake(capsys, "filter", "--model=x", "--path=y", "--sampling.max_new_tokens=3")
+    assert "out: it is required" in mistake(capsys, "filter", "--policy=x", "--path=y", "--sampling.max_new_tokens=3")
 
 
 def test_a_mistyped_configuration_is_named_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

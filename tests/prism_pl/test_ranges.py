@@ -10,26 +10,37 @@ from torch.optim import Optimizer
 
 import callbacks
 import datamodules
+import modules
 from callbacks.rollout import ProbeOptions
+from modules.align import CadenceOptions
+from modules.stage import ScheduleOptions, StageModule
 from prism_pl import ranges
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
 from prism_pl.algorithms.importance import MismatchOptions
 from prism_pl.algorithms.policy_update import ReuseOptions
-from prism_pl.commands.catalogue import CATALOGUE
-from prism_pl.commands.front import load
-from prism_pl.commands.kinds import class_bases, in_words, is_plain, known_classes
+from prism_pl.command_line.catalogue import CATALOGUE
+from prism_pl.command_line.front import load
+from prism_pl.command_line.kinds import class_bases, in_words, is_plain, known_classes
 from prism_pl.curation import EndpointOptions
 from prism_pl.data.files import DataSource
 from prism_pl.discriminators import Discriminator
-from prism_pl.engines import RolloutEngine, SamplingOptions
+from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
+from prism_pl.game import AdversarialAdvantage, DiscriminatorLossOptions, HealthLimits, ReplayOptions, TwoSampleOptions
 from prism_pl.model.adapters import LoraOptions
+from prism_pl.types import SamplingOptions
 
-BASES = (Algorithm, AdvantageEstimator, PolicyObjective, Discriminator, RolloutEngine)
+BASES = (AdversarialAdvantage, Algorithm, AdvantageEstimator, PolicyObjective, Discriminator, RolloutEngine)
+OWN = [
+    getattr(package, name)
+    for package in (callbacks, datamodules, modules)
+    for name in package.__all__
+    if not name.endswith(("Logger", "Strategy"))
+]
 CLASSES = [
-    *(cls for base in BASES for cls in known_classes(base).values()),
-    *(getattr(package, name) for package in (callbacks, datamodules) for name in package.__all__ if "Logger" not in name),
-    DataSource, EndpointOptions, LoraOptions, MismatchOptions, ReuseOptions, SamplingOptions, ProbeOptions,
+    *(cls for base in BASES for cls in known_classes(base).values()), *OWN, StageModule,
+    CadenceOptions, DataSource, DiscriminatorLossOptions, EndpointOptions, HealthLimits, LoraOptions, MismatchOptions,
+    ProbeOptions, ReplayOptions, ReuseOptions, SamplingOptions, ScheduleOptions, TwoSampleOptions,
 ]  # fmt: skip
 FUNCTIONS = [command for command in CATALOGUE if command.function is not None]
 

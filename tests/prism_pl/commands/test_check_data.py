@@ -63,6 +63,7 @@ def config(folder: Path) -> str:
     content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
     changes = {"path": str(folder / "data.jsonl"), "needs": ["answer", "teacher"], "max_prompt_tokens": 256}
     content["data"]["init_args"] |= changes
+    content["model"]["init_args"]["policy"]["path"] = "embedded/digits"
     (folder / "rlvr.yaml").write_text(yaml.safe_dump(content))
     return str(folder / "rlvr.yaml")
 

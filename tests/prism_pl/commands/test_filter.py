@@ -43,7 +43,7 @@ def source(folder: Path, name: str) -> DataSource:
 def run(folder: Path, **options: object) -> None:
     settings: dict = {"low": 0.2, "high": 0.8, "max_prompt_tokens": 256} | options
     filter_prompts(
-        model=EMBEDDED_NAME, path=source(folder, "small.jsonl"), out=str(folder / "out"), engine=TransformersEngine("cpu"),
+        policy=EMBEDDED_NAME, path=source(folder, "small.jsonl"), out=str(folder / "out"), engine=TransformersEngine("cpu"),
         sampling=SamplingOptions(max_new_tokens=4, group_size=2),
         reward=PythonReward(function=f"{folder / 'reward.py'}:score"), **settings,
     )  # fmt: skip

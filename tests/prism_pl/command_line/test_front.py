@@ -7,12 +7,12 @@ import sys
 import pytest
 from jsonargparse import ArgumentParser
 
-from prism_pl.commands.catalogue import CATALOGUE, Command, nearest
+from prism_pl.command_line.catalogue import CATALOGUE, Command, nearest
+from prism_pl.command_line.configurations import known_configs
+from prism_pl.command_line.front import load
+from prism_pl.command_line.outline import options
+from prism_pl.command_line.pages import overview
 from prism_pl.commands.completion import option_names, script
-from prism_pl.commands.configurations import known_configs
-from prism_pl.commands.front import load
-from prism_pl.commands.outline import options
-from prism_pl.commands.pages import overview
 from tests.command_line import run
 
 NAMES = [command.name for command in CATALOGUE]
@@ -82,7 +82,7 @@ def test_a_page_shows_ranges_and_defaults(capsys: pytest.CaptureFixture[str]) ->
     run("filter", "--help")
     out = " ".join(capsys.readouterr().out.split())
     assert "--low Share smallest pass rate that is kept. (a number of at least 0 and at most 1, default 0.2)" in out
-    assert "--model str the policy whose pass rates are wanted. (required)" in out
+    assert "--policy str the model whose pass rates are wanted. (required)" in out
     run("curate", "--help")
     out = " ".join(capsys.readouterr().out.split())
     assert "Requests in flight at a time. (a whole number of at least 1, default 8)" in out

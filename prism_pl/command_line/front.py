@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
-from prism_pl.commands.catalogue import Command, find_command
-from prism_pl.commands.configurations import with_config_folder
-from prism_pl.commands.pages import overview, page
+from prism_pl.command_line.catalogue import Command, find_command
+from prism_pl.command_line.configurations import with_config_folder
+from prism_pl.command_line.pages import overview, page
 from prism_pl.errors import UserError
 
 StageCommand = Callable[[str, list[str]], None]
@@ -45,10 +45,10 @@ def _call(command: Command, arguments: list[str]) -> None:
     """A command whose options are a function's parameters."""
     from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
-    from prism_pl.commands.kinds import class_bases
-    from prism_pl.commands.mistakes import explain
-    from prism_pl.commands.noise import quieten
-    from prism_pl.commands.swapping import with_own_defaults
+    from prism_pl.command_line.kinds import class_bases
+    from prism_pl.command_line.mistakes import explain
+    from prism_pl.command_line.noise import quieten
+    from prism_pl.command_line.swapping import with_own_defaults
 
     # Field docstrings are the help text of dataclass options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)

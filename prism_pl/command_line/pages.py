@@ -4,10 +4,10 @@ import textwrap
 from itertools import groupby
 
 from prism_pl import ranges
-from prism_pl.commands.catalogue import CATALOGUE, Command
-from prism_pl.commands.configurations import given_configs, read_config, settings, stage_configs
-from prism_pl.commands.kinds import in_words
-from prism_pl.commands.outline import Option, options, summary
+from prism_pl.command_line.catalogue import CATALOGUE, Command
+from prism_pl.command_line.configurations import given_configs, read_config, settings, stage_configs
+from prism_pl.command_line.kinds import in_words
+from prism_pl.command_line.outline import Option, options, summary
 
 _PROGRAM = "python -m prism_pl"
 _INDENT = 30
