@@ -23,6 +23,8 @@ class HealthLimits:
     """Preference for the teacher's own image over another's: 0.5 is blind."""
     zero_std_groups: Share = 0.5
     """Share of groups without any signal."""
+    shared_flaw: Share = 0.8
+    """Part of the reward gap that even the best response of each group has, while ``saturation`` holds."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,16 @@ def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
 
     for aspect in ASPECTS:
         pairs = metrics.get(f"accuracy/{aspect}")
+        gap, unreached = metrics.get(f"reward_gap/{aspect}"), metrics.get(f"unreached_gap/{aspect}")
         if pairs is not None and pairs > limits.saturation:
+            if gap is not None and unreached is not None and unreached > limits.shared_flaw * gap > 0:
+                alarm(
+                    f"shared_flaw_{aspect}",
+                    f"All {aspect} segments of a group share what the discriminator rejects: even the best of each group "
+                    f"lacks {unreached:.2f} of the gap of {gap:.2f}, so no advantage leads back. Look for what the teacher "
+                    f"has and none of them; show the discriminator past responses (model.replay), or go back to a "
+                    f"checkpoint before the gap rose.",
+                )
             alarm(
                 f"saturation_{aspect}",
                 f"The {aspect} score tells teacher from policy in {pairs:.1%} of the pairs: it may carry style "

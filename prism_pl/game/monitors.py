@@ -70,17 +70,24 @@ def game_metrics(prefix: str = "") -> dict[str, Metric]:
     """What ``add_game_metrics`` adds to."""
     names = ["discriminator_loss/{}", "score/teacher_{}", "score/policy_{}", "score/square_{}"]
     names += [f"margin/{{}}_{level}" for level in _QUANTILES]
+    names += ["unreached_gap/{}"]
     kept = [f"{prefix}{name.format(aspect)}" for name in names for aspect in ASPECTS]
     return pair_metrics(prefix) | means(*kept, f"{prefix}format_rate")
 
 
 def add_game_metrics(scores: Scores, metrics: StepMetrics, prefix: str = "") -> None:
-    """Reward gap (mean teacher minus mean policy score), accuracy, margins and scores of each aspect, over valid pairs."""
+    """Reward gap (mean teacher minus mean policy score), accuracy, margins and scores of each aspect, over valid pairs.
+
+    ``unreached_gap`` is the gap of the best response of each group that has two or more: what no advantage can lead to.
+    """
     add_pair_metrics(scores, metrics, prefix)
+    several_P = scores.valid_PG.sum(1) > 1
+    best_PK = scores.policy_PGK.masked_fill(~scores.valid_PG[..., None], -torch.inf).amax(1)
     for k, aspect in enumerate(ASPECTS):
         margin_M = scores.margin_MK[:, k]
         policy_M = scores.policy_PGK[..., k][scores.valid_PG]
         metrics.add(f"{prefix}discriminator_loss/{aspect}", -F.logsigmoid(margin_M))
+        metrics.add(f"{prefix}unreached_gap/{aspect}", (scores.teacher_PK - best_PK)[several_P, k])
         metrics.add(f"{prefix}score/teacher_{aspect}", scores.teacher_PK[:, k])
         metrics.add(f"{prefix}score/policy_{aspect}", policy_M)
         metrics.add(f"{prefix}score/square_{aspect}", torch.cat([scores.teacher_PK[:, k], policy_M]).square())

@@ -50,6 +50,19 @@ def test_each_alarm_beyond_its_limit(metric: str, value: float, name: str, said:
     assert said in alarm.sentence
 
 
+def test_a_flaw_that_all_responses_share_is_named_only_where_the_score_is_saturated() -> None:
+    # Even the best response of each group lacks 5.2 of a gap of 6.5: just 0.8 of it, the limit.
+    shared = {"accuracy/perception": 1.0, "reward_gap/perception": 6.5, "unreached_gap/perception": 5.3}
+    alarms = {alarm.name: alarm.sentence for alarm in diagnose(shared, LIMITS)}
+    assert list(alarms) == ["shared_flaw_perception", "saturation_perception"]
+    assert "even the best of each group lacks 5.30 of the gap of 6.50" in alarms["shared_flaw_perception"]
+    assert names(shared | {"unreached_gap/perception": 5.2}) == ["saturation_perception"]
+    assert names(shared | {"accuracy/perception": 0.9}) == []
+    # A best response that is ahead of the teacher, and a gap of the other sign.
+    assert names(shared | {"unreached_gap/perception": -0.1}) == ["saturation_perception"]
+    assert names(shared | {"reward_gap/perception": -6.5}) == ["saturation_perception"]
+
+
 def test_a_single_expert_takes_all_without_an_alarm() -> None:
     """A kind that can reach only one expert is not collapsing; where it could reach another, it is."""
     assert names({"expert_load/perception_0": 1.0}) == []

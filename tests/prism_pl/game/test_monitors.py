@@ -54,6 +54,8 @@ def test_game_metrics_by_hand() -> None:
     assert perception == {
         "reward_gap/perception": pytest.approx((1 + 0 - 3) / 3),
         "accuracy/perception": pytest.approx((1 + 0.5 + 0) / 3),
+        # The second prompt has one valid response alone: 2 - max(1, 2).
+        "unreached_gap/perception": pytest.approx(0.0),
         # log(1 + e^-m) of 1, 0, -3.
         "discriminator_loss/perception": pytest.approx((0.313262 + 0.693147 + 3.048587) / 3, abs=1e-6),
         "score/teacher_perception": pytest.approx(1.0),
@@ -68,6 +70,24 @@ def test_game_metrics_by_hand() -> None:
     assert result["heldout/reward_gap/reasoning"] == pytest.approx((1 - 2 + 1) / 3)
     assert result["heldout/accuracy/reasoning"] == pytest.approx(2 / 3)
     assert result["heldout/format_rate"] == 0.75
+
+
+def test_the_unreached_gap_is_that_of_each_groups_best_valid_response() -> None:
+    # Perception: 5 - max(1, 4), and 3 - max(6, -1), whose malformed 0 is no response. One valid response is no group.
+    scores = make_scores(
+        [[5.0, 0.0], [3.0, 0.0], [9.0, 0.0]],
+        [
+            [[1.0, 0.0], [4.0, 0.0], [0.0, 0.0]],
+            [[6.0, -2.0], [0.0, 0.0], [-1.0, -3.0]],
+            [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]],
+        ],
+        [[True, True, False], [True, False, True], [False, True, False]],
+    )
+    metrics = StepMetrics(game_metrics())
+    add_game_metrics(scores, metrics)
+    result = metrics.result()
+    assert result["unreached_gap/perception"] == pytest.approx((1 - 3) / 2)
+    assert result["unreached_gap/reasoning"] == pytest.approx((0 + 2) / 2)
 
 
 def test_nothing_is_made_up_for_pairs_that_are_not_there() -> None:
