@@ -12,6 +12,7 @@ import torch
 from callbacks.every import EveryUpdates
 from prism_pl.contracts import PromptSource, RolloutStage, require
 from prism_pl.engines import RolloutEngine
+from prism_pl.errors import UserError
 from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.metrics.timing import seconds, timed
 from prism_pl.ranges import NonNegativeFloat, PositiveInt
@@ -52,6 +53,10 @@ class RolloutCallback(L.Callback):
         sampling: SamplingOptions,
         probe: ProbeOptions = ProbeOptions(),
     ) -> None:
+        if not sampling.temperature and sampling.group_size > 1:
+            raise UserError(
+                "RolloutCallback.sampling.temperature: it is 0, which makes all responses of a group the same. Raise it."
+            )
         self.engine = engine
         self.sampling = sampling
         self.probe_options = probe

@@ -9,6 +9,7 @@ import torch
 
 from callbacks import RolloutCallback
 from prism_pl.engines import RolloutEngine
+from prism_pl.errors import UserError
 from prism_pl.metrics.collection import StepMetrics
 from prism_pl.types import Prompt, PromptBatch, Response, Rollouts, SamplingOptions
 
@@ -103,6 +104,12 @@ class Game:
     @property
     def surplus(self) -> list[str]:
         return [own.source.removeprefix("rows:") for own, _ in self.callback._surplus]
+
+
+def test_a_greedy_group_is_refused() -> None:
+    with pytest.raises(UserError, match=r"sampling.temperature: it is 0"):
+        RolloutCallback(Echo(), SamplingOptions(max_new_tokens=1, group_size=2, temperature=0.0))
+    RolloutCallback(Echo(), SamplingOptions(max_new_tokens=1, group_size=1, temperature=0.0))
 
 
 def test_without_resampling_every_group_stays() -> None:
