@@ -105,7 +105,7 @@ def ours(case: Case) -> dict[str, float]:
     command = [
         sys.executable, "-m", "prism_pl", "fit", "--config", f"{case.stage}.yaml", "--run_dir", str(folder / "run"),
         "--trainer.max_steps", str(WARM_UP + case.steps), "--trainer.logger=false", "--data.batch_size", str(case.batch),
-        "--model.policy", str(model_folder(case, folder)),
+        "--model.policy.path", str(model_folder(case, folder)),
         "--model.optimizer.lr=0.0", f"--trainer.callbacks={json.dumps(callbacks)}", *options,
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)

@@ -7,14 +7,16 @@ from typing import Any
 
 import lightning as L
 
+from callbacks.every import EveryUpdates
 from callbacks.loggers import WandbLogger
+from prism_pl.contracts import Stage, require
 from prism_pl.ranges import PositiveInt
 from prism_pl.runs.files import append_lines
 from prism_pl.types import Sample
 
 
 class SampleLog(L.Callback):
-    """``samples.jsonl`` gets a line a response; the table a few rows every so often.
+    """``samples.jsonl`` gets a line for each response of every rank; the table a few rows every so often.
 
     Args:
         table_every: updates between two additions to the W&B table.
@@ -22,17 +24,27 @@ class SampleLog(L.Callback):
     """
 
     def __init__(self, table_every: PositiveInt = 10, table_rows: PositiveInt = 4) -> None:
-        self.table_every = table_every
         self.table_rows = table_rows
+        self._table_cadence = EveryUpdates(table_every)
         self._table: Any = None
 
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._stage = require(pl_module, Stage, "SampleLog")
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        self._table_cadence.restart(trainer.global_step)
+
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if not trainer.is_global_zero or not outputs or "samples" not in outputs:
+        if not outputs or "samples" not in outputs:
             return
-        samples: list[Sample] = outputs["samples"]
+        # All ranks take part: the prompts of a batch are shared out over them.
+        groups: list[list[Sample]] = self._stage.whole_batch(outputs["samples"])
+        if not trainer.is_global_zero:
+            return
+        samples = [sample for group in groups for sample in group]
         lines = [json.dumps({"step": trainer.global_step, **asdict(sample)}) for sample in samples]
         append_lines(Path(trainer.default_root_dir) / "samples.jsonl", lines)
-        if trainer.global_step % self.table_every == 0:
+        if self._table_cadence.is_due(trainer.global_step):
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     self._add_to_table(logger, samples, trainer.global_step)

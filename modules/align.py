@@ -115,7 +115,7 @@ class AdversarialAlignModule(StageModule):
         trained = [parameter for parameter in self.discriminator.parameters() if parameter.requires_grad]
         return [optimizer, self.discriminator_optimizer(trained)], [schedule]
 
-    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[Sample]]:
+    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[list[Sample]]]:
         rollouts, metrics = batch.rollouts, self.metrics
         assert rollouts is not None
         shown = self.discriminator_step.batch(rollouts.prompts, rollouts.texts, self._past(rollouts))

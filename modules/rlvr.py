@@ -80,7 +80,7 @@ class RLVRModule(StageModule):
         optimizer, schedule = self.make_optimizer(self.policy)
         return [optimizer], [schedule]
 
-    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[Sample]]:
+    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[list[Sample]]]:
         rollouts, metrics = batch.rollouts, self.metrics
         assert rollouts is not None
         with timed("reward", metrics):

@@ -107,6 +107,9 @@ def _in_group(hints: _Hints, values: dict[str, Any], prefix: str, owner: str) ->
         if key not in hints and not inner:
             known = sorted({name.split(".")[0] for name in hints})
             return f"{prefix}{key}: {owner} has no such key.{nearest(str(key), known)} It takes {', '.join(known)}."
+        if inner and not isinstance(value, (dict, type(None))) and "class_path" not in inner and key not in hints:
+            names = sorted({name.split(".")[0] for name in inner})
+            return f"{prefix}{key}: it is {value!r}, but it is a group of keys: {', '.join(names)}."
         if inner and isinstance(value, dict):
             mistake = _in_group(inner, value, f"{prefix}{key}.", f"{prefix}{key}")
         else:

@@ -23,6 +23,7 @@ class's own: --model.algorithm=GSPO --model.algorithm.clip_high=5e-4.
   --run_dir FOLDER            everything the run writes; an unfinished run in it is continued, a finished one set aside
   --seed_everything N         seed of the run
   --model CLASS, --data CLASS, and --model.KEY, --data.KEY: the stage's method and its data
+  --model.policy.path MODEL   what the stage starts from: a folder or a name on the hub
   --trainer.KEY               Lightning's trainer: max_steps, devices, strategy, precision, logger, callbacks ...
   --checkpoint.KEY            when checkpoints are written: every_n_train_steps, save_top_k ...
 
@@ -30,7 +31,7 @@ To see the rest:
   fit --config NAME --help            the keys that this configuration sets, with their values
   fit --config NAME --print_config    every key with its value, defaults included, as YAML to start from
   fit --model.help CLASS              what a class takes, such as RLVRModule; --data.help PromptDataModule likewise
-  fit --help-all                      every option of the command line (these three load torch and Lightning first)
+  fit --help-all                      every option of the command line (the last three load torch first)
 """.strip()
 
 _CHECK = """

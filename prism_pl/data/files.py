@@ -69,7 +69,7 @@ class DataFile:
     def has_policy_side(self) -> bool:
         """Whether the rows bring a policy's response to compare the teacher's with."""
         columns = set(self.table.column_names)
-        return "student_response" in columns or {"student_caption", "student_cot"} <= columns
+        return bool(columns & {"student", "student_response"}) or {"student_caption", "student_cot"} <= columns
 
     def source(self, index: int) -> str:
         """``file:row`` with rows counted from 1, as editors do."""

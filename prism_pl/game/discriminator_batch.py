@@ -1,4 +1,4 @@
-"""All that one update of the discriminator looks at: fresh responses, in_batch teachers, past responses.
+"""All that one update of the discriminator looks at: fresh responses, other prompts' teachers, past responses.
 
     rows     the batch's P prompts, then the replayed ones
     columns  a prompt's G responses, then (for the batch's prompts) other prompts' teachers
@@ -89,7 +89,7 @@ def make_discriminator_batch(
     """
     num_responses = max(len(texts) for texts in responses)
     negatives = list(in_batch) or [[] for _ in prompts]
-    # A prompt with fewer responses than others keeps its places: the columns after them are the in_batch ones.
+    # A prompt with fewer responses than others keeps its places: the columns after them are other prompts' teachers.
     columns = [
         [*texts, *[""] * (num_responses - len(texts)), *(text for _, text in others)]
         for texts, others in zip(responses, negatives, strict=True)

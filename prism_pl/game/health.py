@@ -57,7 +57,7 @@ def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
             alarm(
                 f"saturation_{aspect}",
                 f"The {aspect} score tells teacher from policy in {pairs:.1%} of the pairs: it may carry style "
-                f"only. Lower the discriminator's rate or update it less often (cadence.discriminator_every).",
+                f"only. Lower the discriminator's rate or update it less often (model.cadence.discriminator_every).",
             )
         correlation = metrics.get(f"score_length_correlation/{aspect}")
         if correlation is not None and abs(correlation) > limits.length:
@@ -71,7 +71,7 @@ def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
             alarm(
                 f"experts_{aspect}",
                 f"One expert takes {max(loads):.0%} of the {aspect} tokens: the mixture is collapsing. "
-                f"Raise objective.balance_weight.",
+                f"Raise model.discriminator_loss.balance_weight.",
             )
     entropy = metrics.get("policy/entropy")
     if entropy is not None and entropy < limits.collapse:
@@ -84,7 +84,7 @@ def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
         alarm(
             "image_ignored",
             f"The perception score prefers the true image in only {preference:.0%} of the cases (50 % is blind). "
-            f"Train it with objective.in_batch_weight, in warm-up already.",
+            f"Train it with model.discriminator_loss.in_batch_weight, in warm-up already.",
         )
     dead = metrics.get("advantage/zero_std_groups")
     if dead is not None and dead > limits.zero_std_groups:

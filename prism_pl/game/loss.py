@@ -2,7 +2,7 @@
 
     L_D = -sum_k mean_M log sigma(D_k(teacher) - D_k(policy))                        Bradley-Terry (arXiv 2604.28123, eq. 2)
           + score_penalty . mean of all D^2 over the pairs                           the released code's regulariser
-          + in_batch_weight . in_batch pairs of teachers alone                     prism_pl/game/in_batch.py
+          + in_batch_weight . pairs of teachers alone                                prism_pl/game/in_batch.py
           + balance_weight . balance + r1_weight . R1
 
 M are all valid pairs of the update, over all ranks and micro-batches: how they are packed or sharded changes nothing. With

@@ -153,7 +153,7 @@ def _load_name(kind: int, expert: int) -> str:
 def swap_images(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Each prompt with the image of the one before it of the same size; without such a one it keeps its own.
 
-    Not of the one after it: that one's teacher is its in_batch one.
+    Not of the one after it: that one's teacher is its in-batch negative.
     """
     result = list(prompts)
     by_grid: dict[str, list[int]] = {}
@@ -191,7 +191,7 @@ def add_image_effect(
     kind: str,
     metrics: StepMetrics,
 ) -> None:
-    """What a changed image does to the perception expert, over the prompts whose pixels are others in ``shown``.
+    """What a changed image does to the perception score, over the prompts whose pixels are others in ``shown``.
 
     ``scores`` and ``altered`` are those of the policy's responses and of other prompts' teachers, before and after.
 

@@ -1,4 +1,4 @@
-"""Persistent negatives: what the policy used to say, so that the discriminator does not forget it (arXiv 2609.30864).
+"""Replay: what the policy used to say, so that the discriminator does not forget it (arXiv 2609.30864).
 
 A bounded buffer of prompts with some of their past responses. An update of the discriminator also sees a few of them, each
 paired with its own prompt's teacher; the policy's advantages stay on fresh responses alone.

@@ -5,13 +5,14 @@ import torch
 from prism_pl.types import Rollouts, Sample
 
 
-def make_samples(rollouts: Rollouts, advantage_PG: torch.Tensor, columns: dict[str, torch.Tensor]) -> list[Sample]:
-    """One record a response; further (P, G) ``columns`` by field name, NaN where there is no value."""
-    samples = []
+def make_samples(rollouts: Rollouts, advantage_PG: torch.Tensor, columns: dict[str, torch.Tensor]) -> list[list[Sample]]:
+    """P lists of G records; further (P, G) ``columns`` by field name, NaN where there is no value."""
+    samples: list[list[Sample]] = []
     for p, (prompt, group) in enumerate(zip(rollouts.prompts, rollouts.responses, strict=True)):
+        samples.append([])
         for g, response in enumerate(group):
             values = {name: float(value_PG[p, g]) for name, value_PG in columns.items()}
-            samples.append(
+            samples[p].append(
                 Sample(
                     source=prompt.source,
                     question=prompt.question,

@@ -12,6 +12,7 @@ from prism_pl.commands.export import export
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import Mixture
 from prism_pl.data.row_checks import Requirements, usable_mixture
+from prism_pl.runs.files import read_lines
 from tests import command_line
 from tests.command_line import finish
 from tests.modules.aligning import kill_after, metrics, start, write_config
@@ -68,7 +69,7 @@ def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: P
     rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
     rollout["init_args"]["engine"] = {"class_path": "TransformersEngine"}
     rollout["init_args"]["sampling"] |= {"max_new_tokens": 12, "group_size": 4}
-    content["trainer"] |= {"callbacks": [rollout], "logger": False}
+    content["trainer"] |= {"callbacks": [rollout, {"class_path": "SampleLog"}], "logger": False}
     reward = {"class_path": "PythonReward", "init_args": {"function": f"{tmp_path}/mine.py:reward"}}
     content["model"]["init_args"] |= {
         "rewards": [reward],
@@ -88,3 +89,10 @@ def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: P
     assert sorted(one) == sorted(two)
     for step in one:
         assert two[step] == pytest.approx(one[step], abs=1e-4), step
+    # Every response of both processes, each once and in the order of the batch.
+    told = [
+        [(line["step"], line["source"], line["response"]) for line in read_lines(tmp_path / name / "samples.jsonl")]
+        for name in ("one", "two")
+    ]
+    assert told[0] == told[1]
+    assert len(told[0]) == 2 * 4 * 4

@@ -82,6 +82,10 @@ def test_an_unknown_class_is_named_with_the_known_ones(
         ("--data.batchsize=3", ["data.batchsize: PromptDataModule has no such key. Did you mean batch_size?"]),
         ("--model.optimizer.lrr=1", ["AdamW has no such key. Did you mean lr?", "weight_decay"]),
         ("--trainer.callbacks.table_evry=1", ["trainer.callbacks[2].table_evry: SampleLog has no such key."]),
+        (
+            "--model.policy=runs/x",
+            ["model.policy: it is 'runs/x', but it is a group of keys: freeze, gradient_chec", "path"],
+        ),
         ("--model.algorithm.objective.clip_low=0.1", ["options are given, but no class.", "known are CappedWeight"]),
     ],
 )

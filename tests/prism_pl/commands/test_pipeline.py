@@ -10,7 +10,11 @@ from prism_pl.commands import pipeline
 from prism_pl.commands.pipeline import Stage, run_pipeline
 from prism_pl.runs.files import finish, stage_identity
 
-STAGES = [Stage("a", "a.yaml"), Stage("b", "b.yaml", {"model.policy": "a"}), Stage("c", "c.yaml", {"model.policy": "b"})]
+STAGES = [
+    Stage("a", "a.yaml"),
+    Stage("b", "b.yaml", {"model.policy.path": "a"}),
+    Stage("c", "c.yaml", {"model.policy.path": "b"}),
+]
 
 
 @pytest.fixture
@@ -55,5 +59,5 @@ def test_the_command_hands_the_model_folders_over(tmp_path: Path) -> None:
     command = pipeline._command(tmp_path, STAGES[1], 3)
     assert command[1:] == [
         "-m", "prism_pl", "fit", "--config", "b.yaml", "--run_dir", str(tmp_path / "b"), "--seed_everything", "3",
-        "--model.policy", str(tmp_path / "a" / "model"),
+        "--model.policy.path", str(tmp_path / "a" / "model"),
     ]  # fmt: skip

@@ -112,3 +112,22 @@ def test_a_mixture_numbers_its_rows_through_and_finds_them_again(tmp_path: Path)
         Mixture.open([DataSource(path=a, weight=0)], "key")
     with pytest.raises(UserError, match="empty list"):
         Mixture.open([], "key")
+
+
+@pytest.mark.parametrize(
+    ("columns", "brought"),
+    [
+        ({"student_response": "x"}, True),
+        ({"student": "x"}, True),
+        ({"student_caption": "x", "student_cot": "y"}, True),
+        ({"student_caption": "x"}, False),
+        ({"teacher": "x"}, False),
+    ],
+)
+def test_a_policys_response_is_found_under_every_name_that_rows_read(
+    columns: dict[str, str], brought: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"question": "?", **columns}) + "\n")
+    data = DataFile.open(str(tmp_path / "rows.jsonl"), "test")
+    assert data.has_policy_side is brought
+    assert (data.prompt_row(0).student is not None) is brought
