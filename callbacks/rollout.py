@@ -86,7 +86,11 @@ class RolloutCallback(L.Callback):
         checkpoint["surplus"] = self._stage.gather(own)
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        self._restored = checkpoint["surplus"][trainer.global_rank]
+        saved = checkpoint["surplus"]
+        if len(saved) == trainer.world_size:
+            self._restored = saved[trainer.global_rank]
+        else:  # another number of ranks: dealt anew
+            self._restored = [entry for own in saved for entry in own][trainer.global_rank :: trainer.world_size]
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int) -> None:
         if self._probe_cadence.is_due(trainer.global_step) or not self._probed:

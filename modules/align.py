@@ -147,26 +147,34 @@ class AdversarialAlignModule(StageModule):
             self.discriminator_step.update(shown, latest, optimizers[1])
 
     def _past(self, rollouts: Rollouts) -> list[tuple[Any, list[str]]]:
-        """Prompts of earlier batches with what the policy said to them."""
-        share = self.replay.options.prompts_per_update // self.trainer.world_size
-        sources = [prompt.source for prompt in rollouts.prompts]
-        drawn = self.replay.draw(share, sources, "replay", self.batches_done, self.global_rank)
-        if not drawn:
+        """This rank's share of the replayed prompts, with what the policy said to them.
+
+        Drawn from what all ranks have seen, so that nothing depends on how many there are.
+        """
+        count = self.replay.options.prompts_per_update
+        if not count:
+            return []  # without asking the other ranks
+        sources = self.whole_batch([prompt.source for prompt in rollouts.prompts])
+        drawn = self.replay.draw(count, sources, "replay", self.batches_done, 0)
+        own = dict(list(drawn.items())[self.global_rank :: self.trainer.world_size])
+        if not own:
             return []
         data = require(self.trainer.datamodule, PromptSource, "model.replay")  # type: ignore[attr-defined]
-        return list(zip(data.by_source(list(drawn)), drawn.values(), strict=True))
+        return list(zip(data.by_source(list(own)), own.values(), strict=True))
 
     def _remember(self, rollouts: Rollouts) -> None:
-        kept = [well_formed(group) for group in rollouts.texts]
-        self.replay.add([prompt.source for prompt in rollouts.prompts], kept, "keep", self.batches_done)
+        if self.replay.options.prompts_per_update:
+            own = [(p.source, well_formed(texts)) for p, texts in zip(rollouts.prompts, rollouts.texts, strict=True)]
+            sources, kept = zip(*self.whole_batch(own), strict=True)
+            self.replay.add(sources, kept, "keep", self.batches_done)
         self.batches_done += 1
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        # Every rank has its own buffer; the file is written by the first.
-        checkpoint["game"] = {"replay": self.gather(self.replay.entries), "batches_done": self.batches_done}
+        # All ranks hold the same.
+        checkpoint["game"] = {"replay": self.replay.entries, "batches_done": self.batches_done}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.replay.entries = checkpoint["game"]["replay"][self.global_rank]
+        self.replay.entries = checkpoint["game"]["replay"]
         self.batches_done = checkpoint["game"]["batches_done"]
 
     def usable_groups(self, rollouts: Rollouts) -> torch.Tensor:

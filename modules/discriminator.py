@@ -72,8 +72,8 @@ class DiscriminatorModule(StageModule):
             scored = self.step.score(shown.scoring)
         add_game_metrics(shown.fresh(scored.score_N), metrics)
         add_pair_metrics(shown.in_batch(scored.score_N), metrics, "in_batch/")
-        alone = self.trainer.global_step < self.in_batch_first
-        options = replace(self.discriminator_loss, policy_weight=0.0) if alone else self.discriminator_loss
+        without_policy = self.trainer.global_step < self.in_batch_first
+        options = replace(self.discriminator_loss, policy_weight=0.0) if without_policy else self.discriminator_loss
         with timed("update", metrics):
             self.step.update(shown, scored, self.main_optimizer, options)
             self.main_schedule.step()

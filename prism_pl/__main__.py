@@ -3,7 +3,6 @@
 import sys
 
 from prism_pl.command_line.front import run
-from prism_pl.model.allocator import keep_freed_memory
 
 
 def _stage_command(name: str, arguments: list[str]) -> None:
@@ -12,11 +11,12 @@ def _stage_command(name: str, arguments: list[str]) -> None:
     import datamodules  # noqa: F401 (imported so that class_path accepts short names)
     import modules  # noqa: F401
     from prism_pl.cli import stage_command
+    from prism_pl.model.allocator import keep_freed_memory
 
+    keep_freed_memory()
     always_on = [callbacks.RunFolder, callbacks.UpdateProgress]
     stage_command(name, arguments, always_on, callbacks.JsonlLogger)
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
     run(sys.argv[1:], _stage_command)

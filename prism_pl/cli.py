@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch.optim import Optimizer
 
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
@@ -99,8 +99,8 @@ class PrismCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        # Only the first process decides: the others are started when the folder is already prepared.
-        if int(os.environ.get("LOCAL_RANK", "0")) == 0:
+        # Only the first process of all decides, whoever has started them: Lightning, torchrun or SLURM.
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             prepare_run_dir(Path(config.run_dir))
         if config.ckpt_path is None:
             newest = newest_checkpoint(Path(config.run_dir))

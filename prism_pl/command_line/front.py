@@ -49,10 +49,12 @@ def _call(command: Command, arguments: list[str]) -> None:
     from prism_pl.command_line.mistakes import explain
     from prism_pl.command_line.noise import quieten
     from prism_pl.command_line.swapping import with_own_defaults
+    from prism_pl.model.allocator import keep_freed_memory
 
     # Field docstrings are the help text of dataclass options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     function = load(command)
+    keep_freed_memory()
     quieten()
     parser = ArgumentParser(prog=f"python -m prism_pl {command.name}", exit_on_error=False, description=command.about)
     if command.configurable:

@@ -17,11 +17,11 @@ class ReplayOptions:
     """The buffer of past responses."""
 
     prompts_per_update: NonNegativeInt = 0
-    """Past prompts in every update of the discriminator, over all devices together; 0 turns the buffer off."""
+    """Past prompts in every update of the discriminator, over all devices together; 0 turns replay off."""
     responses_per_prompt: PositiveInt = 4
     """Past responses kept of each."""
     capacity: PositiveInt = 512
-    """Prompts kept on a device; the oldest goes first."""
+    """Prompts kept; the oldest goes first."""
 
 
 class ReplayBuffer:

@@ -86,7 +86,7 @@ class Game:
     def __init__(self, good: set[str], cap: int) -> None:
         self.engine = Echo()
         self.callback = RolloutCallback(self.engine, SamplingOptions(max_new_tokens=1, group_size=2))
-        self.trainer = SimpleNamespace(global_step=0, global_rank=0, datamodule=Source())
+        self.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1, datamodule=Source())
         self.module = Module(good, cap)
         self.callback.setup(self.trainer, self.module, "fit")
 
@@ -155,3 +155,16 @@ def test_the_surplus_survives_a_resume() -> None:
     resumed.callback.on_load_checkpoint(resumed.trainer, resumed.module, checkpoint)
     resumed.callback.on_train_start(resumed.trainer, resumed.module)
     assert resumed.step(["e", "x", "f", "g"]) == ["e", "0.1.3", "f", "g"]
+
+
+def test_the_surplus_is_dealt_anew_to_another_number_of_ranks() -> None:
+    entries = [{"source": f"rows:{name}", "responses": []} for name in "abcde"]
+    checkpoint = {"surplus": [entries[:4], entries[4:]]}
+    dealt = []
+    for rank in range(3):
+        game = Game(set(), cap=1)
+        game.trainer.global_rank, game.trainer.world_size = rank, 3
+        game.callback.on_load_checkpoint(game.trainer, game.module, checkpoint)
+        game.callback.on_train_start(game.trainer, game.module)
+        dealt.append(game.surplus)
+    assert dealt == [["a", "d"], ["b", "e"], ["c"]]

@@ -13,6 +13,7 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import Mixture
 from prism_pl.data.row_checks import Requirements, usable_mixture
 from prism_pl.runs.files import read_lines
+from prism_pl.types import ASPECTS
 from tests import command_line
 from tests.command_line import finish
 from tests.modules.aligning import kill_after, metrics, start, write_config
@@ -21,7 +22,6 @@ from tests.modules.aligning import kill_after, metrics, start, write_config
 def test_two_sharded_processes_killed_and_resumed_give_the_losses_of_one(tmp_path: Path) -> None:
     config = write_config(tmp_path)
     common = {
-        "model__replay__prompts_per_update": "0",  # each process replays what it has seen itself
         "model__discriminator_loss__r1_weight": "0.0",  # its noise is drawn by each process for itself
         "data__batch_size": "4",
     }
@@ -96,3 +96,38 @@ def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: P
     ]
     assert told[0] == told[1]
     assert len(told[0]) == 2 * 4 * 4
+
+
+def test_what_is_replayed_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
+    """Three past prompts for two processes."""
+    content = yaml.safe_load(Path("configs/align.yaml").read_text())
+    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
+    rollout["init_args"] |= {
+        "engine": {"class_path": "tests.modules.scripted.ScriptedEngine"},
+        "sampling": {"max_new_tokens": 60, "group_size": 4},
+        "probe": {"max_gap": 1e9},
+    }
+    content["trainer"]["callbacks"] = [rollout]
+    config = tmp_path / "align.yaml"
+    config.write_text(yaml.safe_dump(content))
+    options = {
+        "data__batch_size": "4",
+        "model__replay__prompts_per_update": "3",
+        "model__discriminator_loss__r1_weight": "0",  # its noise is drawn by each process for itself
+        "model__cadence__discriminator_every": "1",
+    }
+    finish(start(config, tmp_path / "one", **options))
+    sharded = {"trainer__devices": "2", "trainer__strategy": "fsdp2", "trainer__accelerator": "cpu"}
+    finish(start(config, tmp_path / "two", **options, **sharded))
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert sorted(one) == sorted(two) == [1, 2, 3, 4, 5]
+    replayed = [step for step in one if "replay/reward_gap/perception" in one[step]]
+    assert replayed == [2, 3, 4, 5]
+    # Each rank's own, by definition; and the scripted engine's probabilities are nobody's.
+    of_a_rank = {f"margin/{aspect}_{level}" for aspect in ASPECTS for level in ("p10", "p50", "p90")} | {
+        "rollout/probe_gap"
+    }
+    for step in one:
+        assert one[step].keys() == two[step].keys()
+        for name in one[step].keys() - of_a_rank:
+            assert two[step][name] == pytest.approx(one[step][name], abs=1e-4), (step, name)
