@@ -13,7 +13,7 @@ from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answers, kept_texts
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt
-from prism_pl.segments import parse_response
+from prism_pl.segments import well_formed
 from prism_pl.types import SamplingOptions
 
 
@@ -46,7 +46,7 @@ def make_pairs(
     rows = usable_rows(data, encoder, Requirements(("teacher",), drop_too_long=drop_too_long)).tolist()
     file = folder / "responses.jsonl"
     lines = answers(engine, policy, data, encoder, rows, file, sampling, kept_texts, seed, "pairs", "responses")
-    pairs = [(row, text) for row in rows for text in lines[row]["responses"] if parse_response(text) is not None]
+    pairs = [(row, text) for row in rows for text in well_formed(lines[row]["responses"])]
     if not pairs:
         raise UserError(f"{file}: no response is well-formed, so there is no pair. Train the policy on the format first.")
     numbers, texts = zip(*pairs, strict=True)

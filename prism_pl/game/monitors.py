@@ -5,11 +5,10 @@ Sums travel over micro-batches and ranks; quantiles are each rank's own, average
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torchmetrics import Metric
+from torchmetrics import MeanMetric, Metric
 
 from prism_pl.discriminators.routing import KINDS, Usage
 from prism_pl.game.scoring_batch import Scores
@@ -21,44 +20,16 @@ _TIE = 1e-5
 _QUANTILES = {"p10": 0.1, "p50": 0.5, "p90": 0.9}
 
 
-class RewardGap(Metric):
-    """Mean of teacher minus policy over pairs: what the policy's reward still lacks."""
-
-    margins: torch.Tensor
-    pairs: torch.Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.add_state("margins", torch.tensor(0.0), "sum")
-        self.add_state("pairs", torch.tensor(0.0), "sum")
-
-    def update(self, margin_M: torch.Tensor) -> None:
-        """The score of each pair's teacher minus that of its policy's response."""
-        self.margins += margin_M.double().sum()
-        self.pairs += margin_M.numel()
-
-    def compute(self) -> torch.Tensor:
-        return self.margins / self.pairs
+class RewardGap(MeanMetric):
+    """Mean of teacher minus policy over pairs: what the policy's reward still lacks. It is given each pair's margin."""
 
 
-class PairAccuracy(Metric):
+class PairAccuracy(MeanMetric):
     """The share of pairs whose first member is ahead; half of those that are equal, which is what guessing would give."""
 
-    right: torch.Tensor
-    pairs: torch.Tensor
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.add_state("right", torch.tensor(0.0), "sum")
-        self.add_state("pairs", torch.tensor(0.0), "sum")
-
-    def update(self, margin_M: torch.Tensor) -> None:
-        """The score of each pair's first member minus that of its second."""
-        self.right += accuracy(margin_M).double().sum()
-        self.pairs += margin_M.numel()
-
-    def compute(self) -> torch.Tensor:
-        return self.right / self.pairs
+    def update(self, value: torch.Tensor | float, weight: torch.Tensor | float | None = None) -> None:
+        """``value``: the score of each pair's first member minus that of its second."""
+        super().update(accuracy(torch.as_tensor(value)), weight)
 
 
 def accuracy(margin: torch.Tensor) -> torch.Tensor:
@@ -98,8 +69,8 @@ def add_game_metrics(scores: Scores, metrics: StepMetrics, prefix: str = "") -> 
 
 def pair_metrics(prefix: str) -> dict[str, Metric]:
     """What ``add_pair_metrics`` adds to."""
-    gaps = {f"{prefix}reward_gap/{aspect}": local(RewardGap) for aspect in ASPECTS}
-    return gaps | {f"{prefix}accuracy/{aspect}": local(PairAccuracy) for aspect in ASPECTS}
+    gaps = {f"{prefix}reward_gap/{aspect}": local(RewardGap, nan_strategy="disable") for aspect in ASPECTS}
+    return gaps | {f"{prefix}accuracy/{aspect}": local(PairAccuracy, nan_strategy="disable") for aspect in ASPECTS}
 
 
 def add_pair_metrics(scores: Scores, metrics: StepMetrics, prefix: str) -> None:
@@ -179,7 +150,7 @@ def blank_images(prompts: Sequence[Prompt]) -> list[Prompt]:
 def image_effects(*kinds: str) -> dict[str, Metric]:
     """What ``add_image_effect`` adds to."""
     drops = ("score_drop", "accuracy_drop", "in_batch_accuracy_drop")
-    preferences = {f"image/{kind}_preference": local(PairAccuracy) for kind in kinds}
+    preferences = {f"image/{kind}_preference": local(PairAccuracy, nan_strategy="disable") for kind in kinds}
     return preferences | means(*(f"image/{kind}_{drop}" for kind in kinds for drop in drops))
 
 

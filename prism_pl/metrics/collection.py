@@ -58,9 +58,10 @@ class StepMetrics(MetricCollection):
         ``gather`` makes (ranks, n) of a rank's (n,), in one collective; None is a single process.
         """
         metrics = dict(self.items(keep_base=True))
-        flat = torch.cat([_flat(metric) for metric in metrics.values()]) if metrics else torch.zeros(0)
+        parts = [_flat(metric) for metric in metrics.values()]
+        flat = torch.cat(parts) if parts else torch.zeros(0)
         gathered = flat[None] if gather is None else gather(flat)
-        sizes = [len(_flat(metric)) for metric in metrics.values()]
+        sizes = [len(part) for part in parts]
         values: dict[str, torch.Tensor] = {}
         for (name, metric), own_RN in zip(metrics.items(), gathered.split(sizes, dim=1), strict=True):
             if own_RN[:, 0].sum():
