@@ -1,21 +1,27 @@
-"""Runs stages in order and hands the Hugging Face folders over.
+"""Runs stages, each as soon as those it reads are done, and hands the Hugging Face folders over.
 
 A stage is done when its ``finished.json`` is there and it was made from the present outputs of the stages it reads; then it
 is skipped. A stage cut short resumes; one whose inputs have changed is set aside and run anew.
 """
 
+import io
 import json
+import os
 import subprocess
 import sys
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prism_pl.commands.report import report
 from prism_pl.errors import UserError
-from prism_pl.ranges import NonNegativeInt
+from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.runs.files import FINISHED_MARK, set_aside, stage_identity
 
 _INPUTS = "inputs.json"
+_PROGRESS_SECONDS = 10.0
+"""Between two lines of a stage's progress bar, where several stages share the terminal."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +34,18 @@ class Stage:
     """Configuration file, in the current folder or in ``configs/``."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Configuration key to the stage whose ``model/`` it takes."""
-    options: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str | bool | int | float] = field(default_factory=dict)
     """Further overrides, key to value."""
 
 
-def pipeline(run_dir: str, stages: list[Stage], seed: NonNegativeInt = 0) -> None:
-    """Runs stages in order, each from the models of those before it, and writes the report.
+def pipeline(
+    run_dir: str,
+    stages: list[Stage],
+    seed: NonNegativeInt = 0,
+    jobs: PositiveInt = 1,
+    threads: PositiveInt | None = None,
+) -> None:
+    """Runs stages, each from the models of those it reads, and writes the report.
 
     A finished stage is skipped, one cut short resumes.
 
@@ -41,27 +53,70 @@ def pipeline(run_dir: str, stages: list[Stage], seed: NonNegativeInt = 0) -> Non
         run_dir: folder of all stages.
         stages: the stages in order, in the configuration.
         seed: of every stage.
+        jobs: stages at most that run side by side; one starts as soon as those it reads are done.
+        threads: CPU threads of each stage; null leaves the environment's. With several jobs give the cores over the jobs.
     """
-    run_pipeline(Path(run_dir), stages, seed)
+    run_pipeline(Path(run_dir), stages, seed, jobs, threads)
     report(run_dir)
 
 
-def run_pipeline(run_dir: Path, stages: list[Stage], seed: int) -> None:
-    """Raises UserError with the command to continue if a stage fails."""
-    for stage in stages:
-        folder = run_dir / stage.name
-        made_from = {source: stage_identity(run_dir / source) for source in sorted(set(stage.inputs.values()))}
-        made_from["seed"] = str(seed)
-        if folder.exists() and _recorded(folder) != made_from:
-            print(f"{stage.name}: made from other inputs, kept as {set_aside(folder)}", flush=True)
-        if (folder / FINISHED_MARK).exists():
-            print(f"{stage.name}: finished, skipped ({folder})", flush=True)
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / _INPUTS).write_text(json.dumps(made_from), encoding="utf-8")
-        print(f"{stage.name}: {stage.config} -> {folder}", flush=True)
-        if subprocess.run(_command(run_dir, stage, seed), check=False).returncode:
-            raise UserError(f"Stage {stage.name} failed; its own message is above. The same command continues from here.")
+def run_pipeline(run_dir: Path, stages: list[Stage], seed: int, jobs: int = 1, threads: int | None = None) -> None:
+    """Raises UserError with the command to continue if a stage fails; nothing starts then, and what runs is let finish."""
+    waiting, failed = list(stages), list[str]()
+    running: dict[Future[bool], Stage] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        while running or (waiting and not failed):
+            unfinished = {stage.name for stage in (*waiting, *running.values())}
+            ready = [] if failed else [stage for stage in waiting if unfinished.isdisjoint(stage.inputs.values())]
+            for stage in ready[: jobs - len(running)]:
+                waiting.remove(stage)
+                running[pool.submit(_run, run_dir, stage, seed, threads, jobs > 1)] = stage
+            if not running:
+                raise UserError(f"stages: {', '.join(stage.name for stage in waiting)} wait for one another's models.")
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                stage = running.pop(future)
+                if not future.result():
+                    failed.append(stage.name)
+    if failed:
+        raise UserError(
+            f"Stage {' and '.join(failed)} failed; its own message is above. The same command continues from here."
+        )
+
+
+def _run(run_dir: Path, stage: Stage, seed: int, threads: int | None, beside_others: bool) -> bool:
+    """Whether the stage is done; skips, resumes or sets aside first."""
+    folder = run_dir / stage.name
+    made_from = {source: stage_identity(run_dir / source) for source in sorted(set(stage.inputs.values()))}
+    made_from["seed"] = str(seed)
+    if folder.exists() and _recorded(folder) != made_from:
+        print(f"{stage.name}: made from other inputs, kept as {set_aside(folder)}", flush=True)
+    if (folder / FINISHED_MARK).exists():
+        print(f"{stage.name}: finished, skipped ({folder})", flush=True)
+        return True
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _INPUTS).write_text(json.dumps(made_from), encoding="utf-8")
+    print(f"{stage.name}: {stage.config} -> {folder}", flush=True)
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    command = _command(run_dir, stage, seed)
+    if not beside_others:
+        return subprocess.run(command, env=environment, check=False).returncode == 0
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdout is not None
+        _relay(stage.name, io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace", newline=""))
+    return process.returncode == 0
+
+
+def _relay(name: str, output: io.TextIOBase) -> None:
+    """Prints a stage's lines behind its name. Of a progress bar, which redraws itself, one line now and then."""
+    shown = -_PROGRESS_SECONDS
+    for line in output:
+        text = line.strip()
+        if line.endswith("\r"):
+            if time.monotonic() - shown < _PROGRESS_SECONDS:
+                continue
+            shown = time.monotonic()
+        if text:
+            print(f"{name}: {text}", flush=True)
 
 
 def _command(run_dir: Path, stage: Stage, seed: int) -> list[str]:

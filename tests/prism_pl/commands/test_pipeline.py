@@ -1,13 +1,18 @@
 """The pipeline skips what is finished, resumes what is not, and redoes what follows a change. Stages are tiny programs."""
 
+import concurrent.futures
+import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from jsonargparse import ArgumentParser
 
 from prism_pl.commands import pipeline
 from prism_pl.commands.pipeline import Stage, run_pipeline
+from prism_pl.errors import UserError
 from prism_pl.runs.files import finish, stage_identity
 
 STAGES = [
@@ -60,4 +65,83 @@ def test_the_command_hands_the_model_folders_over(tmp_path: Path) -> None:
     assert command[1:] == [
         "-m", "prism_pl", "fit", "--config", "b.yaml", "--run_dir", str(tmp_path / "b"), "--seed_everything", "3",
         "--model.policy.path", str(tmp_path / "a" / "model"),
+    ]  # fmt: skip
+
+
+# A and b meet: each waits until the other has begun, so they end only if they run side by side.
+MEETS = """
+import pathlib, sys, time
+own, other = map(pathlib.Path, sys.argv[1:])
+own.touch()
+for _ in range(600):
+    if other.exists():
+        raise SystemExit(0)
+    time.sleep(0.05)
+raise SystemExit(1)
+"""
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Replaces each stage's training command by a program of its own; one that is not named ends well at once."""
+    commands: dict[str, list[str]] = {}
+
+    def command(run_dir: Path, stage: Stage, seed: int) -> list[str]:
+        return [sys.executable, "-c", *commands.get(stage.name, ["pass"])]
+
+    monkeypatch.setattr(pipeline, "_command", command)
+    return commands
+
+
+def test_stages_run_side_by_side_and_each_after_those_it_reads(
+    tmp_path: Path, programs: dict[str, list[str]], capfd: pytest.CaptureFixture[str]
+) -> None:
+    begun = [str(tmp_path / name) for name in ("a.begun", "b.begun")]
+    programs["a"], programs["b"] = [MEETS, *begun], [MEETS, *reversed(begun)]
+    programs["c"] = ["import os; print(os.environ['OMP_NUM_THREADS'], 'thread')"]
+    stages = [Stage("a", "a.yaml"), Stage("b", "b.yaml"), Stage("c", "c.yaml", {"one": "a", "two": "b"})]
+    run_pipeline(tmp_path, stages, 0, jobs=2, threads=1)
+    printed = capfd.readouterr().out.splitlines()
+    assert sorted(printed[:2]) == [f"{name}: {name}.yaml -> {tmp_path / name}" for name in "ab"]
+    assert printed[2:] == [f"c: c.yaml -> {tmp_path / 'c'}", "c: 1 thread"]
+
+
+def test_what_runs_beside_a_failure_is_let_finish_and_nothing_follows(
+    tmp_path: Path, programs: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = tmp_path / "failure.seen"
+
+    def wait(running: Any, **options: Any) -> Any:
+        result = concurrent.futures.wait(running, **options)
+        seen.touch()
+        return result
+
+    # A ends only after the pipeline has seen B's failure.
+    monkeypatch.setattr(pipeline, "wait", wait)
+    programs["a"], programs["b"] = [MEETS, str(tmp_path / "a.begun"), str(seen)], ["raise SystemExit(3)"]
+    stages = [Stage("a", "a.yaml"), Stage("b", "b.yaml"), Stage("c", "c.yaml", {"key": "a"})]
+    with pytest.raises(UserError, match="Stage b failed"):
+        run_pipeline(tmp_path, stages, 0, jobs=2)
+    assert not (tmp_path / "c").exists()
+
+
+def test_stages_that_wait_for_one_another_are_named(tmp_path: Path, programs: dict[str, list[str]]) -> None:
+    with pytest.raises(UserError, match="a, b wait for one another"):
+        run_pipeline(tmp_path, [Stage("a", "a.yaml", {"key": "b"}), Stage("b", "b.yaml", {"key": "a"})], 0)
+
+
+def test_of_a_progress_bar_one_line_now_and_then_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    bar = "".join(f"updates: {n}/50\r" for n in range(50)) + "updates: 50/50\nlast line"
+    pipeline._relay("sft", io.StringIO(bar, newline=""))
+    assert capsys.readouterr().out == "sft: updates: 0/50\nsft: updates: 50/50\nsft: last line\n"
+
+
+def test_options_are_numbers_and_words_alike(tmp_path: Path) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--stages", type=list[Stage])
+    options = {"trainer.max_steps": 70, "model.reuse.mini_batches": "2", "data.drop_too_long": True, "lr": 5.0e-5}
+    given = {"stages": [{"name": "a", "config": "a.yaml", "options": options}]}
+    (stage,) = parser.instantiate_classes(parser.parse_object(given)).stages
+    assert pipeline._command(tmp_path, stage, 0)[10:] == [
+        "--trainer.max_steps", "70", "--model.reuse.mini_batches", "2", "--data.drop_too_long", "True", "--lr", "5e-05",
     ]  # fmt: skip
