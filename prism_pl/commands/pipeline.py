@@ -10,14 +10,16 @@ import os
 import subprocess
 import sys
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from prism_pl.commands.report import report
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.runs.files import FINISHED_MARK, set_aside, stage_identity
+from prism_pl.runs.jobs import Job, run_jobs
 
 _INPUTS = "inputs.json"
 _PROGRESS_SECONDS = 10.0
@@ -62,48 +64,56 @@ def pipeline(
 
 def run_pipeline(run_dir: Path, stages: list[Stage], seed: int, jobs: int = 1, threads: int | None = None) -> None:
     """Raises UserError with the command to continue if a stage fails; nothing starts then, and what runs is let finish."""
-    waiting, failed = list(stages), list[str]()
-    running: dict[Future[bool], Stage] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        while running or (waiting and not failed):
-            unfinished = {stage.name for stage in (*waiting, *running.values())}
-            ready = [] if failed else [stage for stage in waiting if unfinished.isdisjoint(stage.inputs.values())]
-            for stage in ready[: jobs - len(running)]:
-                waiting.remove(stage)
-                running[pool.submit(_run, run_dir, stage, seed, threads, jobs > 1)] = stage
-            if not running:
-                raise UserError(f"stages: {', '.join(stage.name for stage in waiting)} wait for one another's models.")
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                stage = running.pop(future)
-                if not future.result():
-                    failed.append(stage.name)
-    if failed:
+    launch = partial(_shown, beside_others=jobs > 1)
+    outcome = run_jobs(
+        [
+            Job(stage.name, partial(run_stage, run_dir, stage, seed, threads, launch), frozenset(stage.inputs.values()))
+            for stage in stages
+        ],
+        jobs,
+        go_on=False,
+    )
+    if outcome.failed:
         raise UserError(
-            f"Stage {' and '.join(failed)} failed; its own message is above. The same command continues from here."
+            f"Stage {' and '.join(outcome.failed)} failed; its own message is above. The same command continues from here."
         )
 
 
-def _run(run_dir: Path, stage: Stage, seed: int, threads: int | None, beside_others: bool) -> bool:
+Launch = Callable[[Path, list[str], dict[str, str]], bool]
+"""Runs a stage's command, given its folder and further environment variables, and says whether it ended well."""
+
+
+def run_stage(run_dir: Path, stage: Stage, seed: int, threads: int | None, launch: Launch) -> bool:
     """Whether the stage is done; skips, resumes or sets aside first."""
     folder = run_dir / stage.name
     made_from = {source: stage_identity(run_dir / source) for source in sorted(set(stage.inputs.values()))}
     made_from["seed"] = str(seed)
     if folder.exists() and _recorded(folder) != made_from:
-        print(f"{stage.name}: made from other inputs, kept as {set_aside(folder)}", flush=True)
+        _say(f"{stage.name}: made from other inputs, kept as {set_aside(folder)}")
     if (folder / FINISHED_MARK).exists():
-        print(f"{stage.name}: finished, skipped ({folder})", flush=True)
+        _say(f"{stage.name}: finished, skipped ({folder})")
         return True
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _INPUTS).write_text(json.dumps(made_from), encoding="utf-8")
-    print(f"{stage.name}: {stage.config} -> {folder}", flush=True)
-    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
-    command = _command(run_dir, stage, seed)
+    _say(f"{stage.name}: {stage.config} -> {folder}")
+    environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    return launch(folder, _command(run_dir, stage, seed), environment)
+
+
+def _shown(folder: Path, command: list[str], environment: dict[str, str], beside_others: bool) -> bool:
+    """Runs a command with its output on the terminal, behind the stage's name if others run beside it."""
+    environment = os.environ | environment
     if not beside_others:
         return subprocess.run(command, env=environment, check=False).returncode == 0
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
-        _relay(stage.name, io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace", newline=""))
+        _relay(folder.name, io.TextIOWrapper(process.stdout, encoding="utf-8", errors="replace", newline=""))
     return process.returncode == 0
+
+
+def _say(line: str) -> None:
+    # One write: of two threads that print, each keeps its line whole.
+    print(f"{line}\n", end="", flush=True)
 
 
 def _relay(name: str, output: io.TextIOBase) -> None:
@@ -116,7 +126,7 @@ def _relay(name: str, output: io.TextIOBase) -> None:
                 continue
             shown = time.monotonic()
         if text:
-            print(f"{name}: {text}", flush=True)
+            _say(f"{name}: {text}")
 
 
 def _command(run_dir: Path, stage: Stage, seed: int) -> list[str]:

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser
 from prism_pl.commands import pipeline
 from prism_pl.commands.pipeline import Stage, run_pipeline
 from prism_pl.errors import UserError
+from prism_pl.runs import jobs
 from prism_pl.runs.files import finish, stage_identity
 
 STAGES = [
@@ -117,7 +118,7 @@ def test_what_runs_beside_a_failure_is_let_finish_and_nothing_follows(
         return result
 
     # A ends only after the pipeline has seen B's failure.
-    monkeypatch.setattr(pipeline, "wait", wait)
+    monkeypatch.setattr(jobs, "wait", wait)
     programs["a"], programs["b"] = [MEETS, str(tmp_path / "a.begun"), str(seen)], ["raise SystemExit(3)"]
     stages = [Stage("a", "a.yaml"), Stage("b", "b.yaml"), Stage("c", "c.yaml", {"key": "a"})]
     with pytest.raises(UserError, match="Stage b failed"):
