@@ -57,6 +57,11 @@ class RolloutCallback(L.Callback):
             raise UserError(
                 "RolloutCallback.sampling.temperature: it is 0, which makes all responses of a group the same. Raise it."
             )
+        if sampling.top_p < 1:
+            raise UserError(
+                f"RolloutCallback.sampling.top_p: it is {sampling.top_p}, but the trainer's log-probabilities are those of "
+                f"all tokens. Leave it out, or set it to 1."
+            )
         self.engine = engine
         self.sampling = sampling
         self.probe_options = probe

@@ -19,7 +19,7 @@ from functools import cached_property
 import torch
 from PIL import Image
 
-from prism_pl.ranges import NonNegativeFloat, PositiveInt
+from prism_pl.ranges import NonNegativeFloat, PositiveInt, PositiveShare
 
 ASPECTS = ("perception", "reasoning")
 """The K aspects that are scored, in the order of every ``_K`` axis."""
@@ -76,6 +76,9 @@ class SamplingOptions:
     """G, responses a prompt."""
     temperature: NonNegativeFloat = 1.0
     """Softmax temperature; 0 is greedy."""
+    top_p: PositiveShare = 1.0
+    """Samples from the smallest set of tokens with this probability together; 1 is all. Rollouts take 1 only: the trainer's
+    log-probabilities are those of all tokens."""
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,10 @@ CATALOGUE = (
     Command(
         "pipeline", "Train", "Runs stages in order and writes their report.", "prism_pl.commands.pipeline:pipeline", True
     ),
+    Command(
+        "study", "Train", "Runs a grid of stages over seeds, measures its arms and compares them.",
+        "prism_pl.commands.study:study", True,
+    ),
     Command("check-data", "Data", "Reads a stage's data as fit would and names every bad row.", None),
     Command(
         "filter", "Data", "Pass rates of a policy, and the prompts worth training on.",
@@ -40,6 +44,9 @@ CATALOGUE = (
     ),
     Command("export", "Models", "A checkpoint's models as Hugging Face folders.", "prism_pl.commands.export:export"),
     Command("upcycle", "Models", "A dense Qwen3-VL made a mixture discriminator.", "prism_pl.commands.upcycle:upcycle"),
+    Command(
+        "measure", "Look", "A policy's held-out figures, with every response.", "prism_pl.commands.measure:measure", True
+    ),
     Command("report", "Look", "Table and page of a pipeline's run.", "prism_pl.commands.report:report"),
     Command(
         "completion", "Look", "Prints the script that completes this command line in bash or zsh.",

@@ -43,19 +43,25 @@ def _run(arguments: list[str], stage_command: StageCommand) -> None:
 
 def _call(command: Command, arguments: list[str]) -> None:
     """A command whose options are a function's parameters."""
+    from prism_pl.command_line.noise import quieten
+    from prism_pl.model.allocator import keep_freed_memory
+
+    keep_freed_memory()
+    quieten()
+    load(command)(**parse(command, arguments))
+
+
+def parse(command: Command, arguments: list[str]) -> dict[str, Any]:
+    """The values of its function's parameters. Raises UserError for a mistake in the arguments."""
     from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
 
     from prism_pl.command_line.kinds import class_bases
     from prism_pl.command_line.mistakes import explain
-    from prism_pl.command_line.noise import quieten
     from prism_pl.command_line.swapping import with_own_defaults
-    from prism_pl.model.allocator import keep_freed_memory
 
     # Field docstrings are the help text of dataclass options.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     function = load(command)
-    keep_freed_memory()
-    quieten()
     parser = ArgumentParser(prog=f"python -m prism_pl {command.name}", exit_on_error=False, description=command.about)
     if command.configurable:
         parser.add_argument("--config", action="config", help="A YAML file with the keys below.")
@@ -65,7 +71,7 @@ def _call(command: Command, arguments: list[str]) -> None:
         config = parser.instantiate(parser.parse_args(with_own_defaults(arguments, bases)))
     except ArgumentError as error:
         raise UserError(explain(parser, arguments, error)) from error
-    function(**{key: value for key, value in config.items() if key != "config"})
+    return {key: value for key, value in config.items() if key != "config"}
 
 
 def load(command: Command) -> Callable[..., Any]:

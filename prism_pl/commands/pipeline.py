@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from prism_pl.commands.report import report
 from prism_pl.errors import UserError
@@ -28,7 +29,7 @@ _PROGRESS_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Stage:
-    """One ``fit``."""
+    """One ``fit``, or another command that makes something for later stages."""
 
     name: str
     """Its folder under the run's."""
@@ -38,6 +39,8 @@ class Stage:
     """Configuration key to the stage whose ``model/`` it takes."""
     options: dict[str, str | bool | int | float] = field(default_factory=dict)
     """Further overrides, key to value."""
+    command: Literal["fit", "filter", "measure"] = "fit"
+    """What is run; commands other than ``fit`` write to ``out`` and take their seed as ``seed``."""
 
 
 def pipeline(
@@ -130,8 +133,9 @@ def _relay(name: str, output: io.TextIOBase) -> None:
 
 
 def _command(run_dir: Path, stage: Stage, seed: int) -> list[str]:
-    command = [sys.executable, "-m", "prism_pl", "fit", "--config", stage.config]
-    command += ["--run_dir", str(run_dir / stage.name), "--seed_everything", str(seed)]
+    folder, seed_key = ("run_dir", "seed_everything") if stage.command == "fit" else ("out", "seed")
+    command = [sys.executable, "-m", "prism_pl", stage.command, "--config", stage.config]
+    command += [f"--{folder}", str(run_dir / stage.name), f"--{seed_key}", str(seed)]
     # Options first: one that names a class makes the command line forget that class's other values.
     for key, value in stage.options.items():
         command += [f"--{key}", str(value)]

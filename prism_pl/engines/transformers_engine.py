@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import torch
-from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList
+from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
 from prism_pl.hub import model_folder
@@ -61,7 +61,7 @@ class TransformersEngine(RolloutEngine):
         processors = LogitsProcessorList([_Suppress(suppressed)])
         if sampling.temperature > 0:
             generators = [torch.Generator(self.device).manual_seed(seed) for _, seed in sequences]
-            processors.append(_GumbelSampling(sampling.temperature, generators))
+            processors.append(_GumbelSampling(sampling.temperature, sampling.top_p, generators))
         output = self._policy.vlm.generate(
             input_ids=input_ids_BT.to(self.device),
             attention_mask=mask_BT.to(self.device),
@@ -126,8 +126,9 @@ class _GumbelSampling(LogitsProcessor):
     So a response does not depend on the other rows of its batch, which ``do_sample=True`` cannot promise.
     """
 
-    def __init__(self, temperature: float, generators: list[torch.Generator]) -> None:
+    def __init__(self, temperature: float, top_p: float, generators: list[torch.Generator]) -> None:
         self.temperature = temperature
+        self.nucleus = TopPLogitsWarper(top_p) if top_p < 1 else None
         self.generators = generators
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -137,4 +138,5 @@ class _GumbelSampling(LogitsProcessor):
                 for generator in self.generators
             ]
         )
-        return scores.float() / self.temperature - noise.log()
+        scaled = scores.float() / self.temperature
+        return (self.nucleus(input_ids, scaled) if self.nucleus else scaled) - noise.log()

@@ -88,6 +88,7 @@ class VLLMEngine(RolloutEngine):
             SamplingParams(
                 n=sampling.group_size,
                 temperature=sampling.temperature,
+                top_p=sampling.top_p,
                 max_tokens=sampling.max_new_tokens,
                 seed=seed,
                 logprobs=0,

@@ -1,0 +1,70 @@
+"""``measure``: all held-out figures of one policy, with every response kept."""
+
+import json
+from pathlib import Path
+from statistics import mean
+
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.row_checks import Requirements, usable_rows
+from prism_pl.engines import RolloutEngine
+from prism_pl.ranges import NonNegativeInt, PositiveInt
+from prism_pl.rewards import AnswerReward, Reward
+from prism_pl.runs.files import FINISHED_MARK, finish, keep_settings, only_process, write_atomically
+from prism_pl.study.answers import answer_heldout
+from prism_pl.study.collect import FIGURES_FILE, RESPONSES_FILE, SETTINGS_FILE
+from prism_pl.study.figures import DISTANCES, OF_PROMPTS, distances, of_prompt
+
+
+def measure(
+    policy: str,
+    path: str | DataSource,
+    out: str,
+    engine: RolloutEngine,
+    max_new_tokens: PositiveInt,
+    num_samples: PositiveInt = 8,
+    num_prompts: PositiveInt | None = None,
+    reward: Reward | None = None,
+    max_prompt_tokens: PositiveInt = 2048,
+    seed: NonNegativeInt = 0,
+) -> None:
+    """Writes ``measured.jsonl`` as it samples, then ``measured.json`` with the figures.
+
+    The same command goes on where a run stopped; another policy, file, sampling or seed needs another folder.
+
+    Args:
+        policy: the model that is measured.
+        path: data file with answers that no stage trains on; rows with teachers also give the distances to them.
+        out: folder to write.
+        engine: ``VLLMEngine`` or ``TransformersEngine``.
+        max_new_tokens: length limit of a response, in tokens.
+        num_samples: n, samples a prompt at temperature 1.
+        num_prompts: the first so many rows of the file; null is all.
+        reward: says whether an answer is right; null is ``AnswerReward``.
+        max_prompt_tokens: limit of a prompt, images included.
+        seed: of sampling.
+    """
+    folder, grader = Path(out), reward or AnswerReward()
+    data, encoder = DataFile.open(path, "path"), PromptEncoder(policy, max_prompt_tokens)
+    rows = usable_rows(data, encoder, Requirements(("answer",)))[:num_prompts].tolist()
+    settings = {
+        "policy": policy, "path": data.name, "seed": seed, "num_samples": num_samples, "max_new_tokens": max_new_tokens,
+        "num_prompts": num_prompts, "reward": repr(grader),
+    }  # fmt: skip
+    with only_process(folder):
+        keep_settings(folder / SETTINGS_FILE, settings, "responses")
+        records = answer_heldout(
+            engine, policy, data, encoder, rows, folder / RESPONSES_FILE, max_new_tokens, num_samples, grader, seed
+        )
+        of_prompts = [of_prompt(record) for record in records]
+        figures = {name: mean(values[name] for values in of_prompts) for name in OF_PROMPTS} | distances(records)
+        without = sum(record.teacher is None for record in records)
+        measured = {"prompts": len(records), "without_teacher": without, "figures": figures}
+        write_atomically(folder / FIGURES_FILE, json.dumps(measured, indent=2) + "\n")
+        if not (folder / FINISHED_MARK).exists():
+            finish(folder, 0, None)
+    for name, value in figures.items():
+        print(f"{name:<20}{value:8.3f}")
+    if absent := [name for name in DISTANCES if name not in figures]:
+        print(f"not measured: {', '.join(absent)} ({without} of {len(records)} prompts have no teacher)")
+    print(f"{len(records)} prompts, {num_samples} samples each: {folder / RESPONSES_FILE}")

@@ -1,0 +1,1 @@
+"""A study: arms that are measured on held-out prompts over several seeds, and compared with one of them."""

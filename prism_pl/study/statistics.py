@@ -1,0 +1,67 @@
+"""Intervals over seeds and prompts by the bootstrap, and how often an arm is above another.
+
+S  seeds        P  prompts        D  draws
+
+draw = mean over drawn seeds and drawn prompts;     interval = the 2.5 % and 97.5 % quantiles of the draws
+
+Seeds and prompts are crossed: every seed answers the same held-out prompts. So a draw takes seeds with replacement, then
+prompts with replacement, the same ones for all its seeds and for both arms of a difference (the pigeonhole bootstrap:
+Owen, "The pigeonhole bootstrap", 2007). New prompts for each seed would count one prompt as many.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+DRAWS = 10_000
+_LEVEL = (0.025, 0.975)
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95% interval; no interval where there is nothing to resample."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def estimate(value_SP: Array, seed: int = 0) -> Estimate:
+    """Mean and interval of values (seeds, prompts).
+
+    One seed: the interval is over prompts alone. A single column, a figure of the policy as a whole: over seeds alone.
+    """
+    if value_SP.size == 1:
+        return Estimate(float(value_SP.item()), None, None)
+    low, high = np.quantile(draws(value_SP, seed), _LEVEL)
+    return Estimate(float(value_SP.mean()), float(low), float(high))
+
+
+def draws(value_SP: Array, seed: int = 0) -> Array:
+    """The bootstrap's D means; the same draws for all values of one shape."""
+    seed_DS, prompt_DP = _shares(*value_SP.shape, seed)
+    return ((prompt_DP @ value_SP.T) * seed_DS).sum(axis=1)
+
+
+def num_above(value_SP: Array, other_SP: Array) -> int:
+    """In how many seeds the mean over prompts is above the other's."""
+    # Means of the same scores in another order may differ in their last digit.
+    return int((value_SP.mean(axis=1) > other_SP.mean(axis=1) + 1e-9).sum())
+
+
+def stacked(rows: Sequence[Sequence[float]]) -> Array:
+    """Rows of one length, one a seed, as (S, P)."""
+    return np.array(rows, dtype=float)
+
+
+@lru_cache(maxsize=4)
+def _shares(num_seeds: int, num_prompts: int, seed: int) -> tuple[Array, Array]:
+    """How much of each draw is a seed's, (D, S), and a prompt's, (D, P)."""
+    generator = np.random.default_rng(seed)
+    seed_DS, prompt_DP = (
+        generator.multinomial(count, np.full(count, 1 / count), size=DRAWS) / count for count in (num_seeds, num_prompts)
+    )
+    return seed_DS, prompt_DP
