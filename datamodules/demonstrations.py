@@ -3,12 +3,13 @@
 from datamodules.mixture import MixtureDataModule
 from prism_pl.data.files import DataPath
 from prism_pl.data.row_checks import Requirements
+from prism_pl.data.rows import LearntResponse
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.types import Demonstration
 
 
 class DemonstrationDataModule(MixtureDataModule):
-    """Rows whose last turn is the response to learn.
+    """Rows with the response to learn: their last turn, or the teacher's response of a prompt set.
 
     Args:
         path: data file, or ``embedded/digits/sft.jsonl``; or a list of sources with weights.
@@ -16,6 +17,7 @@ class DemonstrationDataModule(MixtureDataModule):
         batch_size: demonstrations an update, over all devices together.
         max_prompt_tokens: limit of a prompt, images included.
         max_response_tokens: limit of a response.
+        response: ``turn`` learns the last assistant turn, ``teacher`` the row's teacher response.
         drop_too_long: drop and count rows over a limit instead of stopping.
         seed: of the order.
         num_workers: processes that read and encode rows.
@@ -28,16 +30,17 @@ class DemonstrationDataModule(MixtureDataModule):
         batch_size: PositiveInt,
         max_prompt_tokens: PositiveInt = 2048,
         max_response_tokens: PositiveInt = 8192,
+        response: LearntResponse = "turn",
         drop_too_long: bool = False,
         seed: NonNegativeInt = 0,
         num_workers: NonNegativeInt = 1,
     ) -> None:
-        requirements = Requirements((), max_response_tokens, drop_too_long)
+        requirements = Requirements((), max_response_tokens, response, drop_too_long)
         super().__init__(path, policy, max_prompt_tokens, requirements, batch_size, seed, num_workers)
 
     def encode(self, rows: list[int]) -> list[Demonstration]:
         prompts = self.encoder.encode([self.data.prompt_row(row) for row in rows])
         return [
-            Demonstration(prompt, self.encoder.response_ids(self.data.response(row)))
+            Demonstration(prompt, self.encoder.response_ids(self.data.response(row, self.requirements.response)))
             for prompt, row in zip(prompts, rows, strict=True)
         ]

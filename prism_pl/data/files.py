@@ -11,7 +11,7 @@ from pathlib import Path
 from datasets import Dataset, DatasetDict, Image, List, disable_progress_bars, load_dataset
 
 from prism_pl.data.conversation import PromptRow
-from prism_pl.data.rows import parse_prompt, parse_response_turn
+from prism_pl.data.rows import LearntResponse, parse_learnt_response, parse_prompt
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError
 from prism_pl.ranges import PositiveFloat
@@ -79,9 +79,9 @@ class DataFile:
         """The prompt of a row: its turns before the last assistant turn."""
         return parse_prompt(self.table[index], self.source(index), self.root)
 
-    def response(self, index: int) -> str:
-        """The last assistant turn of a demonstration."""
-        return parse_response_turn(self.table[index], self.source(index))
+    def response(self, index: int, learnt: LearntResponse = "turn") -> str:
+        """The response of a demonstration."""
+        return parse_learnt_response(self.table[index], self.source(index), learnt)
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ class Mixture:
         file, row = self._locate(index)
         return file.prompt_row(row)
 
-    def response(self, index: int) -> str:
+    def response(self, index: int, learnt: LearntResponse = "turn") -> str:
         file, row = self._locate(index)
-        return file.response(row)
+        return file.response(row, learnt)
 
     def find(self, source: str) -> int:
         """The number of the row that is called ``file:row``."""

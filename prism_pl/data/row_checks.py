@@ -15,7 +15,7 @@ from datasets import Dataset, Features, Value, disable_progress_bars, enable_pro
 
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataPath, Mixture
-from prism_pl.data.rows import check_needs, parse_prompt, parse_response_turn
+from prism_pl.data.rows import LearntResponse, check_needs, parse_learnt_response, parse_prompt
 from prism_pl.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -37,7 +37,9 @@ class Requirements:
     needs: tuple[str, ...] = ()
     """Columns that every row must have: ``answer``, ``teacher``, ``student``."""
     max_response_tokens: int | None = None
-    """Limit of the last turn, for demonstrations; None for prompts."""
+    """Limit of the response, for demonstrations; None for prompts."""
+    response: LearntResponse = "turn"
+    """Which one that is."""
     drop_too_long: bool = False
     """Rows over a limit are dropped and counted by the stage; otherwise they stop it."""
     policy_side: bool = False
@@ -94,7 +96,7 @@ def check_rows(
             result.images = len(prompt.images)
             check_needs(prompt, needs)
             if requirements.max_response_tokens is not None:
-                texts[position] = parse_response_turn(content, data.source(row))
+                texts[position] = parse_learnt_response(content, data.source(row), requirements.response)
             if decode:
                 for image in prompt.images:
                     image.open()
@@ -163,7 +165,15 @@ def _map(data: DataFile, encoder: PromptEncoder, requirements: Requirements, fre
 
     with_response = requirements.max_response_tokens is not None
     needs = requirements.needs_of(data)
-    parts = (_FORMAT, data.table._fingerprint, str(data.root), encoder.fingerprint, needs, with_response)
+    parts = (
+        _FORMAT,
+        data.table._fingerprint,
+        str(data.root),
+        encoder.fingerprint,
+        needs,
+        with_response,
+        requirements.response,
+    )
     features = data.table.features
     # Map hands a column over; the rows themselves are read in ``measure``, one at a time, so a narrow one will do.
     narrow = next((name for name, feature in features.items() if isinstance(feature, Value)), next(iter(features)))

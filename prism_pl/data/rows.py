@@ -10,13 +10,15 @@ policy    ``student_response``, or ``student_caption`` and ``student_cot`` (PRIS
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prism_pl.data.conversation import IMAGE_MARK, SYSTEM_PROMPT, PromptRow
 from prism_pl.data.images import image_file
 from prism_pl.errors import UserError
 from prism_pl.segments import parse_response
 
+LearntResponse = Literal["turn", "teacher"]
+"""Which response of a row is a demonstration: its last assistant turn, or its teacher's."""
 _ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
 
 
@@ -40,8 +42,13 @@ def parse_prompt(row: dict[str, Any], source: str, root: Path) -> PromptRow:
     )
 
 
-def parse_response_turn(row: dict[str, Any], source: str) -> str:
-    """The last assistant turn of a demonstration."""
+def parse_learnt_response(row: dict[str, Any], source: str, learnt: LearntResponse) -> str:
+    """The response of a demonstration: its last assistant turn, or its teacher's response."""
+    if learnt == "teacher":
+        teacher = _response(row, "teacher")
+        if not (teacher or "").strip():
+            raise UserError(f"{source}: data.response is teacher, but the row has no `teacher` response.")
+        return str(teacher)
     turns, _ = _turns(row, source)
     if not turns or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
         raise UserError(f"{source}: a demonstration must end with an assistant turn that holds text.")

@@ -43,7 +43,8 @@ def csv_rows(results: Sequence[ArmResult]) -> str:
 def _row(result: ArmResult) -> list[str]:
     updates, seconds = result.cost
     return [
-        result.name, str(len(result.runs)), *(_figure(result, name) for name in _FIGURES), f"{updates:.0f}", f"{seconds:.0f}",
+        result.name, str(len(result.runs)), *(_figure(result, name) for name in _FIGURES),
+        f"{updates:.0f}", f"{seconds:.0f}",
     ]  # fmt: skip
 
 
