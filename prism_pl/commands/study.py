@@ -65,7 +65,7 @@ def study(
     """
     plan = Plan(Path(run_dir), stages, seeds, shared or [], arms, reference)
     _check_configurations(stages, arms, measure)
-    with only_process(plan.run_dir):
+    with only_process(plan.run_dir, "run_dir"):
         plan.link_shared()
         outcome = _run(plan, stages, measure, jobs, threads)
         results = _results(plan)

@@ -65,14 +65,16 @@ def keep_settings(file: Path, settings: dict[str, Any], content: str) -> None:
 
 
 @contextmanager
-def only_process(folder: Path) -> Iterator[None]:
+def only_process(folder: Path, key: str = "out") -> Iterator[None]:
     """Raises UserError while another process is in here with the same folder. A kill leaves nothing to clean up."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"out: another process is at work in {folder}. Wait for it, or give another folder.") from None
+            raise UserError(
+                f"{key}: another process is at work in {folder}. Wait for it, or give another folder."
+            ) from None
         yield
 
 

@@ -112,6 +112,11 @@ def test_a_greedy_group_is_refused() -> None:
     RolloutCallback(Echo(), SamplingOptions(max_new_tokens=1, group_size=1, temperature=0.0))
 
 
+def test_a_rollout_from_a_part_of_the_tokens_is_refused() -> None:
+    with pytest.raises(UserError, match=r"sampling.top_p: it is 0.7"):
+        RolloutCallback(Echo(), SamplingOptions(max_new_tokens=1, top_p=0.7))
+
+
 def test_without_resampling_every_group_stays() -> None:
     game = Game(set(), cap=0)
     assert game.step(["a", "b"]) == ["a", "b"]

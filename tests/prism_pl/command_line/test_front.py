@@ -52,10 +52,10 @@ def test_the_overview_lists_every_command_in_its_group(capsys: pytest.CaptureFix
             names.append(line.split()[0])
             assert len(line.split()) > 4
     assert groups == {
-        "Train": ["fit", "pipeline"],
+        "Train": ["fit", "pipeline", "study"],
         "Data": ["check-data", "filter", "pairs", "curate"],
         "Models": ["export", "upcycle"],
-        "Look": ["report", "completion"],
+        "Look": ["measure", "report", "completion"],
     }
 
 
@@ -130,7 +130,7 @@ def test_bash_completes_commands_configurations_and_options() -> None:
     assert complete(*START, "fit", "--config", "=") == known_configs()
     assert complete(*START, "fit", "--config", "=", "qwen3_vl/s") == ["qwen3_vl/sft_4b.yaml"]
     assert complete(*START, "filter", "--sampling.") == [
-        "--sampling.group_size", "--sampling.max_new_tokens", "--sampling.temperature",
+        "--sampling.group_size", "--sampling.max_new_tokens", "--sampling.temperature", "--sampling.top_p",
     ]  # fmt: skip
     assert complete(*START, "fit", "--config", "rlvr.yaml", "--model.algorithm.d") == ["--model.algorithm.dual_clip"]
     assert {"--data.batch_size", "--data.max_prompt_tokens"} < set(complete(*START, "check-data", "--data."))

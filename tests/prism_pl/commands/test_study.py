@@ -248,7 +248,7 @@ def test_the_claim_is_a_whole_grid(capsys: pytest.CaptureFixture[str], monkeypat
     seen: list[Any] = []
     monkeypatch.setattr("prism_pl.commands.study._check_configurations", lambda *given: seen.append(given))
     # Stops before anything runs, after the grid was checked.
-    monkeypatch.setattr("prism_pl.commands.study.only_process", lambda folder: (_ for _ in ()).throw(UserError("checked")))
+    monkeypatch.setattr("prism_pl.commands.study.only_process", lambda *_: (_ for _ in ()).throw(UserError("checked")))
     code, _, errors = captured(capsys, "study", "--config", "claim.yaml")
     assert (code, "checked" in errors) == (2, True), errors
     stages, arms, _ = seen[0]

@@ -80,6 +80,15 @@ def test_responses_have_a_limit_of_their_own(folder: Path, encoder: PromptEncode
         usable_rows(data, encoder, Requirements(max_response_tokens=length - 1, drop_too_long=True))
 
 
+def test_a_teachers_response_that_is_learnt_is_measured(folder: Path, encoder: PromptEncoder) -> None:
+    short = [{"role": "user", "content": "<image>Add."}, {"role": "assistant", "content": "5"}]
+    data = opened(folder, {"messages": short, "teacher": TEACHER})
+    length = len(encoder.response_ids(TEACHER))
+    assert len(usable_rows(data, encoder, Requirements(max_response_tokens=length - 1))) == 1
+    with pytest.raises(UserError, match=f"the response has {length} tokens"):
+        usable_rows(data, encoder, Requirements(max_response_tokens=length - 1, response="teacher"))
+
+
 def test_the_policys_side_is_asked_for_where_it_is_there(folder: Path, encoder: PromptEncoder) -> None:
     requirements = Requirements(("teacher",), policy_side=True)
     assert len(usable_rows(opened(folder, {}), encoder, requirements)) == 1

@@ -116,6 +116,15 @@ def test_a_demonstration_in_conversations(folder: Path) -> None:
     assert data.prompt_row(0).messages[-1]["role"] == "user"
 
 
+def test_a_teachers_response_may_be_the_demonstration(folder: Path) -> None:
+    data = opened(folder, {"question": "Add.", "teacher": TEACHER})
+    assert data.response(0, "teacher") == TEACHER
+    with pytest.raises(UserError, match=r"data.jsonl:1: a demonstration must end with an assistant turn"):
+        data.response(0)
+    with pytest.raises(UserError, match=r"data.jsonl:1: data.response is teacher, but the row has no `teacher`"):
+        opened(folder, {"question": "Add."}).response(0, "teacher")
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [

@@ -8,6 +8,7 @@ import torch
 
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.engines import TransformersEngine
+from prism_pl.engines.transformers_engine import _GumbelSampling
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt, SamplingOptions
 from tests.plain_forward import plain_logits
@@ -52,6 +53,32 @@ def test_seeds_decide_the_responses(engine: TransformersEngine, prompts: list[Pr
     first, again, other = (engine.generate(prompts[:1], [seed], SAMPLING)[0] for seed in (7, 7, 8_000))
     assert first == again
     assert len({response.token_ids for response in (*first, *other)}) == 6
+
+
+def test_a_small_top_p_leaves_the_most_likely_token_alone(engine: TransformersEngine, prompts: list[Prompt]) -> None:
+    greedy = SamplingOptions(max_new_tokens=5, group_size=1, temperature=0.0)
+    smallest = SamplingOptions(max_new_tokens=5, group_size=3, top_p=1e-6)
+    best = [group[0].token_ids for group in engine.generate(prompts[:2], [1, 2], greedy)]
+    responses = engine.generate(prompts[:2], [1, 2], smallest)
+    assert [[response.token_ids for response in group] for group in responses] == [[ids] * 3 for ids in best]
+
+
+def test_top_p_samples_from_the_nucleus_with_the_same_noise() -> None:
+    # Of the probabilities 0.5, 0.3, 0.15, 0.05 the first two are the smallest set with at least 0.7.
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log().repeat(1000, 1)
+    drawn = [
+        _GumbelSampling(1.0, top_p, [torch.Generator().manual_seed(seed) for seed in range(1000)])(logits, logits).argmax(
+            -1
+        )
+        for top_p in (1.0, 0.7)
+    ]
+    assert set(drawn[0].tolist()) == {0, 1, 2, 3}
+    assert set(drawn[1].tolist()) == {0, 1}
+    # 0.5 / 0.8 of them are the first; three standard errors of a share in 1,000 draws are 0.046.
+    assert (drawn[1] == 0).float().mean().item() == pytest.approx(0.625, abs=0.046)
+    # Whoever was in the nucleus stays what it was.
+    inside = drawn[0] < 2
+    assert (drawn[0][inside] == drawn[1][inside]).all()
 
 
 def test_temperature_zero_is_greedy(engine: TransformersEngine, policy: Policy, prompts: list[Prompt]) -> None:
