@@ -1,5 +1,20 @@
 """The one exception for mistakes a user can mend: the command line prints it as a paragraph, without a traceback."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 class UserError(Exception):
     """Names what is wrong (key, file, row) and the fix, in one paragraph."""
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A sentence with the most similar name; nothing if none is similar.
+
+    >>> nearest("clip_lo", ["clip_low", "kl_weight"])
+    ' Did you mean clip_low?'
+    """
+    lowered = {other.lower(): other for other in known}
+    longer = [other for other in lowered if other.startswith(name.lower())]
+    found = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5) or longer
+    return f" Did you mean {lowered[found[0]]}?" if found else ""

@@ -1,9 +1,8 @@
 """All commands, known by name: what the overview lists, and where each one's function is, without importing it."""
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from prism_pl.errors import UserError
+from prism_pl.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
@@ -61,15 +60,3 @@ def find_command(name: str) -> Command:
     if name in names:
         return CATALOGUE[names.index(name)]
     raise UserError(f"{name} is no command.{nearest(name, names)} The commands are {', '.join(names)}.")
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """A sentence with the most similar name; nothing if none is similar.
-
-    >>> nearest("clip_lo", ["clip_low", "kl_weight"])
-    ' Did you mean clip_low?'
-    """
-    lowered = {other.lower(): other for other in known}
-    longer = [other for other in lowered if other.startswith(name.lower())]
-    found = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5) or longer
-    return f" Did you mean {lowered[found[0]]}?" if found else ""

@@ -7,8 +7,7 @@ from typing import Any
 
 import yaml
 
-from prism_pl.command_line.catalogue import nearest
-from prism_pl.errors import UserError
+from prism_pl.errors import UserError, nearest
 
 FOLDER = Path(__file__).parents[2] / "configs"
 _FLAGS = ("--config", "-c")

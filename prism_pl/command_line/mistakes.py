@@ -13,9 +13,9 @@ from typing import Any, get_origin
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 
-from prism_pl.command_line.catalogue import nearest
 from prism_pl.command_line.configurations import given_configs, read_config
 from prism_pl.command_line.kinds import class_bases, in_words, is_plain, item_hints, known_classes
+from prism_pl.errors import nearest
 
 _Hints = dict[str, Any]
 

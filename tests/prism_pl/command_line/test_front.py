@@ -7,7 +7,7 @@ import sys
 import pytest
 from jsonargparse import ArgumentParser
 
-from prism_pl.command_line.catalogue import CATALOGUE, Command, nearest
+from prism_pl.command_line.catalogue import CATALOGUE, Command
 from prism_pl.command_line.configurations import known_configs
 from prism_pl.command_line.front import load
 from prism_pl.command_line.outline import options
@@ -163,10 +163,3 @@ def test_every_command_has_options_to_complete() -> None:
         assert "--help" in names
         assert ("--config" in names) == (command.configurable or command.function is None)
         assert len(names) > 2
-
-
-def test_the_nearest_name() -> None:
-    assert nearest("clip_lo", ["kl_weight", "clip_low", "clip_high"]) == " Did you mean clip_low?"
-    assert nearest("grpo", ["GSPO", "GRPO"]) == " Did you mean GRPO?"
-    assert nearest("Dens", ["SharedMixtureDiscriminator", "DenseDiscriminator"]) == " Did you mean DenseDiscriminator?"
-    assert nearest("xyz", ["clip_low"]) == ""
