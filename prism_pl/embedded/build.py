@@ -8,7 +8,7 @@ from pathlib import Path
 from prism_pl.embedded.demonstrations import QUESTIONS, SYSTEM_PROMPT, curated_response, public_response
 from prism_pl.embedded.digits import DigitPool, draw_scene, load_pools
 from prism_pl.embedded.model import save_start_model
-from prism_pl.runs.folders import atomic_folder
+from prism_pl.runs.folders import atomic_folder, sole_builder
 
 EMBEDDED_NAME = "embedded/digits"
 # Part of the folder's name: raise it when the data or the model change, and old folders are left alone.
@@ -27,8 +27,11 @@ def embedded_folder(root: Path = Path("runs/embedded")) -> Path:
     """The folder of the embedded task, built if it is not there yet: ``model/`` and four ``.jsonl`` files with images."""
     folder = root / f"digits-v{_VERSION}"
     if not folder.exists():
-        with atomic_folder(folder) as partial:
-            build(partial)
+        # Two stages of a pipeline may come here at once.
+        with sole_builder(folder):
+            if not folder.exists():
+                with atomic_folder(folder) as partial:
+                    build(partial)
     return folder
 
 

@@ -1,11 +1,12 @@
 """Folders are complete or absent."""
 
+import fcntl
 import stat
 from pathlib import Path
 
 import pytest
 
-from prism_pl.runs.folders import atomic_folder
+from prism_pl.runs.folders import atomic_folder, sole_builder
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -56,3 +57,11 @@ def test_an_existing_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
         assert contents(target) == {"old.txt": "old"}
     assert contents(target) == {"new.txt": "new"}
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_one_process_at_a_time_builds(tmp_path: Path) -> None:
+    target = tmp_path / "deep" / "task"
+    with sole_builder(target), (target.parent / ".task.lock").open("w") as another, pytest.raises(BlockingIOError):
+        fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with (target.parent / ".task.lock").open("w") as another:
+        fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
