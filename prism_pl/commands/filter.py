@@ -16,6 +16,8 @@ from prism_pl.engines.answer_file import answers
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt, Share
 from prism_pl.rewards import AnswerReward, Reward
+from prism_pl.runs.files import FINISHED_MARK, finish
+from prism_pl.runs.handover import KEPT
 from prism_pl.types import Rollouts, SamplingOptions
 
 _BAR = 40
@@ -37,7 +39,8 @@ def filter_prompts(
 ) -> None:
     """Writes ``pass_rates.jsonl`` as it samples, then ``all.parquet`` with the column ``pass_rate`` and ``kept.parquet``.
 
-    The same command goes on where a run stopped; another policy, file, sampling or seed needs another folder.
+    The same command goes on where a run stopped; another policy, file, sampling or seed needs another folder. Raises
+    UserError with the pass rates if no prompt is kept.
 
     Args:
         policy: the model whose pass rates are wanted.
@@ -64,14 +67,31 @@ def filter_prompts(
 
     lines = answers(
         engine, policy, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter", "pass rates",
-        reward=repr(grader),
+        reward=repr(grader), image_root=str(data.root) if data.root.is_dir() else None,
     )  # fmt: skip
+    # Whoever is made from the kept prompts is made from these.
+    (folder / FINISHED_MARK).unlink(missing_ok=True)
     rates = {row: line["pass_rate"] for row, line in lines.items()}
     kept = [row for row in rows if low <= rates[row] <= high]
-    for name, chosen in (("all", rows), ("kept", kept)):
-        write_rows(data, chosen, folder / f"{name}.parquet", {"pass_rate": [rates[row] for row in chosen]})
+    for name, chosen in (("all.parquet", rows), (KEPT, kept)):
+        write_rows(data, chosen, folder / name, {"pass_rate": [rates[row] for row in chosen]})
     print(histogram([rates[row] for row in rows], sampling.group_size, low, high))
-    print(f"\nkept {len(kept)} of {len(rows)} prompts: {folder / 'kept.parquet'}, image_root: {data.root}")
+    if not kept:
+        raise UserError(_nothing_kept([rates[row] for row in rows], sampling.group_size, policy, low, high))
+    finish(folder, 0, None)
+    print(f"\nkept {len(kept)} of {len(rows)} prompts: {folder / KEPT}, image_root: {data.root}")
+
+
+def _nothing_kept(rates: list[float], num_samples: int, policy: str, low: float, high: float) -> str:
+    counted = [f"{count} at {rate:.2f}" for rate, count in _binned(rates, num_samples).items() if count]
+    if 2 * sum(rate < low for rate in rates) >= len(rates):
+        cure = "Most are too hard: take a policy that solves more, easier prompts as `path`, or a smaller `low`"
+    else:
+        cure = "Most are too easy: take harder prompts as `path`, or a larger `high`"
+    return (
+        f"low, high: none of {len(rates)} prompts has a pass rate of {low} to {high} under {policy}. There are "
+        f"{', '.join(counted)}. {cure}. More samples a prompt (`sampling.group_size`) tell rates near 0 and 1 apart."
+    )
 
 
 def histogram(rates: list[float], num_samples: int, low: float, high: float) -> str:
@@ -83,12 +103,18 @@ def histogram(rates: list[float], num_samples: int, low: float, high: float) -> 
          0.50        2  ########################################  kept
          1.00        1  ####################
     """
-    steps = min(num_samples, _MOST_BINS)
-    counts = Counter(round(rate * steps) for rate in rates)
+    counts = _binned(rates, num_samples)
     most = max(counts.values())
     lines = ["pass rate  prompts"]
-    for step in range(steps + 1):
-        mark = "  kept" if low <= step / steps <= high else ""
-        bar = "#" * round(_BAR * counts[step] / most)
-        lines.append(f"{step / steps:9.2f}  {counts[step]:7d}  {bar}{mark}".rstrip())
+    for rate, count in counts.items():
+        mark = "  kept" if low <= rate <= high else ""
+        bar = "#" * round(_BAR * count / most)
+        lines.append(f"{rate:9.2f}  {count:7d}  {bar}{mark}".rstrip())
     return "\n".join(lines)
+
+
+def _binned(rates: list[float], num_samples: int) -> dict[float, int]:
+    """Prompts by pass rate, or by the nearest of twenty-one rates if more are possible; all of them, in ascending order."""
+    steps = min(num_samples, _MOST_BINS)
+    counts = Counter(round(rate * steps) for rate in rates)
+    return {step / steps: counts[step] for step in range(steps + 1)}

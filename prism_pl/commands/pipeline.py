@@ -1,4 +1,4 @@
-"""Runs stages, each as soon as those it reads are done, and hands the Hugging Face folders over.
+"""Runs stages, each as soon as those it reads are done, and hands over their models and kept prompts.
 
 A stage is done when its ``finished.json`` is there and it was made from the present outputs of the stages it reads; then it
 is skipped. A stage cut short resumes; one whose inputs have changed is set aside and run anew.
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,8 @@ from prism_pl.commands.report import report
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.runs.files import FINISHED_MARK, set_aside, stage_identity
+from prism_pl.runs.graph import check_graph
+from prism_pl.runs.handover import handed_over
 from prism_pl.runs.jobs import Job, run_jobs
 
 _INPUTS = "inputs.json"
@@ -36,7 +38,7 @@ class Stage:
     config: str
     """Configuration file, in the current folder or in ``configs/``."""
     inputs: dict[str, str] = field(default_factory=dict)
-    """Configuration key to the stage whose ``model/`` it takes."""
+    """Configuration key to the stage that it takes: a ``fit``'s model, or the prompts that a ``filter`` kept."""
     options: dict[str, str | bool | int | float] = field(default_factory=dict)
     """Further overrides, key to value."""
     command: Literal["fit", "filter", "measure"] = "fit"
@@ -67,6 +69,7 @@ def pipeline(
 
 def run_pipeline(run_dir: Path, stages: list[Stage], seed: int, jobs: int = 1, threads: int | None = None) -> None:
     """Raises UserError with the command to continue if a stage fails; nothing starts then, and what runs is let finish."""
+    check_stages(stages)
     launch = partial(_shown, beside_others=jobs > 1)
     outcome = run_jobs(
         [
@@ -80,6 +83,16 @@ def run_pipeline(run_dir: Path, stages: list[Stage], seed: int, jobs: int = 1, t
         raise UserError(
             f"Stage {' and '.join(outcome.failed)} failed; its own message is above. The same command continues from here."
         )
+
+
+def check_stages(stages: Sequence[Stage]) -> None:
+    """Raises UserError for a graph that cannot be run, before anything is started."""
+    check_graph(stages)
+    commands = {stage.name: stage.command for stage in stages}
+    for stage in stages:
+        for key, source in stage.inputs.items():
+            if commands[source] == "measure":
+                raise UserError(f"stages: {stage.name}: inputs.{key}: {source} is a measure, which makes nothing to take.")
 
 
 Launch = Callable[[Path, list[str], dict[str, str]], bool]
@@ -140,7 +153,7 @@ def _command(run_dir: Path, stage: Stage, seed: int) -> list[str]:
     for key, value in stage.options.items():
         command += [f"--{key}", str(value)]
     for key, source in stage.inputs.items():
-        command += [f"--{key}", str(run_dir / source / "model")]
+        command += [f"--{key}", handed_over(run_dir / source)]
     return command
 
 

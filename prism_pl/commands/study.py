@@ -15,7 +15,7 @@ from typing import Any
 from prism_pl.command_line.catalogue import find_command
 from prism_pl.command_line.configurations import with_config_folder
 from prism_pl.command_line.front import parse
-from prism_pl.commands.pipeline import Stage, run_stage
+from prism_pl.commands.pipeline import Stage, check_stages, run_stage
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.runs.files import only_process, write_atomically
@@ -79,6 +79,7 @@ def study(
 
 def _check_configurations(stages: Sequence[Stage], arms: Sequence[Arm], measure: Measure) -> None:
     """Before hours of training: files that are not there, arms without a model, keys that ``measure`` has not."""
+    check_stages(stages)
     commands = {stage.name: stage.command for stage in stages}
     for arm in arms:
         if commands[arm.stage] != "fit":

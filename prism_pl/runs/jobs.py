@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from prism_pl.errors import UserError
-
 
 @dataclass(frozen=True)
 class Job:
@@ -31,7 +29,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, go_on: bool) -> Outcome:
     """Runs the jobs, at most ``workers`` at a time; of several that are ready the first in the list.
 
     After a failure what runs is let finish. With ``go_on`` the jobs that need none of the failed ones run all the same;
-    without it nothing starts any more. Raises UserError if jobs wait for one another.
+    without it nothing starts any more. No two jobs may wait for one another.
     """
     waiting, failed = list(jobs), list[str]()
     running: dict[Future[bool], Job] = {}
@@ -52,6 +50,5 @@ def run_jobs(jobs: Sequence[Job], workers: int, go_on: bool) -> Outcome:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    if waiting and not failed:
-        raise UserError(f"stages: {', '.join(job.name for job in waiting)} wait for one another's models.")
+    assert failed or not waiting
     return Outcome(tuple(failed), tuple(job.name for job in waiting))

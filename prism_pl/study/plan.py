@@ -3,23 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from prism_pl.errors import UserError
+from prism_pl.runs.graph import Node, check_distinct, check_graph, check_known, lineage
 
 SHARED = "shared"
 """Folder of the stages that do not depend on the seed."""
 MEASURED = "measured"
 """Folder of the measurements, beside the stages."""
-
-
-class Node(Protocol):
-    """What the plan must know of a stage."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def inputs(self) -> dict[str, str]: ...
 
 
 @dataclass(frozen=True)
@@ -46,19 +37,14 @@ class Plan:
     reference: str
 
     def __post_init__(self) -> None:
+        check_graph(self.stages)
         names = [stage.name for stage in self.stages]
-        _distinct(names, "stages", "name")
-        for stage in self.stages:
-            if stage.name in (SHARED, MEASURED) or Path(stage.name).name != stage.name or stage.name.startswith("."):
-                raise UserError(f"stages: {stage.name!r} cannot be a stage's name, as it names a folder. Take another.")
-            for key, source in stage.inputs.items():
-                _known(source, names, f"stages: {stage.name}: inputs.{key}", "stage")
+        if taken := next((name for name in names if name in (SHARED, MEASURED)), None):
+            raise UserError(f"stages: {taken!r} cannot be a stage's name, as a study has such a folder. Take another.")
         for name in self.shared:
-            _known(name, names, "shared", "stage")
-        for name in names:
-            # Follows every path once, and so finds circles.
-            above = self.lineage(name)
-            if name in self.shared and (own := [other for other in above if other not in self.shared]):
+            check_known(name, names, "shared", "stage")
+        for name in self.shared:
+            if own := [other for other in self.lineage(name) if other not in self.shared]:
                 raise UserError(
                     f"shared: {name} is made from {own[0]}, which every seed has of its own. Name {own[0]} there, too, or "
                     f"leave {name} out."
@@ -71,28 +57,16 @@ class Plan:
         names = [arm.name for arm in self.arms]
         if not names:
             raise UserError("arms: the list is empty, so there is nothing to measure.")
-        _distinct(names, "arms", "name")
-        _known(self.reference, names, "reference", "arm")
+        check_distinct(names, "arms", "name")
+        check_known(self.reference, names, "reference", "arm")
         for arm in self.arms:
-            _known(arm.stage, stages, f"arms: {arm.name}: stage", "stage")
+            check_known(arm.stage, stages, f"arms: {arm.name}: stage", "stage")
             if arm.against is not None:
-                _known(arm.against, names, f"arms: {arm.name}: against", "arm")
+                check_known(arm.against, names, f"arms: {arm.name}: against", "arm")
 
     def lineage(self, name: str) -> list[str]:
-        """A stage and all that it is made from, directly or not. Raises UserError for a circle."""
-        by_name = {stage.name: stage for stage in self.stages}
-        found: list[str] = []
-
-        def visit(own: str, path: tuple[str, ...]) -> None:
-            if own in path:
-                raise UserError(f"stages: {' <- '.join((*path[path.index(own) :], own))} wait for one another.")
-            if own not in found:
-                for source in by_name[own].inputs.values():
-                    visit(source, (*path, own))
-                found.append(own)
-
-        visit(name, ())
-        return found
+        """A stage and all that it is made from, directly or not."""
+        return lineage(self.stages, name)
 
     def scope(self, name: str, seed: int) -> str:
         """The folder of a stage's run: ``shared`` or the seed's."""
@@ -122,14 +96,3 @@ class Plan:
                 if link.exists():
                     raise UserError(f"shared: {link} is this seed's own run. Rename it, or take {name} out of `shared`.")
                 link.symlink_to(Path("..") / SHARED / name)
-
-
-def _distinct(names: Sequence[str], key: str, field: str) -> None:
-    doubled = next((name for name in names if names.count(name) > 1), None)
-    if doubled is not None:
-        raise UserError(f"{key}: two have the {field} {doubled!r}. Give one another.")
-
-
-def _known(name: str, names: Sequence[str], key: str, kind: str) -> None:
-    if name not in names:
-        raise UserError(f"{key}: there is no {kind} {name!r}. Known are {', '.join(names)}.")

@@ -1,5 +1,6 @@
 """The difficulty filter on the embedded task with a function as the reward: pass rates, resumption, what is kept."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.engines import TransformersEngine
 from prism_pl.errors import UserError
 from prism_pl.rewards import PythonReward
-from prism_pl.runs.files import read_lines
+from prism_pl.runs.files import read_lines, stage_identity
+from prism_pl.runs.handover import handed_over
 from prism_pl.types import SamplingOptions
 
 # The model is untrained, so the score is a function of the row: 0 of 2, 1 of 2 and 2 of 2 right, in turn.
@@ -68,6 +70,10 @@ def test_pass_rates_and_kept_rows(small: Path, capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert "     0.50        4  ########################################  kept" in out
     assert "kept 4 of 12 prompts" in out
+    # A later stage of a pipeline gets the kept prompts with the folder of their images.
+    assert json.loads(handed_over(small / "out")) == {
+        "path": str(small / "out" / "kept.parquet"), "image_root": str(before.root),
+    }  # fmt: skip
 
 
 def test_a_cut_run_goes_on_and_a_changed_one_is_refused(small: Path) -> None:
@@ -76,9 +82,12 @@ def test_a_cut_run_goes_on_and_a_changed_one_is_refused(small: Path) -> None:
     whole = file.read_text()
     file.write_text("".join(line + "\n" for line in whole.splitlines()[:5]) + whole.splitlines()[5][:9])
     (small / "out" / "kept.parquet").unlink()
+    before = stage_identity(small / "out")
     run(small)
     assert file.read_text() == whole
     assert (small / "out" / "kept.parquet").exists()
+    # What is made from the kept prompts is no longer up to date.
+    assert stage_identity(small / "out") not in (before, None)
     # Another range needs no new samples, another seed does.
     run(small, low=0.0, high=0.4)
     assert DataFile.open(str(small / "out" / "kept.parquet"), "test").table["pass_rate"][:] == [0.0] * 4
@@ -86,6 +95,22 @@ def test_a_cut_run_goes_on_and_a_changed_one_is_refused(small: Path) -> None:
         run(small, seed=1)
     with pytest.raises(UserError, match="0 <= low <= high <= 1"):
         run(small, low=0.9)
+
+
+def test_where_nothing_is_kept_the_pass_rates_are_told_and_the_stage_is_not_finished(small: Path) -> None:
+    run(small)
+    # A third of the prompts each at 0, 1/2 and 1, so two thirds are below 0.6 and a third is above 0.9.
+    with pytest.raises(
+        UserError, match=r"of 12 prompts .* 0.6 to 0.9 under \S+. There are 4 at 0.00, 4 at 0.50, 4 at 1.00."
+    ):
+        run(small, low=0.6, high=0.9)
+    assert stage_identity(small / "out") is None
+    with pytest.raises(UserError, match="Most are too hard"):
+        run(small, low=0.6, high=0.9)
+    with pytest.raises(UserError, match="Most are too easy"):
+        run(small, low=0.1, high=0.4)
+    run(small)
+    assert stage_identity(small / "out") is not None
 
 
 def test_histogram_bins_many_samples() -> None:

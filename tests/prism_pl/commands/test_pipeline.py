@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from jsonargparse import ArgumentParser
 
 from prism_pl.commands import pipeline
 from prism_pl.commands.pipeline import Stage, run_pipeline
 from prism_pl.errors import UserError
 from prism_pl.runs import jobs
-from prism_pl.runs.files import finish, stage_identity
+from prism_pl.runs.files import finish, read_lines, stage_identity
+from tests.command_line import finish as wait_for
+from tests.command_line import start
 
 STAGES = [
     Stage("a", "a.yaml"),
@@ -126,9 +129,15 @@ def test_what_runs_beside_a_failure_is_let_finish_and_nothing_follows(
     assert not (tmp_path / "c").exists()
 
 
-def test_stages_that_wait_for_one_another_are_named(tmp_path: Path, programs: dict[str, list[str]]) -> None:
-    with pytest.raises(UserError, match="a, b wait for one another"):
-        run_pipeline(tmp_path, [Stage("a", "a.yaml", {"key": "b"}), Stage("b", "b.yaml", {"key": "a"})], 0)
+def test_a_graph_that_cannot_run_is_refused_before_anything_starts(tmp_path: Path, runs: list[str]) -> None:
+    for more, message in (
+        (Stage("d", "d.yaml", {"model.policy.path": "alig"}), "d: inputs.model.policy.path: there is no stage 'alig'"),
+        (Stage("a", "d.yaml"), "two have the name 'a'"),
+        (Stage("d", "d.yaml", {"data.path": "m"}), "d: inputs.data.path: m is a measure, which makes nothing to take"),
+    ):
+        with pytest.raises(UserError, match=message):
+            run_pipeline(tmp_path, [*STAGES, Stage("m", "m.yaml", command="measure"), more], 0)
+    assert runs == []
 
 
 def test_of_a_progress_bar_one_line_now_and_then_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,3 +155,55 @@ def test_options_are_numbers_and_words_alike(tmp_path: Path) -> None:
     assert pipeline._command(tmp_path, stage, 0)[10:] == [
         "--trainer.max_steps", "70", "--model.reuse.mini_batches", "2", "--data.drop_too_long", "True", "--lr", "5e-05",
     ]  # fmt: skip
+
+
+FIT = """
+model:
+  class_path: SFTModule
+  init_args: {policy: {path: embedded/digits}, optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 1.0e-3}}}
+data:
+  class_path: DemonstrationDataModule
+  init_args: {path: embedded/digits/align.jsonl, batch_size: 4, response: teacher, num_workers: 0}
+trainer: {max_steps: 1, logger: false}
+"""
+FILTER = """
+path: {path: ROOT/small.jsonl, image_root: embedded/digits}
+engine: {class_path: TransformersEngine, init_args: {device: cpu}}
+sampling: {max_new_tokens: 4, group_size: 2}
+reward: {class_path: PythonReward, init_args: {function: "ROOT/reward.py:score"}}
+"""
+# Of the two samples of every second row one is right.
+REWARD = """
+seen = {}
+
+def score(inputs):
+    scores = []
+    for i in inputs:
+        row = int(i["source"].rpartition(":")[2])
+        seen[row] = seen.get(row, 0) + 1
+        scores.append(float(seen[row] <= row % 2))
+    return scores
+"""
+PIPELINE = """
+run_dir: ROOT/run
+threads: 1
+stages:
+  - {name: sft, config: ROOT/fit.yaml}
+  - {name: filter, command: filter, config: ROOT/filter.yaml, inputs: {policy: sft}}
+  - {name: more, config: ROOT/fit.yaml, inputs: {model.policy.path: sft, data.path: filter}}
+"""
+
+
+def test_a_real_filter_stage_takes_a_model_and_hands_its_prompts_over(tmp_path: Path, embedded: Path) -> None:
+    (tmp_path / "small.jsonl").write_text("\n".join((embedded / "align.jsonl").read_text().splitlines()[:10]) + "\n")
+    (tmp_path / "reward.py").write_text(REWARD)
+    for name, text in (("fit", FIT), ("filter", FILTER), ("pipeline", PIPELINE)):
+        (tmp_path / f"{name}.yaml").write_text(text.replace("ROOT", str(tmp_path)))
+    run = tmp_path / "run"
+    wait_for(start("pipeline", "--config", str(tmp_path / "pipeline.yaml")))
+    assert json.loads((run / "filter" / "filter.json").read_text())["policy"] == str(run / "sft" / "model")
+    trained_on = yaml.safe_load((run / "more" / "config.yaml").read_text())["data"]["init_args"]["path"]
+    assert trained_on["path"] == str(run / "filter" / "kept.parquet")
+    assert [line["pass_rate"] for line in read_lines(run / "filter" / "pass_rates.jsonl")] == [0.5, 0.0] * 5
+    made_from = json.loads((run / "more" / "inputs.json").read_text())
+    assert made_from == {"seed": "0", **{name: stage_identity(run / name) for name in ("sft", "filter")}}

@@ -2,9 +2,6 @@
 
 from functools import partial
 
-import pytest
-
-from prism_pl.errors import UserError
 from prism_pl.runs.jobs import Job, Outcome, run_jobs
 
 
@@ -35,8 +32,3 @@ def test_the_first_ready_job_of_the_list_is_next() -> None:
     log: list[str] = []
     assert run_jobs(jobs_of(log, "", c="a", b="", a=""), 1, go_on=True) == Outcome((), ())
     assert log == ["b", "a", "c"]
-
-
-def test_jobs_that_wait_for_one_another_are_named() -> None:
-    with pytest.raises(UserError, match="a, b wait for one another"):
-        run_jobs(jobs_of([], "", a="b", b="a"), 2, go_on=True)
