@@ -7,10 +7,10 @@ from functools import cached_property
 from pathlib import Path
 
 from prism_pl.errors import UserError
+from prism_pl.metrics.bootstrap import Array, stacked
 from prism_pl.runs.files import FINISHED_MARK, read_lines
 from prism_pl.study.answers import read_answers
 from prism_pl.study.figures import OF_PROMPTS, of_prompt
-from prism_pl.study.statistics import Array, stacked
 
 RESPONSES_FILE = "measured.jsonl"
 FIGURES_FILE = "measured.json"

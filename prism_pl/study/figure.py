@@ -8,8 +8,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from prism_pl.metrics.bootstrap import estimate
 from prism_pl.study.collect import ArmResult
-from prism_pl.study.statistics import estimate
 
 _STYLE: Any = {
     "font.size": 9,

@@ -4,9 +4,9 @@ import csv
 import io
 from collections.abc import Sequence
 
+from prism_pl.metrics.bootstrap import DRAWS, estimate, num_above, paired, with_interval
 from prism_pl.study.collect import ArmResult
 from prism_pl.study.figures import ACCURACIES, DISTANCES, OF_PROMPTS
-from prism_pl.study.statistics import DRAWS, Array, Estimate, estimate, num_above
 
 NOTHING = "-"
 """Stands where there is no value."""
@@ -50,7 +50,7 @@ def _row(result: ArmResult) -> list[str]:
 
 def _figure(result: ArmResult, name: str) -> str:
     seeds = result.seeds_with(name)
-    return _text(estimate(result.values(name, seeds)), 1 if name == "tokens" else 3) if seeds else NOTHING
+    return with_interval(estimate(result.values(name, seeds)), 1 if name == "tokens" else 3) if seeds else NOTHING
 
 
 def _difference(own: ArmResult, other: ArmResult) -> list[str]:
@@ -61,24 +61,13 @@ def _difference(own: ArmResult, other: ArmResult) -> list[str]:
             texts += [NOTHING, NOTHING]
             continue
         mine, theirs = own.values(name, seeds), other.values(name, seeds)
-        texts += [_text(paired(mine, theirs), 3, "+"), f"{num_above(mine, theirs)}/{len(seeds)}"]
+        texts += [with_interval(paired(mine, theirs), 3, "+"), f"{num_above(mine, theirs)}/{len(seeds)}"]
     return [own.name, other.name, str(len(seeds)), *texts]
 
 
 def common_seeds(own: ArmResult, other: ArmResult) -> list[int]:
     """The seeds that both arms have."""
     return [seed for seed in own.runs if seed in other.runs]
-
-
-def paired(value_SP: Array, other_SP: Array) -> Estimate:
-    """The mean difference over the same seeds and prompts, with its interval."""
-    return estimate(value_SP - other_SP)
-
-
-def _text(value: Estimate, digits: int, sign: str = "") -> str:
-    mean, low, high = (None if v is None else round(v, digits) + 0.0 for v in (value.mean, value.low, value.high))
-    interval = "" if low is None or high is None else f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-    return f"{mean:{sign}.{digits}f}{interval}"
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

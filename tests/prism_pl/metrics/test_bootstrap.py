@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from prism_pl.study.statistics import draws, estimate, num_above, stacked
+from prism_pl.metrics.bootstrap import draws, estimate, num_above, paired, stacked, with_interval
 
 
 def test_equal_values_have_an_interval_of_no_width() -> None:
@@ -47,3 +47,13 @@ def test_seeds_above_are_counted_by_their_means() -> None:
     own, other = stacked([[1.0, 0.0], [1.0, 1.0], [0.1, 0.2]]), stacked([[0.0, 1.0], [0.0, 1.0], [0.2, 0.2]])
     # Means 0.5 : 0.5, 1 : 0.5, 0.15 : 0.2.
     assert num_above(own, other) == 1
+
+
+def test_a_paired_difference_by_hand() -> None:
+    # The first is right wherever the second is, and for 4 of 10 prompts more: each prompt differs by 1 or by 0.
+    own, other = stacked([[1.0] * 7 + [0.0] * 3]), stacked([[1.0] * 3 + [0.0] * 7])
+    found = paired(own, other)
+    assert found.mean == pytest.approx(0.4)
+    # A draw is the share of 10 draws from 4 ones: binomial, whose 2.5 % and 97.5 % quantiles at p = 0.4 are 1 and 7.
+    assert (found.low, found.high) == pytest.approx((0.1, 0.7))
+    assert with_interval(found, 2, "+") == "+0.40 [+0.10, +0.70]"

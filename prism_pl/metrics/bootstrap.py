@@ -40,6 +40,23 @@ def estimate(value_SP: Array, seed: int = 0) -> Estimate:
     return Estimate(float(value_SP.mean()), float(low), float(high))
 
 
+def paired(value_SP: Array, other_SP: Array) -> Estimate:
+    """The mean difference over the same seeds and prompts, with its interval."""
+    return estimate(value_SP - other_SP)
+
+
+def with_interval(value: Estimate, digits: int, sign: str = "") -> str:
+    """As text; ``sign`` is ``+`` for a difference.
+
+    >>> with_interval(Estimate(0.5, -0.25, 1.0), 2, "+")
+    '+0.50 [-0.25, +1.00]'
+    """
+    # Adding 0 makes -0 a 0.
+    mean, low, high = (None if v is None else round(v, digits) + 0.0 for v in (value.mean, value.low, value.high))
+    interval = "" if low is None or high is None else f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+    return f"{mean:{sign}.{digits}f}{interval}"
+
+
 def draws(value_SP: Array, seed: int = 0) -> Array:
     """The bootstrap's D means; the same draws for all values of one shape."""
     seed_DS, prompt_DP = _shares(*value_SP.shape, seed)
