@@ -20,7 +20,7 @@ from prism_pl.commands.report import report
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.runs.files import FINISHED_MARK, set_aside, stage_identity
-from prism_pl.runs.graph import check_graph
+from prism_pl.runs.graph import RecordedStage, check_graph, write_graph
 from prism_pl.runs.handover import handed_over
 from prism_pl.runs.jobs import Job, run_jobs
 
@@ -43,6 +43,8 @@ class Stage:
     """Further overrides, key to value."""
     command: Literal["fit", "filter", "measure"] = "fit"
     """What is run; commands other than ``fit`` write to ``out`` and take their seed as ``seed``."""
+    title: str | None = None
+    """What the report calls its model; null names it by the kind of the stage, and RLVR by whether it follows alignment."""
 
 
 def pipeline(
@@ -70,6 +72,7 @@ def pipeline(
 def run_pipeline(run_dir: Path, stages: list[Stage], seed: int, jobs: int = 1, threads: int | None = None) -> None:
     """Raises UserError with the command to continue if a stage fails; nothing starts then, and what runs is let finish."""
     check_stages(stages)
+    record_stages(run_dir, stages)
     launch = partial(_shown, beside_others=jobs > 1)
     outcome = run_jobs(
         [
@@ -93,6 +96,11 @@ def check_stages(stages: Sequence[Stage]) -> None:
         for key, source in stage.inputs.items():
             if commands[source] == "measure":
                 raise UserError(f"stages: {stage.name}: inputs.{key}: {source} is a measure, which makes nothing to take.")
+
+
+def record_stages(run_dir: Path, stages: Sequence[Stage]) -> None:
+    """Tells the report which stages a run's folder has, in which order, and what each is made from."""
+    write_graph(run_dir, [RecordedStage(stage.name, stage.command, stage.inputs, stage.title) for stage in stages])
 
 
 Launch = Callable[[Path, list[str], dict[str, str]], bool]

@@ -15,7 +15,7 @@ from typing import Any
 from prism_pl.command_line.catalogue import find_command
 from prism_pl.command_line.configurations import with_config_folder
 from prism_pl.command_line.front import parse
-from prism_pl.commands.pipeline import Stage, check_stages, run_stage
+from prism_pl.commands.pipeline import Stage, check_stages, record_stages, run_stage
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.runs.files import only_process, write_atomically
@@ -67,6 +67,8 @@ def study(
     _check_configurations(stages, arms, measure)
     with only_process(plan.run_dir, "run_dir"):
         plan.link_shared()
+        for seed in seeds:
+            record_stages(plan.run_dir / f"seed{seed}", stages)
         outcome = _run(plan, stages, measure, jobs, threads)
         results = _results(plan)
         _write(plan.run_dir, results, _missing(plan, outcome))

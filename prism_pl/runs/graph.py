@@ -1,10 +1,15 @@
 """The graph of stages: which is made from which. What is wrong with it is found before anything runs."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
 from prism_pl.errors import UserError, nearest
+from prism_pl.runs.files import write_atomically
+
+_FILE = "graph.json"
 
 
 class Node(Protocol):
@@ -14,6 +19,30 @@ class Node(Protocol):
     def name(self) -> str: ...
     @property
     def inputs(self) -> dict[str, str]: ...
+
+
+@dataclass(frozen=True)
+class RecordedStage:
+    """A stage as the run's folder remembers it."""
+
+    name: str
+    command: str
+    inputs: dict[str, str]
+    """Configuration key to the stage that it takes."""
+    title: str | None
+    """What the report calls its model; None leaves that to the report."""
+
+
+def write_graph(folder: Path, stages: Sequence[RecordedStage]) -> None:
+    """Records the stages of a run's folder in their order, for the report."""
+    write_atomically(folder / _FILE, json.dumps({"stages": [asdict(stage) for stage in stages]}, indent=2) + "\n")
+
+
+def read_graph(folder: Path) -> list[RecordedStage] | None:
+    """None for a folder whose stages were run one by one, or by a version that recorded no graph."""
+    if not (folder / _FILE).exists():
+        return None
+    return [RecordedStage(**line) for line in json.loads((folder / _FILE).read_text(encoding="utf-8"))["stages"]]
 
 
 def check_graph(stages: Sequence[Node]) -> None:

@@ -16,6 +16,7 @@ from prism_pl.commands.pipeline import Stage, run_pipeline
 from prism_pl.errors import UserError
 from prism_pl.runs import jobs
 from prism_pl.runs.files import finish, read_lines, stage_identity
+from prism_pl.runs.graph import RecordedStage, read_graph
 from tests.command_line import finish as wait_for
 from tests.command_line import start
 
@@ -138,6 +139,15 @@ def test_a_graph_that_cannot_run_is_refused_before_anything_starts(tmp_path: Pat
         with pytest.raises(UserError, match=message):
             run_pipeline(tmp_path, [*STAGES, Stage("m", "m.yaml", command="measure"), more], 0)
     assert runs == []
+
+
+def test_the_graph_is_recorded_for_the_report(tmp_path: Path, runs: list[str]) -> None:
+    assert read_graph(tmp_path) is None
+    stages = [Stage("a", "a.yaml", title="Start"), Stage("b", "b.yaml", {"policy": "a"}, command="filter")]
+    run_pipeline(tmp_path, stages, 0)
+    assert read_graph(tmp_path) == [
+        RecordedStage("a", "fit", {}, "Start"), RecordedStage("b", "filter", {"policy": "a"}, None),
+    ]  # fmt: skip
 
 
 def test_of_a_progress_bar_one_line_now_and_then_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

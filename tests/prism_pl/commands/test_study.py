@@ -18,6 +18,7 @@ from prism_pl.commands.pipeline import Stage
 from prism_pl.commands.study import Measure, ended_by_signals, study
 from prism_pl.errors import UserError
 from prism_pl.runs.files import finish, stage_identity
+from prism_pl.runs.graph import read_graph
 from prism_pl.runs.processes import LoggedPrograms, SoleWorker
 from prism_pl.study.plan import Arm
 from tests.command_line import captured, start
@@ -85,6 +86,7 @@ def test_every_seed_runs_the_graph_and_shared_stages_run_once(grid: Grid) -> Non
     assert json.loads((grid.root / "seed1" / "sft" / "inputs.json").read_text()) == {
         "base": stage_identity(grid.root / "shared" / "base"), "seed": "1",
     }  # fmt: skip
+    assert [stage.name for stage in read_graph(grid.root / "seed1") or []] == ["base", "sft", "align", "rlvr", "direct"]
     assert (grid.root / "seed1" / "sft" / "log.txt").read_text().endswith("\nmade\n")
     rows = grid.rows()
     assert [(row["arm"], row["seed"], row["greedy"]) for row in rows] == [
