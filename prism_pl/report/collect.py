@@ -8,16 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from prism_pl.errors import UserError
+from prism_pl.report.stages import TEACHER_COLOUR, StageInfo, ancestors, find_stages
 from prism_pl.runs.files import FINISHED_MARK, read_lines
 from prism_pl.segments import Sections, parse_response
-
-ANSWERING = ("sft", "align", "rlvr")
-"""The stages whose policy answers the held-out prompts."""
-STAGES = ("sft", "warmup", "align", "rlvr")
-TITLES = {"teacher": "teacher", "sft": "SFT", "warmup": "warm-up", "align": "aligned", "rlvr": "RLVR"}
-"""Of the policies."""
-PHASES = {**TITLES, "align": "alignment"}
-"""Of the stages themselves."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +53,9 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(StageInfo):
     """What one stage left behind."""
 
-    name: str
     lines: tuple[dict[str, Any], ...]
     """Of ``metrics.jsonl``."""
     heldout: tuple[Answered, ...]
@@ -87,53 +79,85 @@ class Run:
 
     folder: Path
     stages: dict[str, Stage]
+    """In order."""
     missing: tuple[str, ...]
+
+    def of_kind(self, kind: str) -> list[Stage]:
+        """The stages of one of ``KINDS``, in order."""
+        return [stage for stage in self.stages.values() if stage.kind == kind]
+
+    def first(self, kind: str) -> Stage | None:
+        """The one that the page shows of several: the first in the graph's order."""
+        return next(iter(self.of_kind(kind)), None)
 
     @property
     def answering(self) -> list[Stage]:
         """The stages with held-out responses, in order."""
-        return [self.stages[name] for name in ANSWERING if name in self.stages and self.stages[name].heldout]
+        return [stage for stage in self.stages.values() if stage.heldout]
 
     @cached_property
     def teacher(self) -> tuple[Answered, ...]:
         """One record a prompt over all stages, for what depends on the prompt and its teacher alone."""
         return tuple({record.source: record for stage in self.answering for record in stage.heldout}.values())
 
-    def series(self, stage: str, key: str) -> Series:
-        """Empty if the stage or the metric is missing."""
-        return self.stages[stage].series(key) if stage in self.stages else Series((), ())
+    def line(self, stage: Stage) -> list[Stage]:
+        """A stage and those that its policy went through before, the nearest first."""
+        policies = {name: own.policy for name, own in self.stages.items()}
+        return [stage, *(self.stages[name] for name in ancestors(stage.name, policies) if name in self.stages)]
+
+    @cached_property
+    def ends(self) -> list[Stage]:
+        """Where the lines of RLVR end: the first without alignment, then the first after it; one if there is no other."""
+        continued = {stage.policy for stage in self.of_kind("rlvr")}
+        last = [stage for stage in self.of_kind("rlvr") if stage.name not in continued]
+        aligned = [any(before.kind == "align" for before in self.line(stage)) for stage in last]
+        return [last[aligned.index(wanted)] for wanted in (False, True) if wanted in aligned]
+
+    @cached_property
+    def shown(self) -> list[Stage]:
+        """The stages on the way to ``ends``, in order, which the charts show; all where there is no RLVR."""
+        names = {stage.name for end in self.ends for stage in self.line(end)} or set(self.stages)
+        return [stage for stage in self.stages.values() if stage.name in names]
+
+    @property
+    def drawn(self) -> list[Stage]:
+        """Those of them with held-out responses."""
+        return [stage for stage in self.shown if stage.heldout]
+
+    def title(self, name: str) -> str:
+        """Of a stage's model, or of the teacher."""
+        return self.stages[name].title if name in self.stages else name
+
+    def colour(self, name: str) -> str:
+        """Of a stage's model, or of the teacher."""
+        return self.stages[name].colour if name in self.stages else TEACHER_COLOUR
 
 
 def collect(folder: Path) -> Run:
     """Raises UserError if no stage is there at all."""
     missing: list[str] = []
-    stages = {}
-    for name in STAGES:
-        if (folder / name).is_dir():
-            stages[name] = _stage(folder / name, missing)
-        else:
-            missing.append(f"Stage {name} is missing: there is no folder {folder / name}.")
+    stages = {info.name: _stage(folder / info.name, info, missing) for info in find_stages(folder, missing)}
     if not stages:
         raise UserError(
-            f"{folder} holds no stage of a run (none of {', '.join(STAGES)}), so there is nothing to report. "
+            f"{folder} holds no stage of a run (no folder with the config.yaml of a `fit`), so there is nothing to report. "
             f"Make a run with `python -m prism_pl pipeline --config demo.yaml --run_dir {folder}`."
         )
     return Run(folder, stages, tuple(missing))
 
 
-def _stage(folder: Path, missing: list[str]) -> Stage:
+def _stage(folder: Path, info: StageInfo, missing: list[str]) -> Stage:
     lines = read_lines(folder / "metrics.jsonl")
     if not lines:
-        missing.append(f"Stage {folder.name}: no metrics, {folder / 'metrics.jsonl'} is missing or empty.")
+        missing.append(f"Stage {info.name}: no metrics, {folder / 'metrics.jsonl'} is missing or empty.")
     heldout = _heldout(read_lines(folder / "heldout.jsonl"))
-    if not heldout and folder.name in ANSWERING:
-        missing.append(f"Stage {folder.name}: no held-out responses, {folder / 'heldout.jsonl'} is missing or empty.")
+    if not heldout and info.kind != "warmup":
+        missing.append(f"Stage {info.name}: no held-out responses, {folder / 'heldout.jsonl'} is missing or empty.")
     mark: dict[str, Any] = {}
     if (folder / FINISHED_MARK).exists():
         mark = json.loads((folder / FINISHED_MARK).read_text(encoding="utf-8"))
     else:
-        missing.append(f"Stage {folder.name} is not finished: there is no {folder / FINISHED_MARK}.")
-    return Stage(folder.name, tuple(lines), heldout, mark.get("updates"), mark.get("commit"))
+        missing.append(f"Stage {info.name} is not finished: there is no {folder / FINISHED_MARK}.")
+    return Stage(**vars(info), lines=tuple(lines), heldout=heldout, updates=mark.get("updates"), commit=mark.get("commit"))
 
 
 def _heldout(lines: Sequence[dict[str, Any]]) -> tuple[Answered, ...]:

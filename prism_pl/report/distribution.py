@@ -29,14 +29,14 @@ class Proxy:
 
 
 def make_proxies(run: Run, teacher_tokens: Sequence[int]) -> list[Proxy]:
-    """Caption items and reasoning steps of well-formed responses, and the length of all."""
+    """Caption items and reasoning steps of well-formed responses, and the length of all, for the drawn stages."""
     tokens = {"teacher": tuple(teacher_tokens)}
     taught = [record.teacher_sections for record in run.teacher if record.teacher_sections]
-    said = {stage.name: [r.sections for r in stage.heldout if r.sections] for stage in run.answering}
+    said = {stage.name: [r.sections for r in stage.heldout if r.sections] for stage in run.drawn}
     everyone = {"teacher": taught, **said}
     captions = {name: caption_items(sections) for name, sections in everyone.items()}
     steps = {name: reasoning_steps(sections) for name, sections in everyone.items()}
-    for stage in run.answering:
+    for stage in run.drawn:
         tokens[stage.name] = tuple(record.tokens for record in stage.heldout)
     return [
         Proxy("Caption items", "items a response", _filled(captions), 1),

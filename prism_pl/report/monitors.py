@@ -2,8 +2,9 @@
 
 from html import escape
 
-from prism_pl.report.charts import COLOURS, Chart, Line, line_chart
-from prism_pl.report.collect import PHASES, Run
+from prism_pl.report.collect import Run, Stage
+from prism_pl.report.curves import COLOURS, Line, line_chart
+from prism_pl.report.drawing import Chart
 from prism_pl.runs.files import read_lines
 from prism_pl.types import ASPECTS
 
@@ -21,46 +22,47 @@ def monitor_charts(run: Run) -> list[Chart | None]:
     perception, reasoning = (COLOURS[aspect] for aspect in ASPECTS)
     fresh = [Line(f"convergence/fresh_accuracy_{aspect}", f"{aspect}", COLOURS[aspect], heldout=True) for aspect in ASPECTS]
     fresh += [
-        Line("convergence/last_tokens_perception", "perception, last tokens", COLOURS["teacher"], heldout=True),
-        Line("convergence/last_tokens_reasoning", "reasoning, last tokens", COLOURS["sft"], heldout=True),
+        Line("convergence/last_tokens_perception", "perception, last tokens", COLOURS["first"], heldout=True),
+        Line("convergence/last_tokens_reasoning", "reasoning, last tokens", COLOURS["second"], heldout=True),
     ]
     distances = [
         Line("convergence/tv_caption_items", "caption items", perception, heldout=True),
         Line("convergence/tv_reasoning_steps", "reasoning steps", reasoning, heldout=True),
-        Line("convergence/tv_length", "length", COLOURS["align"], heldout=True),
+        Line("convergence/tv_length", "length", COLOURS["second"], heldout=True),
     ]
     image = [
         Line("image/swap_preference", "against another's", perception, heldout=True),
-        Line("image/blank_preference", "against a blank", COLOURS["teacher"], heldout=True),
+        Line("image/blank_preference", "against a blank", COLOURS["first"], heldout=True),
     ]
     lost = [
         Line("image/swap_in_batch_accuracy_drop", "against other teachers", perception, heldout=True),
-        Line("image/swap_accuracy_drop", "against the policy", COLOURS["align"], heldout=True),
+        Line("image/swap_accuracy_drop", "against the policy", COLOURS["second"], heldout=True),
     ]
     length = [Line(f"score_length_correlation/{aspect}", aspect, COLOURS[aspect]) for aspect in ASPECTS]
+    warmup, align = run.first("warmup"), run.first("align")
     pairs, share = "share of held-out pairs", "share of held-out prompts"
     return [
-        line_chart(run, "align", "Fresh discriminator's accuracy", pairs, fresh, reference=0.5, fraction=True),
-        line_chart(run, "align", "Distance to the teacher", "total variation", distances, reference=0.0, fraction=True),
-        line_chart(run, "warmup", "True image preferred, warm-up", share, image, reference=0.5, fraction=True),
-        line_chart(run, "align", "True image preferred, alignment", share, image, reference=0.5, fraction=True),
-        line_chart(run, "align", "Accuracy lost with another's image", "lost accuracy", lost, reference=0.0),
-        line_chart(run, "align", "Score and length in a group", "correlation", length, reference=0.0),
-        *(_margin_chart(run, aspect) for aspect in ASPECTS),
+        line_chart(align, "Fresh discriminator's accuracy", pairs, fresh, reference=0.5, fraction=True),
+        line_chart(align, "Distance to the teacher", "total variation", distances, reference=0.0, fraction=True),
+        line_chart(warmup, "True image preferred, warm-up", share, image, reference=0.5, fraction=True),
+        line_chart(align, "True image preferred, alignment", share, image, reference=0.5, fraction=True),
+        line_chart(align, "Accuracy lost with another's image", "lost accuracy", lost, reference=0.0),
+        line_chart(align, "Score and length in a group", "correlation", length, reference=0.0),
+        *(_margin_chart(align, aspect) for aspect in ASPECTS),
     ]
 
 
-def _margin_chart(run: Run, aspect: str) -> Chart | None:
-    colours = {"p10": COLOURS["teacher"], "p50": COLOURS[aspect], "p90": COLOURS["align"]}
+def _margin_chart(align: Stage | None, aspect: str) -> Chart | None:
+    colours = {"p10": COLOURS["first"], "p50": COLOURS[aspect], "p90": COLOURS["second"]}
     lines = [Line(f"margin/{aspect}_{level}", level, colour) for level, colour in colours.items()]
-    return line_chart(run, "align", f"Margins, {aspect}", "score, teacher - policy", lines, reference=0.0)
+    return line_chart(align, f"Margins, {aspect}", "score, teacher - policy", lines, reference=0.0)
 
 
 def alarms(run: Run) -> str:
     """A list of what the health callback said, empty if it said nothing."""
     items = [
-        f"<li>{escape(PHASES[name])}, update {int(line['step'])}: {escape(line['sentence'])}</li>"
-        for name in run.stages
-        for line in read_lines(run.folder / name / "health.jsonl")
+        f"<li>{escape(stage.phase)}, update {int(line['step'])}: {escape(line['sentence'])}</li>"
+        for stage in run.stages.values()
+        for line in read_lines(run.folder / stage.name / "health.jsonl")
     ]
     return f"<section><h2>Alarms</h2><ul>{''.join(items)}</ul></section>" if items else ""

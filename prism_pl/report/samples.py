@@ -17,7 +17,7 @@ _LONGEST_SIDE = 640
 
 @dataclass(frozen=True)
 class Shown:
-    """One prompt and what each stage said to it."""
+    """One prompt and what each drawn stage said to it."""
 
     prompt: Answered
     responses: dict[str, Answered]
@@ -25,7 +25,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Choice:
-    """The prompts shown, and between which stages answers changed over all prompts."""
+    """The prompts shown, and between which two stages answers differ over all prompts."""
 
     shown: list[Shown]
     first: str
@@ -38,11 +38,15 @@ class Choice:
 
 
 def choose(run: Run, count: int = 6) -> Choice | None:
-    """Prompts that all stages answered: those that the last stage mended come first; questions alternate."""
-    if not run.answering:
+    """Prompts that all drawn stages answered: those that the second of two stages mended come first; questions alternate.
+
+    The two are the run's ends if it has both, else the first and the last stage.
+    """
+    if not run.drawn:
         return None
-    said = {stage.name: {record.source: record for record in stage.heldout} for stage in run.answering}
-    first, last = run.answering[0].name, run.answering[-1].name
+    said = {stage.name: {record.source: record for record in stage.heldout} for stage in run.drawn}
+    compared = [stage for stage in run.ends if stage.heldout]
+    first, last = (stage.name for stage in (compared if len(compared) > 1 else (run.drawn[0], run.drawn[-1])))
     common = [source for source in said[first] if all(source in records for records in said.values())]
 
     def right(stage: str, source: str) -> bool:

@@ -39,8 +39,10 @@ class StageGaps:
     problem: str | None = None
 
 
-def score_run(run: Run, folder: Path, title: str) -> StageGaps:
-    """All held-out responses of a run, scored by the discriminator in ``folder``."""
+def score_run(run: Run, folder: Path | None, title: str) -> StageGaps:
+    """All held-out responses of a run, scored by the discriminator in ``folder``; None where no stage trains it."""
+    if folder is None:
+        return StageGaps(title, {}, f"Reward gaps under the {title}: not measured, the run has no stage that trains it.")
     if not folder.is_dir():
         return StageGaps(title, {}, f"Reward gaps under the {title}: not measured, {folder} is missing.")
     if not run.answering:

@@ -11,15 +11,16 @@ p { margin: .4rem 0; max-width: 70ch; }
 code { font-size: .9em; overflow-wrap: anywhere; }
 section { background: #fff; border: 1px solid #e1e5ea; border-radius: 8px; padding: 1rem; margin: 1rem 0; }
 section > p, figure p { color: #555d66; font-size: .88rem; }
+section > .verdict { color: #1f252b; font-size: 1.05rem; font-weight: 600; max-width: none; }
 .missing { background: #fff8e6; border-color: #ecd9a0; }
 .missing ul { margin: 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
 .absent { color: #8a5a00; font-size: .88rem; }
 .wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e9ecf0; }
+table { border-collapse: collapse; font-size: .86rem; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .45rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #e9ecf0; }
 thead th { color: #555d66; font-weight: 600; white-space: normal; vertical-align: bottom; }
 thead th[colspan] { text-align: center; }
-tbody th, thead th:first-child { text-align: left; }
+tbody th, thead th:first-child, th.text, td.text { text-align: left; }
 tbody th i { display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; margin-right: .45rem; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 1rem; }
 figure { margin: 0; max-width: 32rem; }

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from prism_pl.metrics.intervals import wilson
-from prism_pl.report.collect import TITLES, Answered, Run, Stage
+from prism_pl.report.collect import Answered, Run, Stage
 from prism_pl.report.scores import Gap, StageGaps
 from prism_pl.rewards import AnswerReward
 from prism_pl.types import ASPECTS
@@ -35,6 +35,7 @@ class Row:
     """A policy's figures, or the teacher's; None or an empty list where there is no value."""
 
     name: str
+    title: str
     prompts: int
     accuracy: Share | None
     """Greedy; the teacher's one response."""
@@ -66,6 +67,7 @@ def mean(values: Sequence[float]) -> float | None:
 def _stage_row(stage: Stage, gaps_by_scorer: Sequence[StageGaps]) -> Row:
     return Row(
         name=stage.name,
+        title=stage.title,
         prompts=len(stage.heldout),
         accuracy=share(record.greedy_correct for record in stage.heldout),
         sampled=share(record.sampled_correct for record in stage.heldout),
@@ -79,6 +81,7 @@ def _teacher_row(taught: Sequence[Answered], tokens: Sequence[int], gaps_by_scor
     verify = AnswerReward()
     return Row(
         name="teacher",
+        title="teacher",
         prompts=len(taught),
         accuracy=share(verify(record.teacher or "", record.answer) > 0 for record in taught),
         sampled=None,
@@ -120,7 +123,7 @@ def cells(row: Row, num_scorers: int) -> list[str]:
 def plain_table(rows: Sequence[Row]) -> str:
     """For the terminal: the gaps under the first scorer, the one that all stages share."""
     header = ["stage", "prompts", "accuracy [95%]", "sampled", "format", "tokens", *(f"gap {name}" for name in ASPECTS)]
-    lines = [header, *([TITLES[row.name], *cells(row, 1)] for row in rows)]
+    lines = [header, *([row.title, *cells(row, 1)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from prism_pl.runs.graph import RecordedStage, write_graph
+
 SCRIPT = "<script>alert('&')</script>"
 
 
@@ -30,12 +32,31 @@ def record(index: int, image: Path, sampled: str, greedy_correct: bool, sampled_
     }
 
 
-def write_stage(folder: Path, lines: list[dict], heldout: list[dict] | None = None, updates: int = 4) -> None:
+MODULES = {
+    **dict.fromkeys(("base", "sft", "sft_more"), "SFTModule"),
+    "warmup": "DiscriminatorModule",
+    "align": "AdversarialAlignModule",
+}
+"""Classes of the stages by their names; RLVR's for all others."""
+POLICIES = {"warmup": "sft", "align": "sft", "rlvr": "align"}
+"""Who starts from whom in the run without branches."""
+
+
+def write_stage(
+    folder: Path, lines: list[dict], heldout: list[dict] | None = None, updates: int = 4, policy: str | None = None
+) -> None:
     folder.mkdir(parents=True)
+    path = f"runs/{folder.parent.name}/{policy}/model" if policy else "embedded/digits"
+    model = {"class_path": f"modules.{MODULES.get(folder.name, 'RLVRModule')}", "init_args": {"policy": {"path": path}}}
+    (folder / "config.yaml").write_text(json.dumps({"model": model}))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if heldout is not None:
         (folder / "heldout.jsonl").write_text("".join(json.dumps(line) + "\n" for line in heldout))
     (folder / "finished.json").write_text(json.dumps({"updates": updates, "commit": "abc123", "identity": "i"}))
+
+
+def recorded(name: str, policy: str | None, title: str | None = None, **inputs: str) -> RecordedStage:
+    return RecordedStage(name, "fit", {**({"model.policy.path": policy} if policy else {}), **inputs}, title)
 
 
 def fake_run(folder: Path) -> Path:
@@ -61,4 +82,29 @@ def fake_run(folder: Path) -> Path:
     parts = {"reward/accuracy": 0.5, "reward/format": 1.0}
     rewards = [{"step": s, "reward/total": s / 100, **parts} for s in range(1, 101)]
     write_stage(folder / "rlvr", [*rewards, {"step": 100, "heldout/accuracy": 1.0, "seconds/sync": 0.1}], rlvr)
+    write_graph(folder, [recorded(name, POLICIES.get(name)) for name in ("sft", "warmup", "align", "rlvr")])
+    return folder
+
+
+def branched_run(folder: Path) -> Path:
+    """The same with a base, and with RLVR straight from SFT, right in the first 5 of 9 prompts."""
+    fake_run(folder)
+    image = folder / "digits.png"
+    base = [record(i, image, response(1, 1, "1"), False, False, 10) for i in range(10)]
+    write_stage(folder / "base", [{"step": 1, "sft/loss": 3.0}], base)
+    direct = [record(i, image, response(1, 1, "7"), i < 5, i < 8, 10) for i in range(9)]
+    rewards = [{"step": s, "reward/total": s / 200, "reward/accuracy": s / 200} for s in range(1, 141)]
+    write_stage(folder / "direct", [*rewards, {"step": 140, "heldout/accuracy": 0.5}], direct)
+    write_graph(
+        folder,
+        [
+            recorded("base", None),
+            recorded("sft", "base"),
+            recorded("direct", "sft"),
+            recorded("warmup", "sft"),
+            recorded("align", "sft", **{"model.discriminator.path": "warmup"}),
+            RecordedStage("filter", "filter", {"policy": "align"}, None),
+            recorded("rlvr", "align", **{"data.path": "filter"}),
+        ],
+    )
     return folder

@@ -23,6 +23,7 @@ from tests.prism_pl.report.fake_run import record, response, write_stage
 def scored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four real rows: SFT says what row 0's teacher says, alignment what each row's own does, RLVR is malformed."""
     folder = tmp_path_factory.mktemp("scored")
+    write_stage(folder / "warmup", [])
     discriminator = DedicatedExpertsDiscriminator().build(EMBEDDED_NAME, "test")
     discriminator.save(folder / "warmup" / "model", EMBEDDED_NAME, dict(discriminator.weights()))
     data = DataFile.open(str(embedded_folder() / "heldout.jsonl"), "test")
