@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from prism_pl.command_line.configurations import with_config_folder
 from prism_pl.commands.report import report
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt
@@ -89,10 +90,11 @@ def run_pipeline(run_dir: Path, stages: list[Stage], seed: int, jobs: int = 1, t
 
 
 def check_stages(stages: Sequence[Stage]) -> None:
-    """Raises UserError for a graph that cannot be run, before anything is started."""
+    """Raises UserError for a graph that cannot be run, or a configuration that is not there, before anything is started."""
     check_graph(stages)
     commands = {stage.name: stage.command for stage in stages}
     for stage in stages:
+        with_config_folder(["--config", stage.config])
         for key, source in stage.inputs.items():
             if commands[source] == "measure":
                 raise UserError(f"stages: {stage.name}: inputs.{key}: {source} is a measure, which makes nothing to take.")

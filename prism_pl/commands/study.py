@@ -86,8 +86,6 @@ def _check_configurations(stages: Sequence[Stage], arms: Sequence[Arm], measure:
     for arm in arms:
         if commands[arm.stage] != "fit":
             raise UserError(f"arms: {arm.name}: the stage {arm.stage} is a {commands[arm.stage]} and has no model.")
-    for stage in stages:
-        with_config_folder(["--config", stage.config])
     options = [text for key, value in (measure.options or {}).items() for text in (f"--{key}", str(value))]
     own = ["--policy", "a", "--out", "b", "--seed", "0"]
     parse(find_command("measure"), with_config_folder(["--config", measure.config, *options, *own]))

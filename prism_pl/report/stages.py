@@ -56,12 +56,13 @@ class StageInfo:
 
 def find_stages(folder: Path, missing: list[str]) -> list[StageInfo]:
     """The stages in order; appends a sentence about each one of the graph that is not there."""
+    recorded = {stage.name: stage for stage in read_graph(folder) or () if stage.command == "fit"}
     configs = {
         path.name: config
         for path in (sorted(folder.iterdir()) if folder.is_dir() else ())
-        if not _SET_ASIDE.fullmatch(path.name) and (config := _config(path)) is not None
+        if path.name in recorded or not _SET_ASIDE.fullmatch(path.name)
+        if (config := _config(path)) is not None
     }
-    recorded = {stage.name: stage for stage in read_graph(folder) or () if stage.command == "fit"}
     missing += [
         f"Stage {name} is missing: there is no {folder / name / _CONFIG}." for name in recorded if name not in configs
     ]

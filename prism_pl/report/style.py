@@ -30,9 +30,10 @@ article { border-top: 1px solid #e9ecf0; padding: 1rem 0; }
 .prompt { display: flex; flex-wrap: wrap; gap: 1rem; align-items: center; margin-bottom: .6rem; }
 .prompt img { width: min(100%, 14rem); image-rendering: pixelated; border-radius: 4px; }
 .prompt small { color: #78818b; overflow-wrap: anywhere; }
-.said { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 15rem), 1fr)); gap: .8rem; }
+.said { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 13rem), 1fr)); gap: .8rem; }
 .said > div { border-top: 3px solid; background: #fafbfc; padding: .6rem; border-radius: 4px; min-width: 0; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .8rem; line-height: 1.4; }
+.right, .wrong { white-space: nowrap; }
 .right { color: #00734f; }
 .wrong { color: #b3261e; }
 """

@@ -28,7 +28,15 @@ STAGES = [
 
 
 @pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages' configurations, in the current folder, where no program reads them."""
+    monkeypatch.chdir(tmp_path)
+    for name in "abcm":
+        (tmp_path / f"{name}.yaml").touch()
+
+
+@pytest.fixture
+def runs(configurations: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replaces the training command by one that notes its name in the stage's folder."""
     log: list[str] = []
 
@@ -87,7 +95,7 @@ raise SystemExit(1)
 
 
 @pytest.fixture
-def programs(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+def programs(configurations: None, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     """Replaces each stage's training command by a program of its own; one that is not named ends well at once."""
     commands: dict[str, list[str]] = {}
 
@@ -133,8 +141,9 @@ def test_what_runs_beside_a_failure_is_let_finish_and_nothing_follows(
 def test_a_graph_that_cannot_run_is_refused_before_anything_starts(tmp_path: Path, runs: list[str]) -> None:
     for more, message in (
         (Stage("d", "d.yaml", {"model.policy.path": "alig"}), "d: inputs.model.policy.path: there is no stage 'alig'"),
-        (Stage("a", "d.yaml"), "two have the name 'a'"),
-        (Stage("d", "d.yaml", {"data.path": "m"}), "d: inputs.data.path: m is a measure, which makes nothing to take"),
+        (Stage("a", "a.yaml"), "two have the name 'a'"),
+        (Stage("d", "filtre.yaml", {}), r"--config: filtre.yaml is neither .* Did you mean filter.yaml"),
+        (Stage("d", "a.yaml", {"data.path": "m"}), "d: inputs.data.path: m is a measure, which makes nothing to take"),
     ):
         with pytest.raises(UserError, match=message):
             run_pipeline(tmp_path, [*STAGES, Stage("m", "m.yaml", command="measure"), more], 0)
