@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
+LARGEST_LOG_RATIO = 20.0
+"""Bound on a log-ratio before exp(), which overflows fp32 at 89: verl's, for single tokens and for products of them."""
 _SIGNAL_TOLERANCE = 1e-5
 """Rewards are sums of fp32 weights: equal rewards of a group can differ in the last bit (slime's spurious gradients)."""
 
@@ -57,6 +59,11 @@ class LossInputs:
     """Under the engine's weights, when the response was sampled."""
 
     @property
+    def log_ratio_BT(self) -> torch.Tensor:
+        """log rho = log pi - log pi_old, token by token; 0 where masked, so that nothing of such a token can overflow."""
+        return torch.where(self.mask_BT, self.logp_BT - self.old_logp_BT, 0.0)
+
+    @property
     def ratio_BT(self) -> torch.Tensor:
-        """rho = pi / pi_old, token by token."""
-        return torch.exp(self.logp_BT - self.old_logp_BT)
+        """rho = pi / pi_old, token by token, from exp(-20) to exp(20). Outside of it a token has no gradient."""
+        return torch.exp(self.log_ratio_BT.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO))
