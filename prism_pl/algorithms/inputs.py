@@ -12,6 +12,15 @@ _SIGNAL_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
+class RewardTerm:
+    """One of the terms whose sum is the reward: a reward, the overlong punishment, or the divergence."""
+
+    value_PG: torch.Tensor
+    """As it stands in the sum: times its weight."""
+    weight: float
+
+
+@dataclass(frozen=True)
 class Outcomes:
     """Rewards of this rank's share of a rollout batch, after shaping and a KL term in the reward."""
 
@@ -20,6 +29,8 @@ class Outcomes:
     """Tokens of each response."""
     total: Callable[[torch.Tensor], torch.Tensor]
     """Sums a tensor over all ranks."""
+    terms: tuple[RewardTerm, ...] = ()
+    """What ``reward_PG`` is the sum of, for an estimator that looks at each."""
 
     @property
     def signal_P1(self) -> torch.Tensor:
