@@ -76,7 +76,6 @@ class DiscriminatorModule(StageModule):
         options = replace(self.discriminator_loss, policy_weight=0.0) if without_policy else self.discriminator_loss
         with timed("update", metrics):
             self.step.update(shown, scored, self.main_optimizer, options)
-            self.main_schedule.step()
         self.report(metrics)
 
     def on_validation_epoch_start(self) -> None:

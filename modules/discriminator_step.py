@@ -1,6 +1,7 @@
 """The discriminator's part of a step, shared by warm-up and alignment: scores, and the update on them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ from prism_pl.game.monitors import (
     swap_images,
 )
 from prism_pl.metrics.collection import StepMetrics, means
+from prism_pl.model.packing import nonfinite_segments
 from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt
 
@@ -107,8 +109,10 @@ class DiscriminatorStep:
             balance = lambda part: options.balance_weight * balance_loss(part, usage, reach_CE)  # noqa: E731
             stage.metrics.add("discriminator/balance", balance_loss(usage, usage, reach_CE))
             add_expert_load(usage, reach_CE, stage.metrics)
-        micro_batches = stage.micro_batches(batch.scoring.groups)
-        differentiate(self.discriminator, batch.scoring, gradient_N, micro_batches, stage.backward_share, balance)
+        groups = batch.scoring.groups
+        suspects = partial(nonfinite_segments, scored.score_N, torch.arange(len(scored.score_N)), groups)
+        backward = partial(stage.backward_share, suspects=suspects)
+        differentiate(self.discriminator, batch.scoring, gradient_N, stage.micro_batches(groups), backward, balance)
         if options.r1_weight:
             self._add_gradient_penalty(batch.scoring, options)
         stage.apply_gradients(optimizer, "discriminator")

@@ -1,6 +1,7 @@
 """The policy's part of a step, shared by alignment and RLVR: log-probabilities and updates of a rollout batch."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torchmetrics import Metric
@@ -17,6 +18,7 @@ from prism_pl.algorithms.policy_update import (
     dummy_groups,
     groups_of,
     make_updates,
+    nonfinite_responses,
     trained_rows,
     update_metrics,
 )
@@ -88,9 +90,8 @@ class PolicyStep:
             with metrics.paused(is_padding):
                 add_input_metrics(inputs, metrics, first_epoch=first_epoch)
                 loss = self.algorithm.loss(inputs, metrics)
-            stage.backward_share(loss, is_padding)
+            stage.backward_share(loss, is_padding, partial(nonfinite_responses, inputs, packed, terms.rollouts))
         stage.apply_gradients(stage.main_optimizer, "policy")
-        stage.main_schedule.step()
 
 
 @torch.no_grad()

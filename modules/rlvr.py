@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from modules.policy_step import PolicyStep, response_logprobs
 from modules.stage import StageModule
-from prism_pl.algorithms import Algorithm, Outcomes
+from prism_pl.algorithms import Algorithm, Outcomes, RewardTerm
 from prism_pl.algorithms.importance import MismatchOptions
 from prism_pl.algorithms.policy_update import ReuseOptions, add_response_metrics, response_metrics
 from prism_pl.contracts import Exportable
@@ -86,14 +86,18 @@ class RLVRModule(StageModule):
         with timed("reward", metrics):
             graded = self.grade(rollouts)
         goal_PG = self.algorithm.shape(graded.total_PG, rollouts.length_PG, rollouts.sampling.max_new_tokens)
+        terms = [RewardTerm(r.weight * graded.parts[r.name], r.weight) for r in self.grade.rewards]
+        terms.append(RewardTerm(goal_PG - graded.total_PG, self.algorithm.overlong_penalty))
         reference = old = None
         if self.algorithm.uses_reference:
             with timed("reference", metrics):
                 reference = response_logprobs(self, self._unsaved[0].to(self.device), rollouts)
                 if self.algorithm.kl_in == "reward":
                     old = self.response_logprobs(rollouts)
-                    goal_PG = goal_PG - self.algorithm.reward_divergence(old, reference).reshape(goal_PG.shape)
-        advantage_PG = self.algorithm.advantages(Outcomes(goal_PG, rollouts.length_PG, self.all_reduce))
+                    loss_PG = self.algorithm.reward_divergence(old, reference).reshape(goal_PG.shape)
+                    goal_PG = goal_PG - loss_PG
+                    terms.append(RewardTerm(-loss_PG, self.algorithm.kl_weight))
+        advantage_PG = self.algorithm.advantages(Outcomes(goal_PG, rollouts.length_PG, self.all_reduce, tuple(terms)))
         with timed("policy_update", metrics):
             self.policy_step.update(rollouts, advantage_PG, old, reference)
         metrics.add("reward/total", graded.total_PG)

@@ -1,6 +1,7 @@
 """Stage 1: supervised fine-tuning on demonstrations."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from prism_pl.algorithms.supervised import supervised_loss, supervised_metrics
 from prism_pl.contracts import Exportable
 from prism_pl.metrics.collection import means
 from prism_pl.metrics.timing import seconds, timed
-from prism_pl.model.packing import make_groups
+from prism_pl.model.packing import make_groups, nonfinite_segments
 from prism_pl.model.policy import SupervisedPolicyOptions
 from prism_pl.types import Demonstration
 
@@ -59,9 +60,8 @@ class SFTModule(StageModule):
                 logp_BT, entropy_BT = self.policy(packed)
                 with self.metrics.paused(is_padding):
                     loss = supervised_loss(logp_BT, entropy_BT, packed.token_mask_BT, num_tokens, self.metrics)
-                self.backward_share(loss, is_padding)
+                self.backward_share(loss, is_padding, partial(nonfinite_segments, logp_BT, packed.order_B, groups))
             self.apply_gradients(self.main_optimizer, "policy")
-            self.main_schedule.step()
         self.metrics.add("sft/tokens_per_second", num_tokens / watch.seconds)
         self.report(self.metrics)
 

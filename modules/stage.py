@@ -18,9 +18,10 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 from transformers import get_scheduler
 
+from modules.nonfinite import NonFiniteGuard, Suspects
 from prism_pl.contracts import Exportable
 from prism_pl.errors import UserError
-from prism_pl.metrics.collection import StepMetrics, means
+from prism_pl.metrics.collection import StepMetrics, means, sums
 from prism_pl.model.attention import Attention, use_attention
 from prism_pl.model.packing import Group, PackedBatch, micro_batches, pack
 from prism_pl.model.policy import Policy
@@ -51,6 +52,7 @@ class StageModule(L.LightningModule):
         max_tokens: tokens of a micro-batch, the memory knob; the result does not depend on it.
         attention: ``shared_prefix`` everywhere, or ``flex_attention`` with a compiled block mask on a GPU; micro-batches
             are then padded to ``max_tokens``.
+        nonfinite_limit: an update whose loss or gradient is not finite is left out; the run stops at this many in a row.
     """
 
     watched: tuple[str, ...] = ()
@@ -65,6 +67,7 @@ class StageModule(L.LightningModule):
         clip_norm: PositiveFloat = 1.0,
         max_tokens: PositiveInt = 8192,
         attention: Attention = "shared_prefix",
+        nonfinite_limit: PositiveInt = 3,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -75,6 +78,7 @@ class StageModule(L.LightningModule):
         self.clip_norm = clip_norm
         self.max_tokens = max_tokens
         self.attention = attention
+        self.guard = NonFiniteGuard(nonfinite_limit)
 
     def configure_model(self) -> None:
         if not hasattr(self, "metrics"):
@@ -171,27 +175,54 @@ class StageModule(L.LightningModule):
         rows = torch.stack(self.whole_batch(list(own.detach())))
         return place_rows(rows, own, self.global_rank, self.trainer.world_size)
 
-    def backward_share(self, loss: torch.Tensor, is_padding: bool = False) -> None:
-        """Backward of a loss with global denominators: ranks are summed, where the strategy would average them."""
+    def backward_share(self, loss: torch.Tensor, is_padding: bool = False, suspects: Suspects | None = None) -> None:
+        """Backward of a loss with global denominators: ranks are summed, where the strategy would average them.
+
+        ``suspects`` names rows if the loss is not finite. The backward is done all the same: it is a collective.
+        """
+        self.guard.look(loss, None if is_padding else suspects)
         self.manual_backward(loss * (0.0 if is_padding else self.trainer.world_size))
 
     def update_metrics(self, name: str) -> dict[str, Metric]:
         """What ``apply_gradients`` adds to."""
-        return means(f"{name}/gradient_norm", f"{name}/learning_rate")
+        return means(f"{name}/gradient_norm", f"{name}/learning_rate") | sums(f"{name}/skipped_updates")
 
     def apply_gradients(self, optimizer: Any, name: str) -> None:
-        """Clips, steps and clears; logs the norm before clipping. The main optimizer's steps advance ``global_step``."""
+        """Clips, steps and clears; logs the norm before clipping. The main optimizer's steps advance ``global_step`` and
+        its schedule.
+
+        If the loss or the gradient is not finite on any rank, all ranks leave the update out: weights, optimizer, schedule
+        and ``global_step`` stay as they are. Raises UserError at ``nonfinite_limit`` in a row.
+        """
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         self.metrics.add(f"{name}/gradient_norm", norm)
         self.metrics.add(f"{name}/learning_rate", optimizer.param_groups[0]["lr"])
+        not_finite, suspects = self.guard.take(norm)
+        if self.all_reduce(float(not_finite), "max"):
+            self._leave_out(optimizer, name, suspects)
+            return
+        self.guard.applied(name)
+        self._count_skipped(name, 0)
         self.clip_gradients(optimizer, gradient_clip_val=self.clip_norm, gradient_clip_algorithm="norm")
         if optimizer is self.main_optimizer:
             optimizer.step()
+            self.main_schedule.step()
         else:
             self.trainer.strategy.optimizer_step(optimizer.optimizer, closure=lambda: None, model=self)
         optimizer.zero_grad()
+
+    def _leave_out(self, optimizer: Any, name: str, suspects: list[str]) -> None:
+        optimizer.zero_grad()
+        self._count_skipped(name, 1)
+        everyone = [suspect for own in self.gather(suspects) for suspect in own]
+        self.guard.left_out(name, self.trainer.global_step, everyone, speaks=self.trainer.is_global_zero)
+
+    def _count_skipped(self, name: str, count: int) -> None:
+        # All ranks skip alike, and their sums are added up.
+        if self.trainer.is_global_zero:
+            self.metrics.add(f"{name}/skipped_updates", count)
 
     def finished(self) -> bool:
         """True once ``trainer.max_steps`` updates are done, also in the middle of a rollout batch."""

@@ -3,6 +3,7 @@
 from prism_pl.algorithms.advantages import (
     AdvantageEstimator,
     BatchWhitened,
+    DecoupledNormalised,
     GroupCentred,
     GroupNormalised,
     LeaveOneOut,
@@ -14,7 +15,7 @@ from prism_pl.algorithms.divergence import divergence
 from prism_pl.algorithms.dr_grpo import DrGRPO
 from prism_pl.algorithms.grpo import GRPO
 from prism_pl.algorithms.gspo import GSPO
-from prism_pl.algorithms.inputs import LossInputs, Outcomes
+from prism_pl.algorithms.inputs import LossInputs, Outcomes, RewardTerm
 from prism_pl.algorithms.objectives import CappedWeight, PolicyObjective, SequenceClip, SoftGate, TokenClip
 from prism_pl.algorithms.reinforce_plus_plus import ReinforcePlusPlus
 from prism_pl.algorithms.rloo import RLOO
@@ -31,6 +32,7 @@ __all__ = [
     "Algorithm",
     "BatchWhitened",
     "CappedWeight",
+    "DecoupledNormalised",
     "DrGRPO",
     "GroupCentred",
     "GroupNormalised",
@@ -39,6 +41,7 @@ __all__ = [
     "Outcomes",
     "PolicyObjective",
     "ReinforcePlusPlus",
+    "RewardTerm",
     "SequenceClip",
     "SoftGate",
     "TokenClip",

@@ -1,7 +1,7 @@
 """Advantage estimators: from the rewards of a batch to what each response, and so each of its tokens, is worth."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -73,3 +73,26 @@ class BatchWhitened(AdvantageEstimator):
         if variance <= _EPSILON**2:
             return torch.zeros_like(outcomes.reward_PG)
         return ((value_PG - mean) / variance.sqrt()).to(outcomes.reward_PG.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoupledNormalised(AdvantageEstimator):
+    """A_i = S_i / std(S) over all responses of the batch, on all ranks;   S_i = sum_n w_n (r_ni - mean(r_n)) / std(r_n)
+    with the mean and the std of each reward n in each group (GDPO, arXiv 2601.05242, section 3).
+
+    Responses whose rewards differ but add up to the same keep different advantages, and no reward counts for more because
+    it varies more: its weight alone decides. An overlong punishment and a divergence in the reward are rewards like the
+    others. Both std are the unbiased ones. The paper also subtracts the mean of S, which is 0, as it is in every group.
+    """
+
+    def __call__(self, outcomes: Outcomes) -> torch.Tensor:
+        assert outcomes.terms, "this estimator needs the terms of the reward"
+        sum_PG = torch.zeros_like(outcomes.reward_PG, dtype=torch.float64)
+        for term in outcomes.terms:
+            own = replace(outcomes, reward_PG=term.value_PG.double())
+            # The value holds the weight, and so its sign: the size is what normalising has taken away.
+            sum_PG += abs(term.weight) * GroupNormalised()(own)
+        sums = torch.stack([torch.tensor(float(sum_PG.numel())), sum_PG.square().sum()])
+        count, square = outcomes.total(sums).to(sum_PG).unbind()
+        std = (square / (count - 1).clamp_min(1)).sqrt()
+        return (sum_PG / std.clamp_min(_EPSILON)).to(outcomes.reward_PG.dtype)

@@ -7,14 +7,20 @@ from typing import Literal
 
 import torch
 
+from prism_pl.algorithms.inputs import LARGEST_LOG_RATIO
+
 Estimator = Literal["k1", "k2", "k3"]
 
 
 def divergence(logp: torch.Tensor, reference_logp: torch.Tensor, estimator: Estimator) -> torch.Tensor:
-    """Element by element. k1 is unbiased, k3 unbiased and never negative, k2 biased with the right gradient."""
+    """Element by element. k1 is unbiased, k3 unbiased and never negative, k2 biased with the right gradient.
+
+    k3 takes d to be at least -20, where exp(-d) would overflow; a large d does not, and keeps its gradient.
+    """
     difference = logp - reference_logp
     if estimator == "k1":
         return difference
     if estimator == "k2":
         return difference.square() / 2
+    difference = difference.clamp_min(-LARGEST_LOG_RATIO)
     return torch.exp(-difference) - 1 + difference

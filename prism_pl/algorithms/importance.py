@@ -10,11 +10,10 @@ from typing import Any, Literal
 import torch
 from torchmetrics import Metric
 
+from prism_pl.algorithms.divergence import divergence
+from prism_pl.algorithms.inputs import LARGEST_LOG_RATIO
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeFloat, PositiveFloat
-
-_LARGEST_LOG = 20.0
-"""Of a weight: a product over a long response would overflow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +37,16 @@ class MismatchOptions:
 
 
 def importance_weights(gap_BT: torch.Tensor, mask_BT: torch.Tensor, options: MismatchOptions) -> torch.Tensor:
-    """Weights (B, T), 1 where masked; ``gap_BT`` is log p (trainer) - log p (engine)."""
-    gap_BT = gap_BT.detach() * mask_BT
+    """Weights (B, T), 1 where masked; ``gap_BT`` is log p (trainer) - log p (engine).
+
+    No weight, or product of weights, is larger than exp(20), whatever the cap.
+    """
+    gap_BT = torch.where(mask_BT, gap_BT.detach(), 0.0)
     if options.action == "off":
         return torch.ones_like(gap_BT)
     if options.level == "sequence":
         gap_BT = gap_BT.sum(-1, keepdim=True) * mask_BT
-    weight_BT = gap_BT.clamp_max(_LARGEST_LOG).exp()
+    weight_BT = gap_BT.clamp_max(LARGEST_LOG_RATIO).exp()
     if options.action == "truncate":
         return weight_BT.clamp_max(options.cap)
     return weight_BT * ((weight_BT >= options.low) & (weight_BT <= options.cap))
@@ -71,7 +73,8 @@ class EngineMismatch(Metric):
         gap_N = trainer_logp_N - engine_logp_N
         delta_N = (trainer_logp_N.exp() - engine_logp_N.exp()).abs()
         out_N = weight_N == 0 if self.options.action == "mask" else weight_N >= self.options.cap
-        parts = [torch.ones_like(gap_N), gap_N.abs(), delta_N, gap_N.exp() - 1 - gap_N, weight_N, weight_N**2, out_N]
+        kl_N = divergence(engine_logp_N, trainer_logp_N, "k3")
+        parts = [torch.ones_like(gap_N), gap_N.abs(), delta_N, kl_N, weight_N, weight_N**2, out_N]
         self.sums += torch.stack([part.double().sum() for part in parts])
         self.largest = torch.maximum(self.largest, delta_N.max().to(self.largest))
 

@@ -5,8 +5,19 @@ from dataclasses import dataclass
 
 import torch
 
+LARGEST_LOG_RATIO = 20.0
+"""Bound on a log-ratio before exp(), which overflows fp32 at 89: verl's, for single tokens and for products of them."""
 _SIGNAL_TOLERANCE = 1e-5
 """Rewards are sums of fp32 weights: equal rewards of a group can differ in the last bit (slime's spurious gradients)."""
+
+
+@dataclass(frozen=True)
+class RewardTerm:
+    """One of the terms whose sum is the reward: a reward, the overlong punishment, or the divergence."""
+
+    value_PG: torch.Tensor
+    """As it stands in the sum: times its weight."""
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -18,6 +29,8 @@ class Outcomes:
     """Tokens of each response."""
     total: Callable[[torch.Tensor], torch.Tensor]
     """Sums a tensor over all ranks."""
+    terms: tuple[RewardTerm, ...] = ()
+    """What ``reward_PG`` is the sum of, for an estimator that looks at each."""
 
     @property
     def signal_P1(self) -> torch.Tensor:
@@ -57,6 +70,11 @@ class LossInputs:
     """Under the engine's weights, when the response was sampled."""
 
     @property
+    def log_ratio_BT(self) -> torch.Tensor:
+        """log rho = log pi - log pi_old, token by token; 0 where masked, so that nothing of such a token can overflow."""
+        return torch.where(self.mask_BT, self.logp_BT - self.old_logp_BT, 0.0)
+
+    @property
     def ratio_BT(self) -> torch.Tensor:
-        """rho = pi / pi_old, token by token."""
-        return torch.exp(self.logp_BT - self.old_logp_BT)
+        """rho = pi / pi_old, token by token, from exp(-20) to exp(20). Outside of it a token has no gradient."""
+        return torch.exp(self.log_ratio_BT.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO))

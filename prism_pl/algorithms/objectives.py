@@ -10,9 +10,12 @@ from dataclasses import dataclass
 import torch
 from torchmetrics import Metric
 
-from prism_pl.algorithms.inputs import LossInputs
+from prism_pl.algorithms.inputs import LARGEST_LOG_RATIO, LossInputs
 from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.ranges import AtLeastOne, NonNegativeFloat, PositiveFloat, Share
+
+_LARGEST_LOG_OF_MEAN = 10.0
+"""Of a length-normalised sequence ratio, as in verl."""
 
 
 class PolicyObjective(ABC):
@@ -55,6 +58,7 @@ class SequenceClip(PolicyObjective):
     """-min(s A, clip(s, 1 - low, 1 + high) A) with one ratio a response, the same for each of its tokens.
 
     s_i = exp(mean_t log rho_it) (GSPO, arXiv 2507.18071, eq. 7), or exp(sum_t log rho_it), the ratio of whole responses.
+    The exponent is at most 10 (as in verl), or 20 for the sum; a response beyond has no gradient.
     """
 
     clip_low: Share = 3e-4
@@ -65,10 +69,10 @@ class SequenceClip(PolicyObjective):
     """The mean over tokens in the exponent, not the sum."""
 
     def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
-        log_ratio_B = ((inputs.logp_BT - inputs.old_logp_BT) * inputs.mask_BT).sum(-1)
+        log_ratio_B, largest = inputs.log_ratio_BT.sum(-1), LARGEST_LOG_RATIO
         if self.length_normalised:
-            log_ratio_B = log_ratio_B / inputs.mask_BT.sum(-1).clamp_min(1)
-        ratio_BT = torch.exp(log_ratio_B)[:, None].expand_as(inputs.logp_BT)
+            log_ratio_B, largest = log_ratio_B / inputs.mask_BT.sum(-1).clamp_min(1), _LARGEST_LOG_OF_MEAN
+        ratio_BT = torch.exp(log_ratio_B.clamp_max(largest))[:, None].expand_as(inputs.logp_BT)
         add_clip_metrics(inputs, ratio_BT, self.clip_low, self.clip_high, metrics)
         return -clipped_gain(ratio_BT, inputs.advantage_B[:, None], self.clip_low, self.clip_high)
 

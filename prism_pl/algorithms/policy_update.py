@@ -123,6 +123,21 @@ class RolloutTerms:
         )
 
 
+def nonfinite_responses(inputs: LossInputs, packed: PackedBatch, rollouts: Rollouts) -> list[str]:
+    """The responses of a micro-batch of which something that the loss reads is not finite.
+
+    Each as its prompt's ``file:row`` and its place in the group, from 1.
+    """
+    columns = (inputs.logp_BT, inputs.old_logp_BT, inputs.weight_BT, inputs.reference_logp_BT, inputs.entropy_BT)
+    bad_B = ~inputs.advantage_B.isfinite()
+    for column_BT in columns:
+        if column_BT is not None:
+            bad_B = bad_B | (~column_BT.isfinite() & inputs.mask_BT).any(-1)
+    size = len(rollouts.responses[0])
+    rows = sorted(packed.order_B[bad_B].tolist())
+    return [f"{rollouts.prompts[b // size].source}, response {b % size + 1} of {size}" for b in rows]
+
+
 def _padded(rows: list[torch.Tensor], like_BT: torch.Tensor) -> torch.Tensor:
     return pad_sequence(rows, batch_first=True).to(like_BT)
 

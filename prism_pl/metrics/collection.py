@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torchmetrics import MeanMetric, Metric, MetricCollection, PearsonCorrCoef
+from torchmetrics import MeanMetric, Metric, MetricCollection, PearsonCorrCoef, SumMetric
 
 # Metrics never sync by themselves: ``StepMetrics.result`` does it for all of them at once.
 _LOCAL: dict[str, Any] = {"sync_on_compute": False, "compute_with_cache": False}
@@ -79,6 +79,11 @@ def means(*names: str) -> dict[str, Metric]:
     """Declares means over everything that is added, on all ranks."""
     # A NaN stays a NaN, for everyone to see.
     return {name: local(MeanMetric, nan_strategy="disable") for name in names}
+
+
+def sums(*names: str) -> dict[str, Metric]:
+    """Declares sums over everything that is added, on all ranks."""
+    return {name: local(SumMetric, nan_strategy="disable") for name in names}
 
 
 def correlations(*names: str) -> dict[str, Metric]:

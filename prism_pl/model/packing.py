@@ -191,3 +191,17 @@ def by_index(values_BT: torch.Tensor, packed: PackedBatch) -> dict[int, torch.Te
     """The values of each segment's tokens, without padding, by the segment's index in the whole batch."""
     order, masks = packed.order_B.tolist(), packed.token_mask_BT
     return {index: values[mask] for index, values, mask in zip(order, values_BT, masks, strict=True)}
+
+
+def nonfinite_segments(values_B: torch.Tensor, order_B: torch.Tensor, groups: Sequence[Group]) -> list[str]:
+    """The segments of which some value is not finite, each as its prompt's ``file:row`` and its place among the prompt's.
+
+    ``values_B`` may have further axes, and ``order_B`` is each segment's index in the whole batch, as in ``groups``.
+    """
+    bad = set(order_B[~values_B.isfinite().reshape(len(order_B), -1).all(1)].tolist())
+    return [
+        f"{group.prompt.source}, segment {place} of {len(group.order)}"
+        for group in groups
+        for place, index in enumerate(group.order, 1)
+        if index in bad
+    ]

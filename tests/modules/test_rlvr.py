@@ -59,6 +59,29 @@ def test_ratios_and_clips_act_with_several_updates_a_batch_and_only_then(tmp_pat
     assert four["mismatch/effective_sample_size"] == pytest.approx(1, abs=1e-4)
 
 
+OPPOSED_REWARDS = """
+def first(inputs):
+    return [(len(i["response"]) % 7) / 7 for i in inputs]
+
+def second(inputs):
+    return [1 - (len(i["response"]) % 7) / 14 for i in inputs]
+"""
+
+
+def test_each_reward_reaches_the_estimator(tmp_path: Path, sft: Path) -> None:
+    # x + 2 (1 - x / 2) = 2 for every response: only who looks at each reward for itself finds a signal.
+    file, functions = tmp_path / "opposed.py", (("first", 1.0), ("second", 2.0))
+    file.write_text(OPPOSED_REWARDS)
+    rewards = [
+        {"class_path": "PythonReward", "init_args": {"function": f"{file}:{name}", "name": name, "weight": weight}}
+        for name, weight in functions
+    ]
+    arguments = [f"--model.rewards={json.dumps(rewards)}", "--model.algorithm.advantage=DecoupledNormalised"]
+    (line,) = rlvr_metrics(tmp_path, sft, *arguments, "--trainer.max_steps=1", "--model.reuse.mini_batches=1")
+    assert line["reward/total"] == pytest.approx(2.0)
+    assert line["policy/trained_responses"] > 0.5
+
+
 def test_divergence_from_the_reference_is_zero_at_the_start_and_grows(tmp_path: Path, sft: Path) -> None:
     arguments = ["--model.algorithm=GRPO", "--model.algorithm.kl_weight=0.1", "--model.reuse.mini_batches=1"]
     first, second = rlvr_metrics(tmp_path, sft, *arguments, "--trainer.max_steps=2")

@@ -1,11 +1,21 @@
 """Advantage estimators against hand arithmetic."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from prism_pl.algorithms import AdvantageEstimator, BatchWhitened, GroupCentred, GroupNormalised, LeaveOneOut, Outcomes
+from prism_pl.algorithms import (
+    AdvantageEstimator,
+    BatchWhitened,
+    DecoupledNormalised,
+    GroupCentred,
+    GroupNormalised,
+    LeaveOneOut,
+    Outcomes,
+    RewardTerm,
+)
 from prism_pl.algorithms.inputs import has_signal
 
 GROUPED = [GroupNormalised(), GroupCentred(), LeaveOneOut()]
@@ -73,3 +83,67 @@ def test_a_group_of_one_has_no_advantage(estimator: AdvantageEstimator) -> None:
 def test_signal_needs_one_differing_reward() -> None:
     reward_PG = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.9999], [0.0, 0.2, 0.0]])
     assert has_signal(reward_PG).tolist() == [False, True, True]
+
+
+def several(rewards: list[torch.Tensor], weights: list[float]) -> Outcomes:
+    """Outcomes of unweighted rewards (P, G)."""
+    terms = tuple(RewardTerm(weight * reward_PG, weight) for reward_PG, weight in zip(rewards, weights, strict=True))
+    total_PG = torch.stack([term.value_PG for term in terms]).sum(0)
+    return Outcomes(total_PG, torch.ones_like(total_PG), lambda sums: sums, terms)
+
+
+def test_decoupled_normalised_by_hand() -> None:
+    # Group 1: correct 1, 0, 0, 1 is +-h with h = 0.5 * sqrt(3), as above; short 1, 1, 0, 0 likewise. Group 2: correct 0
+    # throughout, which teaches nothing; short 4, 0, 2, 2 is +-f with f = 2 * sqrt(3 / 8), and 0, 0.
+    correct_PG = torch.tensor([[1.0, 0, 0, 1], [0, 0, 0, 0]])
+    short_PG = torch.tensor([[1.0, 1, 0, 0], [4, 0, 2, 2]])
+    # S with weights 1 and 1/2: 1.5 h, -0.5 h, -1.5 h, 0.5 h; 0.5 f, -0.5 f, 0, 0.
+    # h^2 = 3/4, f^2 = 3/2: squares add up to (2.25 + 0.25 + 2.25 + 0.25) 3/4 + (0.25 + 0.25) 3/2 = 3.75 + 0.75 = 4.5;
+    # unbiased over 8 responses the variance is 4.5 / 7. The mean is 0.
+    h, f, std = 0.5 * math.sqrt(3), 2 * math.sqrt(3 / 8), math.sqrt(4.5 / 7)
+    expected_PG = torch.tensor([[1.5 * h, -0.5 * h, -1.5 * h, 0.5 * h], [0.5 * f, -0.5 * f, 0, 0]]) / std
+    given = several([correct_PG, short_PG], [1.0, 0.5])
+    torch.testing.assert_close(DecoupledNormalised()(given), expected_PG)
+    # How large a reward is does not matter, its weight does.
+    torch.testing.assert_close(DecoupledNormalised()(several([correct_PG, 100 * short_PG], [1.0, 0.5])), expected_PG)
+    # A reward that is to be small: the negative weight turns its part of S round.
+    turned_PG = torch.tensor([[0.5 * h, -1.5 * h, -0.5 * h, 1.5 * h], [-0.5 * f, 0.5 * f, 0, 0]]) / std
+    torch.testing.assert_close(DecoupledNormalised()(several([correct_PG, short_PG], [1.0, -0.5])), turned_PG)
+
+
+def test_rewards_that_add_up_to_the_same_keep_their_differences() -> None:
+    # 1 + 0, 0 + 3 / 3, 0 + 0, 0 + 0: two sums of 1, but from rewards of different weight.
+    first_PG, second_PG = torch.tensor([[1.0, 0, 0, 0]]), torch.tensor([[0.0, 3, 0, 0]])
+    given = several([first_PG, second_PG], [1.0, 1 / 3])
+    alike, decoupled = GroupNormalised()(given)[0], DecoupledNormalised()(given)[0]
+    assert alike[0] == alike[1]
+    # Both normalised are 3/2, -1/2, -1/2, -1/2: S = 3/2 - 1/6, -1/2 + 1/2, -1/2 - 1/6 twice = 4/3, 0, -2/3, -2/3.
+    # The variance is (16 + 4 + 4) / 9 / 3 = 8 / 9.
+    torch.testing.assert_close(decoupled, torch.tensor([4 / 3, 0, -2 / 3, -2 / 3]) / math.sqrt(8 / 9))
+
+
+def test_decoupled_rewards_are_normalised_over_the_batch_of_all_ranks() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rewards = [torch.rand(5, 4, generator=generator), torch.randint(0, 2, (5, 4), generator=generator).float()]
+    weights = [0.7, 0.2]
+    whole_PG = DecoupledNormalised()(several(rewards, weights))
+    # Rank r of 2 has every second row: three and two of them.
+    ranks = [several([reward_PG[r::2] for reward_PG in rewards], weights) for r in range(2)]
+    sent: list[torch.Tensor] = []
+    for given in ranks:
+        DecoupledNormalised()(replace(given, total=lambda sums: (sent.append(sums), sums)[1]))
+    total = sent[0] + sent[1]
+    for r, given in enumerate(ranks):
+        torch.testing.assert_close(DecoupledNormalised()(replace(given, total=lambda _: total)), whole_PG[r::2])
+        # By itself the rank would have another scale.
+        assert not torch.allclose(DecoupledNormalised()(given), whole_PG[r::2], rtol=1e-3)
+    # The formula itself, with the mean that is 0.
+    parts = [w * (r - r.mean(1, keepdim=True)) / r.std(1, keepdim=True) for w, r in zip(weights, rewards, strict=True)]
+    sum_PG = parts[0] + parts[1]
+    torch.testing.assert_close(whole_PG, (sum_PG - sum_PG.mean()) / sum_PG.std())
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 1)])
+def test_decoupled_rewards_without_signal_teach_nothing(shape: tuple[int, int]) -> None:
+    given = several([torch.full(shape, 0.7), torch.zeros(shape)], [1.0, 0.5])
+    assert DecoupledNormalised()(given).tolist() == torch.zeros(shape).tolist()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from prism_pl.model.attention import Part, make_layout
 from prism_pl.model.backbone import hidden_states
-from prism_pl.model.packing import Group, by_index, make_groups, micro_batches, pack
+from prism_pl.model.packing import Group, by_index, make_groups, micro_batches, nonfinite_segments, pack
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
 from tests.plain_forward import plain_hidden, plain_logprobs, random_segments
@@ -245,3 +245,14 @@ def test_any_budget_gives_the_same_loss_and_gradient(lively_policy: Policy, mixe
     for _, total, found in results[1:]:
         assert total == pytest.approx(results[0][1], rel=1e-5, abs=1e-4)
         assert_same_gradients(found, results[0][2], 1e-4)
+
+
+def test_segments_that_are_not_finite_are_told_by_row_and_place() -> None:
+    prompts = [Prompt(f"rows:{p}", "", (1, 2), (1, 2), torch.arange(2).expand(3, 2)) for p in range(2)]
+    groups = make_groups(prompts, [[(5,), (6,)], [(7,), (8,), (9,)]])
+    score_B, order_B = torch.tensor([0.0, torch.nan, 1.0, 2.0, -torch.inf]), torch.tensor([3, 4, 0, 2, 1])
+    # The second score is the last segment's, the fifth the second one's.
+    expected = ["rows:0, segment 2 of 2", "rows:1, segment 3 of 3"]
+    assert nonfinite_segments(score_B, order_B, groups) == expected
+    assert nonfinite_segments(torch.stack([torch.zeros(5), score_B], dim=1), order_B, groups) == expected
+    assert nonfinite_segments(torch.zeros(5), order_B, groups) == []

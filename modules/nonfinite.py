@@ -1,0 +1,75 @@
+"""A loss or a gradient that is not finite: its update is left out, named and counted, and only so many in a row.
+
+One NaN in an update would make every weight NaN. The rest of the batch is lost with it: gradients are sums.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import torch
+
+from prism_pl.errors import UserError
+
+_log = logging.getLogger(__name__)
+_MOST_NAMED = 8
+
+Suspects = Callable[[], Iterable[str]]
+"""Names what may have made a micro-batch's loss not finite, ``file:row`` first. Asked only if it is not."""
+
+
+class NonFiniteGuard:
+    """Remembers what was seen between two updates, and how many updates of each optimizer were left out in a row.
+
+    Args:
+        limit: the run stops at this many in a row.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._seen = False
+        self._suspects: dict[str, None] = {}
+        self._in_a_row: Counter[str] = Counter()
+
+    def look(self, loss: torch.Tensor, suspects: Suspects | None = None) -> None:
+        """Looks at a micro-batch's loss, a scalar, before its backward."""
+        if not loss.isfinite():
+            self._seen = True
+            self._suspects |= dict.fromkeys(suspects() if suspects else ())
+
+    def take(self, norm: torch.Tensor) -> tuple[bool, list[str]]:
+        """Whether a loss since the last update, or the gradient's norm, was not finite on this rank; and the suspects."""
+        found = self._seen or not bool(norm.isfinite()), [*self._suspects]
+        self._seen, self._suspects = False, {}
+        return found
+
+    def applied(self, name: str) -> None:
+        """An update of the optimizer ``name`` was finite."""
+        self._in_a_row[name] = 0
+
+    def left_out(self, name: str, step: int, suspects: Iterable[str], *, speaks: bool) -> None:
+        """An update was left out. ``suspects`` are those of all ranks; one rank ``speaks``.
+
+        Raises UserError, on every rank, at ``limit`` in a row.
+        """
+        self._in_a_row[name] += 1
+        count, told = self._in_a_row[name], _told([*dict.fromkeys(suspects)])
+        if count >= self.limit:
+            raise UserError(
+                f"{name}: the loss or the gradient of {count} updates in a row was not finite "
+                f"(model.nonfinite_limit: {self.limit}), so none of them changed a weight. In the last one: {told}. Look "
+                f"at these rows, try a lower learning rate, or start again from an earlier model."
+            )
+        if speaks:
+            _log.warning(
+                "After update %d: %s: the loss or the gradient is not finite, so this update is left out (%d in a row, the "
+                "run stops at %d): %s.",
+                step, name, count, self.limit, told,
+            )  # fmt: skip
+
+
+def _told(suspects: list[str]) -> str:
+    if not suspects:
+        return "it cannot be told which row it comes from"
+    more = len(suspects) - _MOST_NAMED
+    return "; ".join(suspects[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
