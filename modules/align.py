@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from transformers import AutoTokenizer
 
 from modules.discriminator_step import DiscriminatorStep
-from modules.policy_step import PolicyStep
+from modules.policy_step import PolicyStep, response_logprobs
 from modules.stage import StageModule
 from prism_pl.algorithms import GRPO
 from prism_pl.algorithms.importance import MismatchOptions
@@ -29,8 +29,8 @@ from prism_pl.game.monitors import add_game_metrics, add_length_correlation, add
 from prism_pl.hub import model_folder
 from prism_pl.metrics.collection import StepMetrics
 from prism_pl.metrics.timing import seconds, timed
-from prism_pl.model.policy import PolicyOptions
-from prism_pl.ranges import NonNegativeInt, PositiveInt
+from prism_pl.model.policy import Policy, PolicyOptions
+from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from prism_pl.runs.samples import make_samples
 from prism_pl.segments import well_formed
 from prism_pl.types import PromptBatch, Rollouts, Sample
@@ -65,6 +65,9 @@ class AdversarialAlignModule(StageModule):
         cadence: who learns when.
         reuse: policy updates on each rollout batch.
         mismatch: correction for the difference between engine and trainer.
+        kl_weight: weight of the divergence from the policy at the start, as k2: its gradient holds every token back by how
+            much likelier it has become. It keeps responses whole while their style changes. 0 builds no reference; the
+            paper has none.
     """
 
     watched = ("reward_gap/perception", "reward_gap/reasoning", "format_rate", "rollout/tokens_per_second")
@@ -82,6 +85,7 @@ class AdversarialAlignModule(StageModule):
         cadence: CadenceOptions = CadenceOptions(),
         reuse: ReuseOptions = ReuseOptions(),  # noqa: B008
         mismatch: MismatchOptions = MismatchOptions(),  # noqa: B008
+        kl_weight: NonNegativeFloat = 0.0,
         **shared: Any,
     ) -> None:
         super().__init__(optimizer, **shared)
@@ -95,12 +99,18 @@ class AdversarialAlignModule(StageModule):
         self.cadence = cadence
         self.reuse = reuse
         self.mismatch = mismatch
+        self.algorithm = GRPO(kl_weight=kl_weight, kl_estimator="k2")
         self.batches_done = 0
 
     def build(self) -> None:
         self.policy = self.policy_options.build("model.policy")
         self.prepare(self.policy)
-        self.policy_step = PolicyStep(self, self.policy, GRPO(), self.reuse, self.mismatch)
+        self.policy_step = PolicyStep(self, self.policy, self.algorithm, self.reuse, self.mismatch)
+        if self.algorithm.uses_reference:
+            reference = Policy.load(self.policy_path, "model.policy.path").requires_grad_(False).eval()
+            self.prepare(reference)
+            # In a list, which hides it from checkpoints: it never changes.
+            self._unsaved = [reference]
         self.discriminator = self.discriminator_class.build(self.policy_path, "model.discriminator")
         self.prepare(self.discriminator)
         tokenizer = AutoTokenizer.from_pretrained(model_folder(self.policy_path, "model.policy.path"))
@@ -108,7 +118,7 @@ class AdversarialAlignModule(StageModule):
 
     def step_metrics(self) -> dict[str, Metric]:
         own = self.policy_step.metrics() | self.discriminator_step.metrics() | response_metrics()
-        return own | length_correlations() | seconds("score", "discriminator_update", "policy_update")
+        return own | length_correlations() | seconds("score", "reference", "discriminator_update", "policy_update")
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = self.make_optimizer(self.policy)
@@ -128,8 +138,9 @@ class AdversarialAlignModule(StageModule):
             with timed("discriminator_update", metrics):
                 self._update_discriminator(shown, scored)
         if not delayed:
+            reference = self._reference_logprobs(rollouts)
             with timed("policy_update", metrics):
-                self.policy_step.update(rollouts, advantage_PG)
+                self.policy_step.update(rollouts, advantage_PG, reference_logp=reference)
         self._remember(rollouts)
         add_game_metrics(scores, metrics)
         add_pair_metrics(shown.in_batch(scored.score_N), metrics, "in_batch/")
@@ -138,6 +149,12 @@ class AdversarialAlignModule(StageModule):
         add_response_metrics(rollouts, advantage_PG, metrics)
         self.report(metrics)
         return {"samples": make_samples(rollouts, advantage_PG, scores.columns)}
+
+    def _reference_logprobs(self, rollouts: Rollouts) -> dict[int, torch.Tensor] | None:
+        if not self.algorithm.uses_reference:
+            return None
+        with timed("reference", self.metrics):
+            return response_logprobs(self, self._unsaved[0].to(self.device), rollouts)
 
     def _update_discriminator(self, shown: DiscriminatorBatch, scored: Scored) -> None:
         optimizers = self.optimizers()

@@ -23,6 +23,7 @@ OPTIONS = {
     "model.discriminator_loss.in_batch_weight": "1.0",
     "model.discriminator_loss.r1_weight": "0.1",
     "model.replay.prompts_per_update": "2",
+    "model.kl_weight": "0.1",
     "model.policy.path": "embedded/digits",
     "trainer.logger": "false",
 }

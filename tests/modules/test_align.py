@@ -33,6 +33,19 @@ def test_align_stops_after_exactly_three_policy_updates(tmp_path: Path, sft: Pat
     assert (folder / "discriminator" / "model.safetensors").exists()
 
 
+def test_the_divergence_is_taken_from_the_policy_at_the_start(tmp_path: Path, sft: Path, warmup: Path) -> None:
+    folder = tmp_path / "align"
+    fit(
+        with_engine("align.yaml", tmp_path), folder, "--trainer.max_steps", "2", "--data.batch_size", "2",
+        "--model.policy.path", str(sft / "model"), "--model.discriminator.path", str(warmup / "model"),
+        "--model.kl_weight", "0.1", "--model.optimizer.init_args.lr", "1e-3",
+    )  # fmt: skip
+    first, second = (line["policy/kl_reference"] for line in logged(folder, "policy/kl_reference"))
+    # Half the squared difference of log-probabilities, and there is none before the first update.
+    assert first == pytest.approx(0.0, abs=1e-9)
+    assert second > 1e-5
+
+
 @pytest.mark.parametrize("name", ["SharedMixtureDiscriminator", "DenseDiscriminator", "TextOnlyDiscriminator"])
 def test_align_runs_every_discriminator_by_its_class_alone(tmp_path: Path, sft: Path, name: str) -> None:
     folder = tmp_path / "align"
@@ -88,4 +101,4 @@ def test_killed_and_resumed_alignment_gives_the_same_metrics(tmp_path: Path) -> 
         assert own == whole[step], f"step {step}"
     assert "discriminator/gradient_norm" not in whole[3]
     assert whole[4]["discriminator/gradient_norm"] > 0
-    assert "replayed/accuracy/perception" not in whole[1]
+    assert "replay/accuracy/perception" not in whole[1]
