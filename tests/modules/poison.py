@@ -30,12 +30,12 @@ class Poison(L.Callback):
 
 
 def poison_response(module: Any, arguments: Any, output: Any) -> Any:
-    # The probe and the old log-probabilities are left alone: they have no gradient.
+    # The probe and the old log-probabilities are left alone: they have no gradient. A factor makes NaN of that, too.
     logp_BT, entropy_BT = output
     bad_B = (arguments[0].order_B == 1) & torch.is_grad_enabled()
-    return torch.where(bad_B[:, None], torch.nan, logp_BT), entropy_BT
+    return logp_BT * torch.where(bad_B[:, None], torch.nan, 1.0), entropy_BT
 
 
 def poison_segment(module: Any, arguments: Any, output: Any) -> Any:
     score_B, usage = output
-    return torch.where(arguments[0].order_B == 2, torch.nan, score_B), usage
+    return score_B * torch.where(arguments[0].order_B == 2, torch.nan, 1.0), usage
