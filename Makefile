@@ -16,6 +16,7 @@ test: install
 	$(RUN) -m pytest
 
 bench: install
+	$(RUN) -m benchmarks.answers
 	$(RUN) -m benchmarks.policy_step
 	$(RUN) -m benchmarks.against_trl
 	$(RUN) -m benchmarks.scoring

@@ -48,6 +48,8 @@ class Prompt:
     """(images, 3): temporal, height and width in patches."""
     answer: str | None = None
     """The verifiable answer."""
+    options: tuple[str, ...] = ()
+    """Of a multiple-choice question, in their order; with its own mark (``B. a cat``) or without."""
     teacher: str | None = None
     """The teacher's response."""
 

@@ -44,6 +44,7 @@ class PromptRow:
     """System and user turns; ``<image>`` marks where an image stands."""
     images: tuple[ImageFile, ...]
     answer: str | None = None
+    options: tuple[str, ...] = ()
     teacher: str | None = None
     student: str | None = None
     """A policy's response, in rows that are pairs."""
@@ -89,6 +90,7 @@ class PromptEncoder:
                     pixel_values=pixels[index] if pixels is not None and images[index] else None,
                     image_grid=grid,
                     answer=row.answer,
+                    options=row.options,
                     teacher=row.teacher,
                 )
             )

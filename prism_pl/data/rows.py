@@ -4,6 +4,7 @@ turns     ``messages`` or ``conversations`` (LLaMA-Factory's sharegpt, or TRL's 
           warm-up files), or a plain ``question``
 images    ``images`` or ``image``: paths, bytes, or dictionaries with either; or the parts of typed content
 answer    ``answer``, or ``reward_model.ground_truth``
+options   ``options``: a list of texts, or texts by letter
 teacher   ``teacher``, ``teacher_response``, or ``teacher_caption`` and ``teacher_cot``
 policy    ``student_response``, or ``student_caption`` and ``student_cot`` (PRISM's warm-up pairs)
 """
@@ -37,6 +38,7 @@ def parse_prompt(row: dict[str, Any], source: str, root: Path) -> PromptRow:
         messages=tuple(turns),
         images=tuple(image_file(entry, root, source) for entry in entries),
         answer=_answer(row),
+        options=_options(row, source),
         teacher=_response(row, "teacher"),
         student=_response(row, "student"),
     )
@@ -105,6 +107,20 @@ def _answer(row: dict[str, Any]) -> str | None:
     if answer is None and isinstance(row.get("reward_model"), dict):
         answer = row["reward_model"].get("ground_truth")
     return None if answer is None else str(answer)
+
+
+def _options(row: dict[str, Any], source: str) -> tuple[str, ...]:
+    options = row.get("options")
+    if isinstance(options, dict):
+        # Arrow gives every row all letters that the column has.
+        options = [f"{letter}. {text}" for letter, text in options.items() if text is not None]
+    if options is not None and (
+        not isinstance(options, list) or not all(isinstance(o, str | int | float) for o in options)
+    ):
+        raise UserError(
+            f"{source}: `options` is neither a list of texts nor texts by letter, but a {type(options).__name__}."
+        )
+    return tuple(map(str, options or ()))
 
 
 def _response(row: dict[str, Any], role: str) -> str | None:

@@ -22,8 +22,8 @@ class Reward(ABC):
     weight: float
 
     @abstractmethod
-    def __call__(self, response: str, answer: str) -> float:
-        """The score in [0, 1] of a decoded response, given the true answer.
+    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
+        """The score in [0, 1] of a decoded response, given the true answer and the options of a multiple-choice question.
 
         Raises UserError if the true answer is not one that this reward can compare with.
         """
@@ -33,7 +33,7 @@ class Reward(ABC):
         scores = []
         for prompt, group in zip(prompts, responses, strict=True):
             try:
-                scores.append([self(response, prompt.answer or "") for response in group])
+                scores.append([self(response, prompt.answer or "", prompt.options) for response in group])
             except UserError as error:
                 raise UserError(f"{prompt.source}: {error}") from None
         return scores

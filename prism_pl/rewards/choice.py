@@ -1,11 +1,12 @@
 """1 for a well-formed response that names the right choice, else 0."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prism_pl.errors import UserError
 from prism_pl.rewards.base import Reward
-from prism_pl.rewards.verification import choice_letter
 from prism_pl.segments import parse_response
+from prism_pl.verification import choice_letter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,7 @@ class MultipleChoiceReward(Reward):
     name: str = "accuracy"
     """Key in the logs."""
 
-    def __call__(self, response: str, answer: str) -> float:
+    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
         true = choice_letter(answer)
         if true is None:
             raise UserError(f"MultipleChoiceReward: the answer {answer!r} names no choice. Use AnswerReward for such data.")

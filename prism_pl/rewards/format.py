@@ -1,5 +1,6 @@
 """1 for a response in the strict format, else 0."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prism_pl.rewards.base import Reward
@@ -15,5 +16,5 @@ class FormatReward(Reward):
     name: str = "format"
     """Key in the logs."""
 
-    def __call__(self, response: str, answer: str) -> float:
+    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
         return float(parse_response(response) is not None)

@@ -3,6 +3,7 @@
 |x - y| <= max(absolute, relative |y|),   after units are converted; ChartQA's relaxed accuracy is relative = 0.05
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -10,9 +11,9 @@ from typing import Literal
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeFloat
 from prism_pl.rewards.base import Reward
-from prism_pl.rewards.verification import Quantity, parse_quantity
-from prism_pl.rewards.verification.text import canonical
 from prism_pl.segments import parse_response
+from prism_pl.verification import Quantity, parse_quantity
+from prism_pl.verification.text import canonical
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class NumericReward(Reward):
     percent: Literal["value", "unit"] = "value"
     """``value``: 50% is 0.5. ``unit``: 50% is 50, for data whose answers leave the sign out."""
 
-    def __call__(self, response: str, answer: str) -> float:
+    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
         true = parse_quantity(canonical(answer))
         if true is None:
             raise UserError(f"NumericReward: the answer {answer!r} is no number. Use AnswerReward for such data.")
@@ -44,6 +45,8 @@ class NumericReward(Reward):
             return False
         as_written = plain and (self.percent == "unit" or said.dimensions != true.dimensions)
         x, y = (said.plain, true.plain) if as_written else (said.value, true.value)
+        if x is None or y is None:
+            return False
         # In base units the absolute tolerance is that of the true answer's unit.
         scale = abs(true.value / true.plain) if true.plain and not as_written else Fraction(1)
         return abs(x - y) <= max(Fraction(self.absolute) * scale, Fraction(self.relative) * abs(y))

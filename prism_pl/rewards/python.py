@@ -1,7 +1,7 @@
 """A reward from a file of your own: ``function: rewards/mine.py:compute_score``, as in EasyR1.
 
 The function gets a list of dictionaries with the keys ``response``, ``response_length`` (characters), ``ground_truth``,
-``question`` and ``source``, and returns one number, or one dictionary with the key ``overall``, for each.
+``options``, ``question`` and ``source``, and returns one number, or one dictionary with the key ``overall``, for each.
 """
 
 import importlib.util
@@ -47,8 +47,9 @@ class PythonReward(Reward):
             raise UserError(f"PythonReward.function: {path} has no function {name!r}.")
         return getattr(module, name)
 
-    def __call__(self, response: str, answer: str) -> float:
-        return self._scores([{"response": response, "response_length": len(response), "ground_truth": answer}])[0]
+    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
+        item = {"response": response, "response_length": len(response), "ground_truth": answer, "options": list(options)}
+        return self._scores([item])[0]
 
     def grade(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float]]:
         inputs = [
@@ -56,6 +57,7 @@ class PythonReward(Reward):
                 "response": text,
                 "response_length": len(text),
                 "ground_truth": prompt.answer,
+                "options": list(prompt.options),
                 "question": prompt.question,
                 "source": prompt.source,
             }

@@ -149,3 +149,25 @@ def test_an_image_too_large_is_refused_before_it_is_decoded(folder: Path, monkey
     monkeypatch.setattr("prism_pl.data.images.MAX_BYTES", 10)
     with pytest.raises(UserError, match="bytes, more than 10"):
         image.size()
+
+
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [
+        (["12 cm", "14 cm"], ("12 cm", "14 cm")),
+        (["A. 12", "B. 13"], ("A. 12", "B. 13")),
+        ([12, 13], ("12", "13")),
+        ({"A": "12", "B": "13", "C": None}, ("A. 12", "B. 13")),
+        (None, ()),
+    ],
+)
+def test_options_are_a_list_or_texts_by_letter(folder: Path, options: Any, read: tuple[str, ...]) -> None:
+    row = opened(folder, {"question": "Add.", "answer": "B", "options": options}).prompt_row(0)
+    assert row.options == read
+
+
+def test_options_of_another_kind_are_refused(folder: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"data.jsonl:1: `options` is neither a list of texts nor texts by letter, but a str"
+    ):
+        opened(folder, {"question": "Add.", "answer": "B", "options": "A or B"}).prompt_row(0)

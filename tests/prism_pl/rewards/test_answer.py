@@ -3,9 +3,11 @@
 import importlib.util
 
 import pytest
+import torch
 
 from prism_pl.errors import UserError
 from prism_pl.rewards import AnswerReward, FormatReward
+from prism_pl.types import Prompt
 from tests.responses import respond
 
 
@@ -42,3 +44,20 @@ def test_missing_math_verify_is_an_error_at_the_start(monkeypatch: pytest.Monkey
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="AnswerReward needs math-verify"):
         AnswerReward()
+
+
+def test_a_batch_is_graded_as_its_answers_are_one_by_one() -> None:
+    def ask(answer: str, options: tuple[str, ...] = ()) -> Prompt:
+        return Prompt("rows:1", "", (1,), (1,), torch.zeros(3, 1), answer=answer, options=options)
+
+    prompts = [ask("x+1"), ask("B", ("12 cm", "14 cm")), ask("1/3")]
+    texts = [["1+x", "x-1", "x+1"], ["14 cm", "B", "12 cm"], [r"0.\overline{3}", "0.3", "malformed"]]
+    responses = [[respond(answer=text) for text in group] for group in texts]
+    responses[2][2] = "1/3"
+    # The option's value counts like its letter; a response without sections earns nothing.
+    assert AnswerReward(processes=1).grade(prompts, responses) == [[1.0, 0.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+    one_by_one = [
+        [AnswerReward()(text, prompt.answer or "", prompt.options) for text in group]
+        for prompt, group in zip(prompts, responses, strict=True)
+    ]
+    assert one_by_one == AnswerReward(processes=1).grade(prompts, responses)

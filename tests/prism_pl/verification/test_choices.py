@@ -2,7 +2,7 @@
 
 import pytest
 
-from prism_pl.rewards.verification import choice_letter
+from prism_pl.verification import choice_letter
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,13 @@ from prism_pl.rewards.verification import choice_letter
         ("The correct option is C", "C"),
         ("It is (C), not (D)", "C"),
         ("I choose C.", "C"),
-        ("Option A is wrong. The answer is B.", "A"),
+        ("Option A is wrong. The answer is B.", "B"),
+        ("The answer is not C", None),
+        ("Not A and not C, so B", "B"),
+        ("only A and B are left", None),
+        ("only D is left", "D"),
+        ("+*A", None),
+        ("A cat, not B", None),
         ("CD", None),
         ("", None),
         ("Answer's unknown", None),

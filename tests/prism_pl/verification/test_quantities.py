@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from prism_pl.rewards.verification import parse_quantity
-from prism_pl.rewards.verification.quantities import parse_unit
+from prism_pl.verification import parse_quantity
+from prism_pl.verification.quantities import parse_unit
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,273 @@
+"""Do two answers mean the same? Exact rules in order; the first that decides, decides.
+
+nothing never agrees; equal spellings agree; a choice is its letter; yes is yes; times and dates are what they name; numbers
+with units are quantities; the members of lists agree one to one, those of tuples and matrices in their order; prose is its
+words. Then a name on the left side and the lead of a sentence are taken off, and what remains is compared again.
+Everything else is mathematics. Text that mixes words and mathematics agrees only as it is spelt.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from prism_pl.verification.brackets import balanced, enclosure, matrix_rows, nesting, split_members
+from prism_pl.verification.choices import choice_letter, choice_letters, choice_text, gold_letter, labelled_options
+from prism_pl.verification.measures import comparable, parse_measure
+from prism_pl.verification.moments import parse_date, parse_time
+from prism_pl.verification.phrases import (
+    has_words,
+    is_prose,
+    phrase,
+    polarity,
+    sentence_quantity,
+    spelling,
+    without_lead,
+)
+from prism_pl.verification.quantities import parse_quantity, parse_ratio
+from prism_pl.verification.relations import has_relation, named
+from prism_pl.verification.text import canonical, compact
+
+MAX_CHARACTERS = 1024
+"""Longer texts are wrong unless they are spelt alike (PRISM's released checker has the same limit)."""
+MAX_NESTING = 30
+"""Brackets within brackets of an answer; the grammar of expressions is exponential in it."""
+_MAX_MEMBERS = 64
+_EMPTY_SET = re.compile(
+    r"\\emptyset|\\\{\s*\\\}|(?:there\s+(?:is|are)\s+)?no\s+(?:real\s+)?solutions?|(?:the\s+)?empty\s+set", re.I
+)
+
+
+class MathematicsNeededError(Exception):
+    """Raised where only the mathematics of a worker process can decide."""
+
+
+def needs_mathematics(said: str, true: str) -> bool:
+    """In the place of the mathematics, in a process that must not run it."""
+    raise MathematicsNeededError
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The rules, and what decides on mathematics: True if two canonical texts are equal."""
+
+    equal_mathematics: Callable[[str, str], bool]
+
+    def __call__(self, prediction: str, answer: str, options: Sequence[str] = ()) -> bool:
+        """True if ``prediction`` means the same as the true ``answer``; ``options`` are those of a choice."""
+        if max(len(prediction), len(answer)) > MAX_CHARACTERS:
+            return prediction.strip() == answer.strip() != ""
+        said, true = canonical(prediction), canonical(answer)
+        if not said or not true:
+            return False
+        if compact(said) == compact(true):
+            return True
+        if max(nesting(said), nesting(true)) > MAX_NESTING:
+            return False
+        if options and (verdict := self._among(said, true, options)) is not None:
+            return verdict
+        if (letter := gold_letter(true)) is not None:
+            return choice_letter(said) == letter and not _other_value(said, true)
+        letters = choice_letters(true)
+        if letters is not None and choice_letters(said) == letters:
+            return True
+        return self.same(said, true)
+
+    def _among(self, said: str, true: str, options: Sequence[str]) -> bool | None:
+        """By options: a letter, its option's text and its value are the same; None if the true answer is none of them."""
+        texts = {letter: canonical(text) for letter, text in labelled_options(options).items()}
+        right = gold_letter(true) if gold_letter(true) in texts else self._option_of(true, texts)
+        if right is None:
+            return None
+        letter = choice_letter(said)
+        if letter in texts and not any(compact(said) == compact(text) for text in texts.values()):
+            return letter == right
+        return self._option_of(said, texts) == right
+
+    def _option_of(self, said: str, texts: dict[str, str]) -> str | None:
+        """The letter of the one option that a text agrees with."""
+        alike = [letter for letter, text in texts.items() if compact(said) == compact(text)]
+        alike = alike or [letter for letter, text in texts.items() if text and self.same(said, text)]
+        return alike[0] if len(alike) == 1 else None
+
+    def same(self, said: str, true: str) -> bool:
+        """Of canonical texts that are no choices."""
+        if not said or not true:
+            return False
+        if compact(said) == compact(true):
+            return True
+        for rule in (_same_moment, _same_quantity, _same_ratio, _same_prose, _same_polarity):
+            if (verdict := rule(said, true)) is not None:
+                return verdict
+        shorter = self._unnamed(said, true)
+        if shorter == (said, true):
+            if (verdict := self._same_structure(said, true)) is not None:
+                return verdict
+            shorter = without_lead(said), without_lead(true)
+        if shorter != (said, true):
+            return self.same(*shorter)
+        if (verdict := self._same_measure(said, true)) is not None:
+            return verdict
+        if (verdict := _same_sentence(said, true)) is not None:
+            return verdict
+        if has_words(said) or has_words(true):
+            return spelling(said) == spelling(true)
+        return self.equal_mathematics(said, true)
+
+    def _same_measure(self, said: str, true: str) -> bool | None:
+        """Formulas with units; None if neither side has one, or one has unknowns."""
+        left, right = parse_measure(said), parse_measure(true)
+        if left is None or right is None or not (left.dimensions or right.dimensions):
+            return None
+        formulas = comparable(left, right)
+        return formulas is not None and self.equal_mathematics(*formulas)
+
+    def _same_structure(self, said: str, true: str) -> bool | None:
+        """Matrices cell by cell, tuples in order, lists one to one; None if the texts are not both of one kind."""
+        matrix, other = matrix_rows(said), matrix_rows(true)
+        if matrix is not None and other is not None:
+            shapes = [[len(row) for row in rows] for _, rows in (matrix, other)]
+            if matrix[0] != other[0] or shapes[0] != shapes[1]:
+                return False
+            rows = zip(matrix[1], other[1], strict=True)
+            return all(self.same(a, b) for row, own in rows for a, b in zip(row, own, strict=True))
+        left, right = enclosure(said), enclosure(true)
+        if left is not None and right is not None:
+            members = split_members(left[1]).parts, split_members(right[1]).parts
+            if len(members[0]) > 1 or len(members[1]) > 1:
+                if _is_set(left[0]) and _is_set(right[0]):
+                    return self._one_to_one(*members)
+                if left[0] != right[0]:
+                    return None  # an interval may be given by its inequality
+                return len(members[0]) == len(members[1]) and all(map(self.same, *members))
+        return self._same_list(said, true)
+
+    def _same_list(self, said: str, true: str) -> bool | None:
+        lists = []
+        for text in (said, true):
+            brackets = enclosure(text)
+            members = split_members(brackets[1] if brackets and _is_set(brackets[0]) else text)
+            lists.append((_both_signs(members.parts), members.words))
+        (left, left_words), (right, right_words) = lists
+        if len(left) < 2 and len(right) < 2:
+            return None
+        inequality = any(re.search(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])", part) for part in (*left, *right))
+        if inequality and (left_words != right_words or len(left) != len(right)):
+            return None
+        if len(left) != len(right):
+            # One of the two may be a sentence with commas.
+            return None if has_words(said) or has_words(true) else False
+        names = [[pair[0] if (pair := named(part)) else None for part in side] for side in (left, right)]
+        for own, others in (names, names[::-1]):
+            # The names tell which is which: x = 1, y = 2 is 1, 2 and not 2, 1.
+            if len(set(own)) > 1 and None not in own and set(others) == {None}:
+                return all(map(self.same, left, right))
+        if self._one_to_one(left, right):
+            return True
+        return None if has_words(said) or has_words(true) else False
+
+    def _one_to_one(self, said: list[str], true: list[str]) -> bool:
+        """In any order."""
+        if len(said) != len(true) or len(said) > _MAX_MEMBERS:
+            return False
+        left = list(true)
+        for part in said:
+            match = next((other for other in left if self.same(part, other)), None)
+            if match is None:
+                return False
+            left.remove(match)
+        return True
+
+    def _unnamed(self, said: str, true: str) -> tuple[str, str]:
+        """Without the name on the left side, if only one side has it or both have the same."""
+        left, right = named(said), named(true)
+        if left is not None and right is not None:
+            return (self._last(left[1]), self._last(right[1])) if compact(left[0]) == compact(right[0]) else (said, true)
+        if left is not None and not has_relation(true):
+            return self._last(left[1]) or said, true
+        if right is not None and not has_relation(said):
+            return said, self._last(right[1]) or true
+        return said, true
+
+    def _last(self, members: list[str]) -> str:
+        """The last member of a chain of equations, all of which must be equal; empty if they are not."""
+        while len(members) > 1 and named(f"{members[0]} = {members[1]}") and not members[0].isdigit():
+            members = members[1:]  # f(x) = y = 2x + 1
+        return members[-1] if all(self.same(member, members[-1]) for member in members[:-1]) else ""
+
+
+def _same_moment(said: str, true: str) -> bool | None:
+    dates = parse_date(said), parse_date(true)
+    if dates[0] is not None and dates[1] is not None:
+        return dates[0].equals(dates[1])
+    times = parse_time(said), parse_time(true)
+    if times[0] is not None and times[1] is not None:
+        return times[0].equals(times[1])
+    return None
+
+
+def _same_quantity(said: str, true: str) -> bool | None:
+    left, right = parse_quantity(said), parse_quantity(true)
+    return left.equals(right) if left is not None and right is not None else None
+
+
+def _same_ratio(said: str, true: str) -> bool | None:
+    """``3:4`` and ``6:8``, or the fraction ``3/4``."""
+    left, right = _ratio(said), _ratio(true)
+    return left == right if left is not None and right is not None else None
+
+
+def _ratio(text: str) -> tuple[Fraction, ...] | None:
+    quantity = parse_quantity(text)
+    if quantity is None or quantity.dimensions or quantity.plain is None or quantity.value <= 0:
+        return parse_ratio(text)
+    return quantity.value / (1 + quantity.value), 1 / (1 + quantity.value)
+
+
+def _same_prose(said: str, true: str) -> bool | None:
+    """True for the same words; other words may still lead to the same answer."""
+    same_words = is_prose(said) and is_prose(true) and phrase(said) == phrase(true) != ()
+    return True if same_words or (_EMPTY_SET.fullmatch(said) and _EMPTY_SET.fullmatch(true)) else None
+
+
+def _same_polarity(said: str, true: str) -> bool | None:
+    """Yes with any reasons is yes; but reasons that are mathematics are part of a true answer."""
+    if polarity(true) is None or not (is_prose(true) or true.lower() == polarity(true)):
+        return None
+    return (polarity(said) or polarity(without_lead(said))) == polarity(true)
+
+
+def _same_sentence(said: str, true: str) -> bool | None:
+    """A number, and a sentence that holds one."""
+    for text, other in ((said, parse_quantity(true)), (true, parse_quantity(said))):
+        # The day of a date is no number.
+        if other is None or parse_date(text) is not None:
+            continue
+        if (sentence := sentence_quantity(text)) is not None:
+            return sentence.equals(other)
+    return None
+
+
+def _other_value(said: str, true: str) -> bool:
+    """Whether both choices bring a value, and not the same: (B) 12 cm is not (B) 22 cm."""
+    left, right = (parse_quantity(choice_text(text)) for text in (said, true))
+    return left is not None and right is not None and not left.equals(right)
+
+
+def _is_set(kinds: tuple[str, str]) -> bool:
+    return kinds in ((r"\{", r"\}"), ("{", "}"))
+
+
+def _both_signs(parts: list[str]) -> list[str]:
+    """``1 \\pm x`` as its two members; a text with two such signs stays as it is."""
+    result = []
+    for part in parts:
+        if part.count(r"\pm") == 1 and r"\mp" not in part and balanced(part):
+            before, after = part.split(r"\pm")
+            result += [
+                f"{before}+{after}" if before.strip() and not before.rstrip().endswith("=") else f"{before}{after}",
+                f"{before}-{after}",
+            ]
+        else:
+            result.append(part)
+    return [part.strip() for part in result]
