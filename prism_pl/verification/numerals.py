@@ -31,7 +31,8 @@ _SLASHED = re.compile(rf"{_SIGN}(\d+)\s*/\s*(-?\d+)")
 _REPEATING = re.compile(
     rf"{_SIGN}(\d*)\.(\d*)(?:\\dot\s*\{{(\d)\}}(\d*)\\dot\s*\{{(\d)\}}|\\(?:overline|bar|dot)\s*\{{\s*(\d+)\s*\}}|\((\d+)\))"
 )
-_ENDLESS = re.compile(rf"{_SIGN}(\d*)\.(\d*?)(\d+?)\4(\4*)(\d*)\s*\.\.\.")
+# Bounded: what repeats is looked for at every place in every length.
+_ENDLESS = re.compile(rf"{_SIGN}(\d{{0,30}})\.(\d{{0,30}}?)(\d{{1,30}}?)\4(\4*)(\d{{0,30}})\s*\.\.\.")
 _NUMBER = re.compile(rf"{_SIGN}{_DIGITS}(?!\d|\.\d|\s*\.\.\.)")
 _MAGNITUDE = re.compile(rf"\s*({'|'.join(_MAGNITUDES)})s?\b", re.IGNORECASE)
 _WORD = re.compile(r"\s*(?:-\s*)?([A-Za-z]+)")
