@@ -65,9 +65,8 @@ class AdversarialAlignModule(StageModule):
         cadence: who learns when.
         reuse: policy updates on each rollout batch.
         mismatch: correction for the difference between engine and trainer.
-        kl_weight: weight of the divergence from the policy at the start, as k2: its gradient holds every token back by how
-            much likelier it has become. It keeps responses whole while their style changes. 0 builds no reference; the
-            paper has none.
+        kl_weight: weight of the divergence from the policy at the start, as k2: its gradient holds each sampled token back
+            by how much likelier it has become. 0, as in the paper, builds no reference.
     """
 
     watched = ("reward_gap/perception", "reward_gap/reasoning", "format_rate", "rollout/tokens_per_second")
