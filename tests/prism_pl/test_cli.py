@@ -55,7 +55,7 @@ def test_a_bad_value_is_named_with_key_and_range(argument: str, message: str, ca
             "--model.algorithm=GRPOO",
             ["model.algorithm: there is no class GRPOO. Did you mean GRPO?", "CISPO, DAPO"],
         ),
-        ("--model.algorithm.advantage=LeaveOne", ["Did you mean LeaveOneOut?", "Known are BatchWhitened, DecoupledNormalised, GroupCentred"]),
+        ("--model.algorithm.advantage=LeaveOne", ["Did you mean LeaveOneOut?", "Known are BatchWhitened, Decoupled"]),
         ("--model=RLVModule", ["model: there is no class RLVModule. Did you mean RLVRModule?", "SFTModule."]),
         ("--data=PromtDataModule", ["Did you mean PromptDataModule? Known are DemonstrationDataModule, PairDataModule"]),
         ("--model.optimizer=Adamw", ["model.optimizer: there is no class Adamw. Did you mean AdamW?"]),
