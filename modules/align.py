@@ -10,7 +10,7 @@ from torchmetrics import Metric
 from transformers import AutoTokenizer
 
 from modules.discriminator_step import DiscriminatorStep
-from modules.policy_step import PolicyStep, response_logprobs
+from modules.policy_step import PolicyStep
 from modules.stage import StageModule
 from prism_pl.algorithms import GRPO
 from prism_pl.algorithms.importance import MismatchOptions
@@ -29,7 +29,7 @@ from prism_pl.game.monitors import add_game_metrics, add_length_correlation, add
 from prism_pl.hub import model_folder
 from prism_pl.metrics.collection import StepMetrics
 from prism_pl.metrics.timing import seconds, timed
-from prism_pl.model.policy import Policy, PolicyOptions
+from prism_pl.model.policy import PolicyOptions
 from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
 from prism_pl.runs.samples import make_samples
 from prism_pl.segments import well_formed
@@ -104,12 +104,9 @@ class AdversarialAlignModule(StageModule):
     def build(self) -> None:
         self.policy = self.policy_options.build("model.policy")
         self.prepare(self.policy)
-        self.policy_step = PolicyStep(self, self.policy, self.algorithm, self.reuse, self.mismatch)
-        if self.algorithm.uses_reference:
-            reference = Policy.load(self.policy_path, "model.policy.path").requires_grad_(False).eval()
-            self.prepare(reference)
-            # In a list, which hides it from checkpoints: it never changes.
-            self._unsaved = [reference]
+        self.policy_step = PolicyStep(
+            self, self.policy, self.algorithm, self.reuse, self.mismatch, self.policy_path, "model.policy.path"
+        )
         self.discriminator = self.discriminator_class.build(self.policy_path, "model.discriminator")
         self.prepare(self.discriminator)
         tokenizer = AutoTokenizer.from_pretrained(model_folder(self.policy_path, "model.policy.path"))
@@ -137,7 +134,10 @@ class AdversarialAlignModule(StageModule):
             with timed("discriminator_update", metrics):
                 self._update_discriminator(shown, scored)
         if not delayed:
-            reference = self._reference_logprobs(rollouts)
+            reference = None
+            if self.algorithm.uses_reference:
+                with timed("reference", metrics):
+                    reference = self.policy_step.reference_logprobs(rollouts)
             with timed("policy_update", metrics):
                 self.policy_step.update(rollouts, advantage_PG, reference_logp=reference)
         self._remember(rollouts)
@@ -148,12 +148,6 @@ class AdversarialAlignModule(StageModule):
         add_response_metrics(rollouts, advantage_PG, metrics)
         self.report(metrics)
         return {"samples": make_samples(rollouts, advantage_PG, scores.columns)}
-
-    def _reference_logprobs(self, rollouts: Rollouts) -> dict[int, torch.Tensor] | None:
-        if not self.algorithm.uses_reference:
-            return None
-        with timed("reference", self.metrics):
-            return response_logprobs(self, self._unsaved[0].to(self.device), rollouts)
 
     def _update_discriminator(self, shown: DiscriminatorBatch, scored: Scored) -> None:
         optimizers = self.optimizers()

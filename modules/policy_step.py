@@ -36,16 +36,30 @@ class PolicyStep:
         algorithm: its loss.
         reuse: updates on each rollout batch.
         mismatch: correction for the difference between engine and trainer.
+        reference: name of the model that the algorithm's divergence is taken from; it is loaded only if there is one.
+        purpose: the configuration key of that name, for error messages.
     """
 
     def __init__(
-        self, stage: StageModule, policy: Policy, algorithm: Algorithm, reuse: ReuseOptions, mismatch: MismatchOptions
+        self,
+        stage: StageModule,
+        policy: Policy,
+        algorithm: Algorithm,
+        reuse: ReuseOptions,
+        mismatch: MismatchOptions,
+        reference: str,
+        purpose: str,
     ) -> None:
         self.stage = stage
         self.policy = policy
         self.algorithm = algorithm
         self.reuse = reuse
         self.mismatch = mismatch
+        # Here and not in the stage, whose checkpoints would hold it: it never changes.
+        self._reference: Policy | None = None
+        if algorithm.uses_reference:
+            self._reference = Policy.load(reference, purpose).requires_grad_(False).eval()
+            stage.prepare(self._reference)
 
     def metrics(self) -> dict[str, Metric]:
         """What ``update`` adds to."""
@@ -54,6 +68,11 @@ class PolicyStep:
     def logprobs(self, rollouts: Rollouts, rows: Sequence[int] | None = None) -> dict[int, torch.Tensor]:
         """Log-probabilities of responses' tokens under the present weights, by index in B; of all responses by default."""
         return response_logprobs(self.stage, self.policy, rollouts, rows)
+
+    def reference_logprobs(self, rollouts: Rollouts) -> dict[int, torch.Tensor]:
+        """The same of all responses under the reference, which the algorithm must use."""
+        assert self._reference is not None
+        return response_logprobs(self.stage, self._reference.to(self.stage.device), rollouts)
 
     def update(
         self,

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import Metric
 
-from modules.policy_step import PolicyStep, response_logprobs
+from modules.policy_step import PolicyStep
 from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm, Outcomes, RewardTerm
 from prism_pl.algorithms.importance import MismatchOptions
@@ -15,7 +15,7 @@ from prism_pl.algorithms.policy_update import ReuseOptions, add_response_metrics
 from prism_pl.contracts import Exportable
 from prism_pl.metrics.collection import means
 from prism_pl.metrics.timing import seconds, timed
-from prism_pl.model.policy import Policy, PolicyOptions
+from prism_pl.model.policy import PolicyOptions
 from prism_pl.rewards import Grader, Reward
 from prism_pl.runs.samples import make_samples
 from prism_pl.types import PromptBatch, Rollouts, Sample
@@ -64,12 +64,9 @@ class RLVRModule(StageModule):
     def build(self) -> None:
         self.policy = self.policy_options.build("model.policy")
         self.prepare(self.policy)
-        self.policy_step = PolicyStep(self, self.policy, self.algorithm, self.reuse, self.mismatch)
-        if self.algorithm.uses_reference:
-            reference = Policy.load(self.reference_path, "model.reference").requires_grad_(False).eval()
-            self.prepare(reference)
-            # In a list, which hides it from checkpoints: it never changes.
-            self._unsaved = [reference]
+        self.policy_step = PolicyStep(
+            self, self.policy, self.algorithm, self.reuse, self.mismatch, self.reference_path, "model.reference"
+        )
 
     def step_metrics(self) -> dict[str, Metric]:
         rewards = [f"reward/{reward.name}" for reward in self.grade.rewards]
@@ -91,7 +88,7 @@ class RLVRModule(StageModule):
         reference = old = None
         if self.algorithm.uses_reference:
             with timed("reference", metrics):
-                reference = response_logprobs(self, self._unsaved[0].to(self.device), rollouts)
+                reference = self.policy_step.reference_logprobs(rollouts)
                 if self.algorithm.kl_in == "reward":
                     old = self.response_logprobs(rollouts)
                     loss_PG = self.algorithm.reward_divergence(old, reference).reshape(goal_PG.shape)
