@@ -7,12 +7,11 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from prism_pl.curation.endpoint import Endpoint, NoAnswer
 from prism_pl.curation.ledger import MALFORMED, VERIFIED, WRONG, Ledger
 from prism_pl.curation.messages import chat_messages
-from prism_pl.curation.options import EndpointOptions
 from prism_pl.curation.verify import verify
 from prism_pl.data.files import DataFile
+from prism_pl.endpoint import Endpoint, EndpointOptions, NoAnswer
 from prism_pl.errors import UserError
 from prism_pl.rewards import Reward
 from prism_pl.seeds import derive_seed

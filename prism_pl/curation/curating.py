@@ -11,13 +11,13 @@ from typing import Any
 
 from prism_pl.curation.asking import Asking
 from prism_pl.curation.ledger import Ledger
-from prism_pl.curation.options import EndpointOptions
 from prism_pl.curation.selection import hard_rows
 from prism_pl.curation.summary import summary
 from prism_pl.data.conversation import check_marks
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_files import write_rows
 from prism_pl.data.rows import check_needs
+from prism_pl.endpoint import EndpointOptions
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt, Share
 from prism_pl.rewards import AnswerReward, Reward

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from prism_pl.curation.answers import Answer
+from prism_pl.endpoint import Answer
 from prism_pl.runs.files import append_lines, read_lines
 
 VERIFIED, MALFORMED, WRONG = "verified", "malformed", "wrong"

@@ -1,8 +1,8 @@
 """Is a teacher's response a demonstration? Only if its format is strict and its answer is right."""
 
-from prism_pl.curation.answers import Answer
 from prism_pl.curation.ledger import MALFORMED, VERIFIED, WRONG, Verdict
 from prism_pl.data.rows import PromptRow
+from prism_pl.endpoint import Answer
 from prism_pl.errors import UserError
 from prism_pl.rewards import Reward
 from prism_pl.segments import SECTION_NAMES, parse_response

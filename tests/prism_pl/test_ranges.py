@@ -21,9 +21,9 @@ from prism_pl.algorithms.policy_update import ReuseOptions
 from prism_pl.command_line.catalogue import CATALOGUE
 from prism_pl.command_line.front import load
 from prism_pl.command_line.kinds import class_bases, in_words, is_plain, known_classes
-from prism_pl.curation import EndpointOptions
 from prism_pl.data.files import DataSource
 from prism_pl.discriminators import Discriminator
+from prism_pl.endpoint import EndpointOptions
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
 from prism_pl.game import AdversarialAdvantage, DiscriminatorLossOptions, HealthLimits, ReplayOptions, TwoSampleOptions

@@ -12,10 +12,11 @@ import yaml
 from PIL import Image
 
 import datamodules
-from prism_pl.curation import EndpointOptions, curate
+from prism_pl.curation import curate
 from prism_pl.data.conversation import SYSTEM_PROMPT, PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, usable_rows
+from prism_pl.endpoint import EndpointOptions
 from prism_pl.errors import UserError
 from prism_pl.rewards import MultipleChoiceReward
 from prism_pl.runs.files import only_process, read_lines

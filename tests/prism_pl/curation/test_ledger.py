@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from prism_pl.curation import EndpointOptions, curate
+from prism_pl.curation import curate
 from prism_pl.data.files import DataFile, DataSource
+from prism_pl.endpoint import EndpointOptions
 from prism_pl.runs.files import read_lines
 
 CONCURRENCY = 3

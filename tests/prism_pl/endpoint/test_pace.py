@@ -2,7 +2,7 @@
 
 import asyncio
 
-from prism_pl.curation.pace import Pace
+from prism_pl.endpoint.pace import Pace
 
 
 class Clock:

@@ -16,9 +16,9 @@ from typing import Any
 import httpx2
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from prism_pl.curation.answers import Answer, parse_answer
-from prism_pl.curation.options import EndpointOptions
-from prism_pl.curation.pace import Pace
+from prism_pl.endpoint.answers import Answer, parse_answer
+from prism_pl.endpoint.options import EndpointOptions
+from prism_pl.endpoint.pace import Pace
 from prism_pl.errors import UserError
 
 _log = logging.getLogger(__name__)

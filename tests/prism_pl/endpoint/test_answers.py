@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_pl.curation.answers import Answer, parse_answer
+from prism_pl.endpoint.answers import Answer, parse_answer
 
 WHOLE: dict[str, Any] = {
     "id": "1",

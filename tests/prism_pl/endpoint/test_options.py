@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from prism_pl.curation import EndpointOptions
+from prism_pl.endpoint import EndpointOptions
 from prism_pl.errors import UserError
 
 

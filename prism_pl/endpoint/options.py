@@ -1,4 +1,4 @@
-"""Where the teacher is and how it is asked. The key is in the environment and nowhere else."""
+"""Where a model is and how it is asked. The key is in the environment and nowhere else."""
 
 import ipaddress
 import os
@@ -23,7 +23,7 @@ class EndpointOptions:
     base_url: str
     """Up to the part before ``/chat/completions``, such as ``http://localhost:8000/v1``."""
     model: str
-    """The teacher, as the endpoint calls it."""
+    """The model, as the endpoint calls it."""
     api_key_env: str = "OPENAI_API_KEY"
     """Name of the environment variable that holds the key; it may be unset for an endpoint on this machine."""
     concurrency: PositiveInt = 8

@@ -1,4 +1,4 @@
-"""The body of a chat completion, read without trust: what is no chat completion is told from what a teacher said."""
+"""The body of a chat completion, read without trust: what is no chat completion is told from what a model said."""
 
 import json
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ class Answer:
     """What the endpoint said to one request."""
 
     text: str
-    """The teacher's text; empty if it said nothing."""
+    """The model's text; empty if it said nothing."""
     finish_reason: str | None
     """``stop``, or ``length`` if ``max_tokens`` cut it."""
     prompt_tokens: int | None
