@@ -16,7 +16,7 @@ from prism_pl.contracts import PolicyStage, require
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.engines import RolloutEngine
-from prism_pl.metrics.collection import StepMetrics, local, means
+from prism_pl.metrics.collection import StepMetrics, local, means, sums
 from prism_pl.metrics.intervals import MeanWithInterval, PassAtK, WilsonAccuracy
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.rewards import AnswerReward, Reward
@@ -122,6 +122,7 @@ class EvaluationCallback(L.Callback):
         kept |= {"heldout/accuracy": local(WilsonAccuracy), "heldout/accuracy_sampled": local(MeanWithInterval)}
         if self.sampled.group_size > 1:
             kept |= {"heldout/pass@": local(PassAtK, self.sampled.group_size)}
+        kept |= sums(*(f"heldout/{self.reward.name}/{counter}" for counter in self.reward.counters))
         return StepMetrics(kept | self._stage.heldout_metrics())
 
     def _evaluate(self, trainer: Any, prompts: list[Prompt]) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -142,6 +143,8 @@ class EvaluationCallback(L.Callback):
             self._metrics.add("heldout/tokens", sampled.length_PG)
             self._stage.add_heldout_metrics(sampled, self._metrics)
         add_accuracy(records, self._metrics)
+        for counter, count in self.reward.take_counts().items():
+            self._metrics.add(f"heldout/{self.reward.name}/{counter}", count)
         return self._stage.report(self._metrics), self._stage.whole_batch(records)
 
     def _records(self, greedy: Rollouts, sampled: Rollouts) -> list[dict[str, Any]]:
@@ -154,6 +157,7 @@ class EvaluationCallback(L.Callback):
                 "image_root": self.image_root,
                 "image": prompt.image_paths[0] if prompt.image_paths else None,
                 "answer": prompt.answer,
+                "options": list(prompt.options),
                 "teacher": prompt.teacher,
                 "greedy": best.text,
                 "greedy_correct": best_correct,

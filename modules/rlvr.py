@@ -13,7 +13,7 @@ from prism_pl.algorithms import Algorithm, Outcomes, RewardTerm
 from prism_pl.algorithms.importance import MismatchOptions
 from prism_pl.algorithms.policy_update import ReuseOptions, add_response_metrics, response_metrics
 from prism_pl.contracts import Exportable
-from prism_pl.metrics.collection import means
+from prism_pl.metrics.collection import means, sums
 from prism_pl.metrics.timing import seconds, timed
 from prism_pl.model.policy import PolicyOptions
 from prism_pl.rewards import Grader, Reward
@@ -71,7 +71,8 @@ class RLVRModule(StageModule):
     def step_metrics(self) -> dict[str, Metric]:
         rewards = [f"reward/{reward.name}" for reward in self.grade.rewards]
         own = self.policy_step.metrics() | response_metrics() | seconds("reward", "reference", "policy_update")
-        return own | means("reward/total", "reward/shaped", *rewards)
+        counted = [f"reward/{reward.name}/{counter}" for reward in self.grade.rewards for counter in reward.counters]
+        return own | means("reward/total", "reward/shaped", *rewards) | sums(*counted)
 
     def configure_optimizers(self) -> Any:
         optimizer, schedule = self.make_optimizer(self.policy)
@@ -101,6 +102,9 @@ class RLVRModule(StageModule):
         metrics.add("reward/shaped", goal_PG)
         for name, part_PG in graded.parts.items():
             metrics.add(f"reward/{name}", part_PG)
+        for reward in self.grade.rewards:
+            for counter, count in reward.take_counts().items():
+                metrics.add(f"reward/{reward.name}/{counter}", count)
         add_response_metrics(rollouts, advantage_PG, metrics)
         self.report(metrics)
         columns = {"reward": graded.total_PG} | {n: part for n, part in graded.parts.items() if n == "accuracy"}

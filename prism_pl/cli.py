@@ -26,7 +26,7 @@ from prism_pl.commands.check_data import check_data
 from prism_pl.commands.export import newest_checkpoint
 from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
-from prism_pl.errors import UserError
+from prism_pl.errors import UserError, wrapped_mistake
 from prism_pl.game import AdversarialAdvantage
 from prism_pl.rewards import Reward
 from prism_pl.runs.files import prepare_run_dir
@@ -116,6 +116,10 @@ class PrismCLI(LightningCLI):
             super().instantiate_classes()
         except MisconfigurationException as error:
             raise UserError(f"trainer, checkpoint: {' '.join(str(error).split())}") from error
+        except ValueError as error:
+            if (mistake := wrapped_mistake(error)) is not None:
+                raise mistake from error
+            raise
 
     def _place_loggers(self, config: Any) -> None:
         loggers = config.trainer.logger

@@ -8,6 +8,13 @@ class UserError(Exception):
     """Names what is wrong (key, file, row) and the fix, in one paragraph."""
 
 
+def wrapped_mistake(error: BaseException | None) -> UserError | None:
+    """The ``UserError`` that a library has wrapped in errors of its own, as jsonargparse does for an optional class."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """A sentence with the most similar name; nothing if none is similar.
 

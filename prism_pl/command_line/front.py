@@ -8,7 +8,7 @@ from typing import Any, get_type_hints
 from prism_pl.command_line.catalogue import Command, find_command
 from prism_pl.command_line.configurations import with_config_folder
 from prism_pl.command_line.pages import overview, page
-from prism_pl.errors import UserError
+from prism_pl.errors import UserError, wrapped_mistake
 
 StageCommand = Callable[[str, list[str]], None]
 """``fit`` or ``check-data`` with its arguments: the two that know the trainer."""
@@ -71,6 +71,10 @@ def parse(command: Command, arguments: list[str]) -> dict[str, Any]:
         config = parser.instantiate(parser.parse_args(with_own_defaults(arguments, bases)))
     except ArgumentError as error:
         raise UserError(explain(parser, arguments, error)) from error
+    except ValueError as error:
+        if (mistake := wrapped_mistake(error)) is not None:
+            raise mistake from error
+        raise
     return {key: value for key, value in config.items() if key != "config"}
 
 

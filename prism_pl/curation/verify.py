@@ -1,6 +1,7 @@
 """Is a teacher's response a demonstration? Only if its format is strict and its answer is right."""
 
 from prism_pl.curation.ledger import MALFORMED, VERIFIED, WRONG, Verdict
+from prism_pl.data.conversation import IMAGE_MARK
 from prism_pl.data.rows import PromptRow
 from prism_pl.endpoint import Answer
 from prism_pl.errors import UserError
@@ -18,7 +19,12 @@ def verify(answer: Answer, row: PromptRow, reward: Reward) -> Verdict:
         problem = "no text" if not answer.text.strip() else f"not the sections {', '.join(SECTION_NAMES)}"
         return Verdict(MALFORMED, problem + cut)
     try:
-        score = reward(answer.text, row.answer or "", row.options)
+        score = reward(answer.text, row.answer or "", row.options, _question(row))
     except UserError as error:
         raise UserError(f"{row.source}: {error}") from None
     return Verdict(VERIFIED) if score >= 1 else Verdict(WRONG, f"the answer is {sections.answer[:_SHOWN]!r}")
+
+
+def _question(row: PromptRow) -> str:
+    """The user's text, as a ``Prompt`` has it."""
+    return row.messages[-1]["content"].replace(IMAGE_MARK, "").strip()

@@ -23,6 +23,8 @@ class Answered:
     image_root: str
     image: str | None
     answer: str
+    options: tuple[str, ...]
+    """Of a multiple-choice question."""
     teacher: str | None
     greedy: str
     greedy_correct: bool
@@ -168,6 +170,7 @@ def _heldout(lines: Sequence[dict[str, Any]]) -> tuple[Answered, ...]:
             image_root=line["image_root"],
             image=line["image"],
             answer=line["answer"],
+            options=tuple(line.get("options") or ()),  # runs of before recorded none
             teacher=line["teacher"],
             greedy=line["greedy"],
             greedy_correct=line["greedy_correct"] > 0,

@@ -83,7 +83,7 @@ def _teacher_row(taught: Sequence[Answered], tokens: Sequence[int], gaps_by_scor
         name="teacher",
         title="teacher",
         prompts=len(taught),
-        accuracy=share(verify(record.teacher or "", record.answer) > 0 for record in taught),
+        accuracy=share(verify(record.teacher or "", record.answer, record.options) > 0 for record in taught),
         sampled=None,
         format=share(record.teacher_sections is not None for record in taught),
         tokens=mean(tokens),

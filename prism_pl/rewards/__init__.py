@@ -4,6 +4,7 @@ from prism_pl.rewards.answer import AnswerReward
 from prism_pl.rewards.base import Graded, Grader, Reward, check_rewards
 from prism_pl.rewards.choice import MultipleChoiceReward
 from prism_pl.rewards.format import FormatReward
+from prism_pl.rewards.judge import JudgeEndpoint, JudgeReward
 from prism_pl.rewards.numeric import NumericReward
 from prism_pl.rewards.python import PythonReward
 
@@ -12,6 +13,8 @@ __all__ = [
     "FormatReward",
     "Graded",
     "Grader",
+    "JudgeEndpoint",
+    "JudgeReward",
     "MultipleChoiceReward",
     "NumericReward",
     "PythonReward",

@@ -24,7 +24,7 @@ class AnswerReward(Reward):
     def __post_init__(self) -> None:
         require_math_verify("AnswerReward")
 
-    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
+    def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
         return self._scores([(response, answer, tuple(options))])[0]
 
     def grade(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float]]:

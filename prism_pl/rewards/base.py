@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -20,10 +21,13 @@ class Reward(ABC):
 
     name: str
     weight: float
+    counters: ClassVar[tuple[str, ...]] = ()
+    """What the reward counts beside its scores, logged as ``reward/<name>/<counter>``."""
 
     @abstractmethod
-    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
-        """The score in [0, 1] of a decoded response, given the true answer and the options of a multiple-choice question.
+    def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
+        """The score in [0, 1] of a decoded response, given the true answer, the options of a multiple-choice question, and
+        the question's text, which few rewards look at.
 
         Raises UserError if the true answer is not one that this reward can compare with.
         """
@@ -33,10 +37,15 @@ class Reward(ABC):
         scores = []
         for prompt, group in zip(prompts, responses, strict=True):
             try:
-                scores.append([self(response, prompt.answer or "", prompt.options) for response in group])
+                own = [self(response, prompt.answer or "", prompt.options, prompt.question) for response in group]
+                scores.append(own)
             except UserError as error:
                 raise UserError(f"{prompt.source}: {error}") from None
         return scores
+
+    def take_counts(self) -> dict[str, int]:
+        """Each of ``counters`` since the last call."""
+        return {}
 
 
 @dataclass(frozen=True)

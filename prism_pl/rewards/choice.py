@@ -18,7 +18,7 @@ class MultipleChoiceReward(Reward):
     name: str = "accuracy"
     """Key in the logs."""
 
-    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
+    def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
         true = choice_letter(answer)
         if true is None:
             raise UserError(f"MultipleChoiceReward: the answer {answer!r} names no choice. Use AnswerReward for such data.")

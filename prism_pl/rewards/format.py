@@ -16,5 +16,5 @@ class FormatReward(Reward):
     name: str = "format"
     """Key in the logs."""
 
-    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
+    def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
         return float(parse_response(response) is not None)

@@ -31,7 +31,7 @@ class NumericReward(Reward):
     percent: Literal["value", "unit"] = "value"
     """``value``: 50% is 0.5. ``unit``: 50% is 50, for data whose answers leave the sign out."""
 
-    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
+    def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
         true = parse_quantity(canonical(answer))
         if true is None:
             raise UserError(f"NumericReward: the answer {answer!r} is no number. Use AnswerReward for such data.")

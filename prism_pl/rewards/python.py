@@ -47,20 +47,12 @@ class PythonReward(Reward):
             raise UserError(f"PythonReward.function: {path} has no function {name!r}.")
         return getattr(module, name)
 
-    def __call__(self, response: str, answer: str, options: Sequence[str] = ()) -> float:
-        item = {"response": response, "response_length": len(response), "ground_truth": answer, "options": list(options)}
-        return self._scores([item])[0]
+    def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
+        return self._scores([_item(response, answer, options, question, "")])[0]
 
     def grade(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float]]:
         inputs = [
-            {
-                "response": text,
-                "response_length": len(text),
-                "ground_truth": prompt.answer,
-                "options": list(prompt.options),
-                "question": prompt.question,
-                "source": prompt.source,
-            }
+            _item(text, prompt.answer, prompt.options, prompt.question, prompt.source)
             for prompt, group in zip(prompts, responses, strict=True)
             for text in group
         ]
@@ -76,3 +68,14 @@ class PythonReward(Reward):
         if wrong is not None:
             raise UserError(f"PythonReward: {self.function} returned {wrong!r}, which is no number.")
         return [float(score) for score in scores]
+
+
+def _item(response: str, answer: str | None, options: Sequence[str], question: str, source: str) -> dict[str, Any]:
+    return {
+        "response": response,
+        "response_length": len(response),
+        "ground_truth": answer,
+        "options": list(options),
+        "question": question,
+        "source": source,
+    }

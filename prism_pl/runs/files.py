@@ -78,6 +78,15 @@ def only_process(folder: Path, key: str = "out") -> Iterator[None]:
         yield
 
 
+@contextmanager
+def only_writer(file: Path) -> Iterator[None]:
+    """Waits until no other process is in here with the same file. A kill leaves nothing to clean up."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.with_name(f".{file.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def drop_after(file: Path, step: int) -> None:
     """Cuts lines of later steps than a resumed checkpoint's: the run will write them again. Atomic."""
     if not file.exists():

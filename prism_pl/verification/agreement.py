@@ -4,15 +4,25 @@ nothing never agrees; equal spellings agree; a choice is its letter; yes is yes;
 with units are quantities; the members of lists agree one to one, those of tuples and matrices in their order; prose is its
 words. Then a name on the left side and the lead of a sentence are taken off, and what remains is compared again.
 Everything else is mathematics. Text that mixes words and mathematics agrees only as it is spelt.
+
+Words that are no more than compared or passed over leave a verdict open: the rules abstain if the open ones, all of them
+taken as right or all as wrong, would change it (``prism_pl.verification.pool``).
 """
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from prism_pl.verification.brackets import balanced, enclosure, matrix_rows, nesting, split_members
-from prism_pl.verification.choices import choice_letter, choice_letters, choice_text, gold_letter, labelled_options
+from prism_pl.verification.choices import (
+    choice_letter,
+    choice_letters,
+    choice_text,
+    gold_letter,
+    is_plain_choice,
+    labelled_options,
+)
 from prism_pl.verification.measures import comparable, parse_measure
 from prism_pl.verification.moments import parse_date, parse_time
 from prism_pl.verification.phrases import (
@@ -52,11 +62,14 @@ class Agreement:
     """The rules, and what decides on mathematics: True if two canonical texts are equal."""
 
     equal_mathematics: Callable[[str, str], bool]
+    words: bool | None = None
+    """What every verdict that words leave open is taken as; None is as the rules have it."""
 
     def __call__(self, prediction: str, answer: str, options: Sequence[str] = ()) -> bool:
         """True if ``prediction`` means the same as the true ``answer``; ``options`` are those of a choice."""
         if max(len(prediction), len(answer)) > MAX_CHARACTERS:
-            return prediction.strip() == answer.strip() != ""
+            said, true = (" ".join(text.split()) for text in (prediction, answer))
+            return prediction.strip() == answer.strip() != "" or (min(said, true) != "" and self._open(False, said, true))
         said, true = canonical(prediction), canonical(answer)
         if not said or not true:
             return False
@@ -67,11 +80,18 @@ class Agreement:
         if options and (verdict := self._among(said, true, options)) is not None:
             return verdict
         if (letter := gold_letter(true)) is not None:
-            return choice_letter(said) == letter and not _other_value(said, true)
+            chosen = choice_letter(said)
+            if chosen is not None and (chosen != letter or _other_value(said, true)):
+                return False
+            return chosen is not None if is_plain_choice(without_lead(said)) else self._open(chosen is not None, said)
         letters = choice_letters(true)
         if letters is not None and choice_letters(said) == letters:
             return True
         return self.same(said, true)
+
+    def _open(self, verdict: bool, *texts: str) -> bool:
+        """A verdict that is open if one of the texts has words."""
+        return verdict if self.words is None or not any(map(has_words, texts)) else self.words
 
     def _among(self, said: str, true: str, options: Sequence[str]) -> bool | None:
         """By options: a letter, its option's text and its value are the same; None if the true answer is none of them."""
@@ -81,13 +101,15 @@ class Agreement:
             return None
         letter = choice_letter(said)
         if letter in texts and not any(compact(said) == compact(text) for text in texts.values()):
-            return letter == right
-        return self._option_of(said, texts) == right
+            return letter == right and (is_plain_choice(without_lead(said)) or self._open(True, said))
+        named_option = self._option_of(said, texts)
+        return named_option == right if named_option is not None else self._open(False, said)
 
     def _option_of(self, said: str, texts: dict[str, str]) -> str | None:
         """The letter of the one option that a text agrees with."""
+        rules = replace(self, words=None)
         alike = [letter for letter, text in texts.items() if compact(said) == compact(text)]
-        alike = alike or [letter for letter, text in texts.items() if text and self.same(said, text)]
+        alike = alike or [letter for letter, text in texts.items() if text and rules.same(said, text)]
         return alike[0] if len(alike) == 1 else None
 
     def same(self, said: str, true: str) -> bool:
@@ -96,7 +118,7 @@ class Agreement:
             return False
         if compact(said) == compact(true):
             return True
-        for rule in (_same_moment, _same_quantity, _same_ratio, _same_prose, _same_polarity):
+        for rule in (_same_moment, _same_quantity, _same_ratio, _same_prose, self._same_polarity):
             if (verdict := rule(said, true)) is not None:
                 return verdict
         shorter = self._unnamed(said, true)
@@ -109,10 +131,21 @@ class Agreement:
         if (verdict := self._same_measure(said, true)) is not None:
             return verdict
         if (verdict := _same_sentence(said, true)) is not None:
-            return verdict
+            return verdict and self._open(True, said, true)
         if has_words(said) or has_words(true):
-            return spelling(said) == spelling(true)
+            return spelling(said) == spelling(true) or self._open(False, said, true)
         return self.equal_mathematics(said, true)
+
+    def _same_polarity(self, said: str, true: str) -> bool | None:
+        """Yes with any reasons is yes; but reasons that are mathematics are part of a true answer."""
+        wanted = polarity(true)
+        if wanted is None or not (is_prose(true) or true.lower() == wanted):
+            return None
+        given = polarity(said) or polarity(without_lead(said))
+        if given is None:
+            return self._open(False, said)
+        bare = without_lead(said).lower() == true.lower() == given
+        return given == wanted and (bare or self._open(True, said, true))
 
     def _same_measure(self, said: str, true: str) -> bool | None:
         """Formulas with units; None if neither side has one, or one has unknowns."""
@@ -228,13 +261,6 @@ def _same_prose(said: str, true: str) -> bool | None:
     """True for the same words; other words may still lead to the same answer."""
     same_words = is_prose(said) and is_prose(true) and phrase(said) == phrase(true) != ()
     return True if same_words or (_EMPTY_SET.fullmatch(said) and _EMPTY_SET.fullmatch(true)) else None
-
-
-def _same_polarity(said: str, true: str) -> bool | None:
-    """Yes with any reasons is yes; but reasons that are mathematics are part of a true answer."""
-    if polarity(true) is None or not (is_prose(true) or true.lower() == polarity(true)):
-        return None
-    return (polarity(said) or polarity(without_lead(said))) == polarity(true)
 
 
 def _same_sentence(said: str, true: str) -> bool | None:

@@ -102,6 +102,17 @@ def gold_letter(text: str) -> str | None:
     return (led[1] or led[2]) if led else None
 
 
+def is_plain_choice(text: str) -> bool:
+    """Whether an answer is a letter, alone or before its option's text, and no sentence that one is read from.
+
+    >>> [is_plain_choice(text) for text in ("b", "option (B)", "B. a cat", "Not A, so B", "B, since C is too large")]
+    [True, True, True, False, False]
+    """
+    text = text.strip()
+    led = _WITH_TEXT.fullmatch(text)
+    return bool(_LETTER.fullmatch(text) or _NAMED_LETTER.fullmatch(text) or (led and not led[3]))
+
+
 def choice_text(text: str) -> str:
     """What stands behind the letter of a choice: ``12 cm`` of ``(B) 12 cm``; empty if nothing does."""
     mark = _OPTION_MARK.match(text)

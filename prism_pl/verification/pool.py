@@ -21,7 +21,9 @@ from pathlib import Path
 from queue import LifoQueue
 from typing import NamedTuple
 
-from prism_pl.verification.agreement import Agreement, MathematicsNeededError, needs_mathematics
+from prism_pl.verification.agreement import MAX_CHARACTERS, Agreement, MathematicsNeededError, needs_mathematics
+from prism_pl.verification.phrases import has_words
+from prism_pl.verification.text import canonical
 
 _SCRIPT = Path(__file__).with_name("worker.py")
 _log = logging.getLogger(__name__)
@@ -41,6 +43,17 @@ class Question(NamedTuple):
     answer: str
     options: tuple[str, ...] = ()
     """Of a multiple-choice question, in their order."""
+    words: bool | None = None
+    """What every verdict that words leave open is taken as; None is as the rules have it."""
+
+
+class Verdict(NamedTuple):
+    """On one question."""
+
+    right: bool
+    """As the rules have it."""
+    abstains: bool
+    """The rules do not know: the verdict hangs on words that were no more than compared or passed over."""
 
 
 class Worker:
@@ -121,7 +134,7 @@ class Pool:
         for worker in self.workers:
             self._idle.put(worker)
         self._known: OrderedDict[Question, bool] = OrderedDict()
-        self._quick = Agreement(needs_mathematics)
+        self._quick = {words: Agreement(needs_mathematics, words) for words in (None, False, True)}
 
     def agree(self, questions: Sequence[Question]) -> list[bool]:
         """A verdict for each; what was asked before is not judged again."""
@@ -142,7 +155,7 @@ class Pool:
         """Whether the verdict is known, or can be had without mathematics."""
         if question not in self._known:
             try:
-                self._known[question] = self._quick(*question)
+                self._known[question] = self._quick[question.words](*question[:3])
             except MathematicsNeededError:
                 return False
         return True
@@ -171,6 +184,29 @@ def default_processes() -> int:
 def agree(questions: Sequence[Question], processes: int | None = None) -> list[bool]:
     """A verdict for each question. ``processes`` workers do the mathematics, by default as many as there are cores."""
     return _shared_pool(processes or default_processes()).agree(questions)
+
+
+def verdicts(questions: Sequence[Question], processes: int | None = None) -> list[Verdict]:
+    """The same, and whether the rules abstain: with all verdicts that words leave open taken as wrong, or all as right, the
+    answer would be judged otherwise.
+
+    >>> asked = [("a dog", "a cat"), ("5", "6"), ("Yes, as it rains", "yes"), ("12", "12.0")]
+    >>> [tuple(verdict) for verdict in verdicts([Question(*texts) for texts in asked])]
+    [(False, True), (False, False), (True, True), (True, False)]
+    """
+    as_is = agree(questions, processes)
+    # Without words nothing is open: mathematics is done once.
+    wordy = [question for question in questions if _has_words(question.prediction) or _has_words(question.answer)]
+    taken = [agree([question._replace(words=words) for question in wordy], processes) for words in (False, True)]
+    bounds = dict(zip(wordy, zip(*taken, strict=True), strict=True))
+    return [
+        Verdict(right, {right, *bounds.get(question, ())} == {True, False})
+        for question, right in zip(questions, as_is, strict=True)
+    ]
+
+
+def _has_words(text: str) -> bool:
+    return has_words(canonical(text) if len(text) <= MAX_CHARACTERS else " ".join(text.split()))
 
 
 def answers_agree(prediction: str, answer: str, options: tuple[str, ...] = ()) -> bool:

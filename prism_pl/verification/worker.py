@@ -20,19 +20,19 @@ def main() -> None:
     from prism_pl.verification.mathematics import equal_mathematics
 
     resource.setrlimit(resource.RLIMIT_AS, (_BYTES, _BYTES))
-    agreement = Agreement(equal_mathematics)
+    agreements = {words: Agreement(equal_mathematics, words) for words in (None, False, True)}
     # The first comparisons fill caches for seconds; they belong to the start, not to an answer.
     for prediction, answer in ((r"\frac{x}{2} + \sqrt{2}", "x/2+1"), ("x > 2", r"(2, \infty)")):
-        agreement(prediction, answer)
+        agreements[None](prediction, answer)
     replies, sys.stdout = sys.stdout, sys.stderr
     print("ready", file=replies, flush=True)
     for line in sys.stdin:
-        prediction, answer, options, seconds = json.loads(line)
+        prediction, answer, options, words, seconds = json.loads(line)
         # Processor time, so that a busy machine costs no answer; the system ends the process, whatever it is in. One limit
         # for the whole answer: a list may ask for a comparison of each member with each.
         signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            verdict = agreement(prediction, answer, options)
+            verdict = agreements[words](prediction, answer, options)
         except (Exception, RecursionError, MemoryError):
             verdict = False
         signal.setitimer(signal.ITIMER_PROF, 0)

@@ -1,6 +1,7 @@
 """An engine whose responses are written, not sampled: the start model's would all be malformed."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from transformers import AutoTokenizer
@@ -30,3 +31,11 @@ class ScriptedEngine(RolloutEngine):
             pass
 
     def close(self) -> None: ...
+
+
+class WordyEngine(ScriptedEngine):
+    """Answers in words that no rule reads as a number."""
+
+    def _response(self, seed: int, g: int) -> Response:
+        written = super()._response(seed, g)
+        return replace(written, text=written.text.replace("<answer>", f"<answer>either {seed % 1009} or "))

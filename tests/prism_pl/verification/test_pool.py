@@ -7,7 +7,9 @@ import time
 import pytest
 
 from prism_pl.verification.agreement import MAX_NESTING
-from prism_pl.verification.pool import SECONDS, Pool, Question, Worker, default_processes
+from prism_pl.verification.phrases import has_words
+from prism_pl.verification.pool import SECONDS, Pool, Question, Worker, agree, default_processes, verdicts
+from tests.prism_pl.verification.cases import ALL
 
 ENDLESS = "9^{9^{9^9}}"
 
@@ -105,3 +107,50 @@ def test_ranks_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_processes() == 3
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "16")
     assert default_processes() == 1
+
+
+# What words leave open: nothing but words could say whether the answer is right.
+OPEN = [
+    ("a dog", "a cat"), ("Paris", "Paris, the capital of France"), ("increasing", r"\text{decreasing}"), ("no idea", "12"),
+    ("12 or 13 apples", "12"), ("It does indeed", "yes"), ("a cat", "B"), ("n + 1 is odd", "n + 2 is odd"),
+    ("1, blue", "1, red"), ("It rises. " * 120, "It rises"),
+]  # fmt: skip
+# Right by the rules, which have passed over words on the way.
+PASSED_OVER = [
+    ("Yes, as it rains", "yes"), ("Not A, so B", "B"), ("B, since C is too large", "B"),
+    ("The hall was full when 12 people came", "12"),
+]  # fmt: skip
+DECIDED = [
+    ("cats", "a cat"), ("5", "6"), ("No, never", "yes"), ("The answer is yes.", "yes"), ("option (b)", "B"), ("13", "B"),
+    ("Not A, so C", "B"), ("There are 13 apples", "12"), ("5 kg", "5 lb"), ("x = 2", "x = 3"), ("", "a cat"),
+    ("2020-03-05", "5 March 2020"), ("1, blue", "1, blue"), ("9^{" * 40, "a"), ("no solution", r"\emptyset"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pairs", "right", "abstains"), [(OPEN, False, True), (PASSED_OVER, True, True), (DECIDED, None, False)]
+)
+def test_the_rules_abstain_where_words_decide(pairs: list[tuple[str, str]], right: bool | None, abstains: bool) -> None:
+    found = verdicts([Question(*pair) for pair in pairs], 1)
+    assert [verdict.abstains for verdict in found] == [abstains] * len(pairs)
+    expected = agree([Question(*pair) for pair in pairs], 1) if right is None else [right] * len(pairs)
+    assert [verdict.right for verdict in found] == expected
+
+
+def test_options_decide_for_a_letter_and_for_their_texts() -> None:
+    options = ("a small dog", "a cat")
+    asked = [Question(said, "B", options) for said in ("B", "a cat", "a small dog", "(A) a small dog", "the feline")]
+    assert [tuple(verdict) for verdict in verdicts(asked, 1)] == [
+        (True, False), (True, False), (False, False), (False, False), (False, True),
+    ]  # fmt: skip
+
+
+def test_what_has_no_words_is_decided_and_the_verdict_is_the_rules_own() -> None:
+    cases = sorted(case for case in ALL if len(case[0]) + len(case[1]) < 40)[::2]
+    assert len(cases) > 100
+    questions = [Question(text, gold) for gold, text, _ in cases]
+    found = verdicts(questions, 1)
+    assert [verdict.right for verdict in found] == agree(questions, 1)
+    assert all(has_words(q.prediction) or has_words(q.answer) for q, v in zip(questions, found, strict=True) if v.abstains)
+    assert any(verdict.abstains for verdict in found)
+    assert not all(verdict.abstains for verdict in found)
