@@ -24,10 +24,11 @@ from prism_pl.game import (
     ReplayBuffer,
     ReplayOptions,
     Scored,
+    Scores,
 )
 from prism_pl.game.monitors import add_game_metrics, add_length_correlation, add_pair_metrics, length_correlations
 from prism_pl.hub import model_folder
-from prism_pl.metrics.collection import StepMetrics
+from prism_pl.metrics.collection import StepMetrics, sums
 from prism_pl.metrics.timing import seconds, timed
 from prism_pl.model.policy import PolicyOptions
 from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
@@ -114,6 +115,7 @@ class AdversarialAlignModule(StageModule):
 
     def step_metrics(self) -> dict[str, Metric]:
         own = self.policy_step.metrics() | self.discriminator_step.metrics() | response_metrics()
+        own |= sums("score/nonfinite")
         return own | length_correlations() | seconds("score", "reference", "discriminator_update", "policy_update")
 
     def configure_optimizers(self) -> Any:
@@ -128,6 +130,7 @@ class AdversarialAlignModule(StageModule):
         with timed("score", metrics):
             scored = self.discriminator_step.score(shown.scoring)
         scores = shown.fresh(scored.score_N)
+        self._look_at(scores, rollouts)
         advantage_PG = self.advantage(scores)
         delayed = self.batches_done < self.cadence.policy_delay
         if delayed or (self.batches_done + 1) % self.cadence.discriminator_every == 0:
@@ -148,6 +151,16 @@ class AdversarialAlignModule(StageModule):
         add_response_metrics(rollouts, advantage_PG, metrics)
         self.report(metrics)
         return {"samples": make_samples(rollouts, advantage_PG, scores.columns)}
+
+    def _look_at(self, scores: Scores, rollouts: Rollouts) -> None:
+        """Counts and names the responses whose score is not finite; all ranks stop alike."""
+        size = len(rollouts.responses[0])
+        lost = [f"{rollouts.prompts[p].source}, response {g + 1} of {size}" for p, g in scores.lost_PG.nonzero().tolist()]
+        self.metrics.add("score/nonfinite", len(lost))
+        everyone: list[str] = []
+        if self.all_reduce(float(len(lost)), "max"):
+            everyone = [name for own in self.gather(lost) for name in own]
+        self.guard.scored(self.trainer.global_step, everyone, speaks=self.trainer.is_global_zero)
 
     def _update_discriminator(self, shown: DiscriminatorBatch, scored: Scored) -> None:
         optimizers = self.optimizers()

@@ -1,6 +1,7 @@
 """A loss or a gradient that is not finite: its update is left out, named and counted, and only so many in a row.
 
-One NaN in an update would make every weight NaN. The rest of the batch is lost with it: gradients are sums.
+One NaN in an update would make every weight NaN. The rest of the batch is lost with it: gradients are sums. A score that is
+not finite costs its response's advantage alone; so many batches in a row with such a score end the run, too.
 """
 
 import logging
@@ -13,6 +14,8 @@ from prism_pl.errors import UserError
 
 _log = logging.getLogger(__name__)
 _MOST_NAMED = 8
+_SCORE = "score"
+"""Beside the optimizers' names."""
 
 Suspects = Callable[[], Iterable[str]]
 """Names what may have made a micro-batch's loss not finite, ``file:row`` first. Asked only if it is not."""
@@ -65,6 +68,27 @@ class NonFiniteGuard:
                 "After update %d: %s: the loss or the gradient is not finite, so this update is left out (%d in a row, the "
                 "run stops at %d): %s.",
                 step, name, count, self.limit, told,
+            )  # fmt: skip
+
+    def scored(self, step: int, lost: Iterable[str], *, speaks: bool) -> None:
+        """A batch was scored; ``lost`` are the responses of all ranks whose score is not finite.
+
+        Raises UserError, on every rank, at ``limit`` batches with such a score in a row.
+        """
+        names = [*lost]
+        self._in_a_row[_SCORE] = self._in_a_row[_SCORE] + 1 if names else 0
+        count = self._in_a_row[_SCORE]
+        if count >= self.limit:
+            raise UserError(
+                f"discriminator: in {count} batches in a row it gave a score that is not finite (model.nonfinite_limit: "
+                f"{self.limit}). In the last one: {_told(names)}. Look at these rows, try a lower learning rate of the "
+                f"discriminator, or start again from an earlier one."
+            )
+        if names and speaks:
+            _log.warning(
+                "After update %d: the discriminator's score of %d responses is not finite. Their advantage is 0, and the "
+                "others of their groups are compared without them (%d batches in a row, the run stops at %d): %s.",
+                step, len(names), count, self.limit, _told(names),
             )  # fmt: skip
 
 

@@ -3,6 +3,9 @@
 All but the released one keep malformed responses out of every mean and std: they take ``-format_penalty`` after the
 normalisation and shift nobody. ``alpha`` weighs perception, ``1 - alpha`` reasoning. A group with fewer than two valid
 responses, or whose scores are equal, carries no preference.
+
+A response whose score is not finite takes 0, and is kept out of every mean and std, too: the others have the advantages of
+a group without it.
 """
 
 from abc import ABC, abstractmethod
@@ -30,7 +33,10 @@ class AdversarialAdvantage(ABC):
 
     def __call__(self, scores: Scores) -> torch.Tensor:
         """The advantage (P, G) of each response."""
-        return torch.where(scores.valid_PG, self.preference(scores), -self.format_penalty)
+        kept_PG = scores.valid_PG & ~scores.lost_PG
+        kept = Scores(scores.teacher_PK, scores.policy_PGK.masked_fill(~kept_PG[..., None], 0.0), kept_PG)
+        advantage_PG = torch.where(scores.valid_PG, self.preference(kept), -self.format_penalty)
+        return advantage_PG.masked_fill(scores.lost_PG, 0.0)
 
     @abstractmethod
     def preference(self, scores: Scores) -> torch.Tensor:
@@ -80,17 +86,19 @@ class ReleasedAdvantage(AdversarialAdvantage):
     """
 
     def __call__(self, scores: Scores) -> torch.Tensor:
-        return self.preference(scores) - self.format_penalty * ~scores.valid_PG
+        advantage_PG = self.preference(scores) - self.format_penalty * ~scores.valid_PG
+        return advantage_PG.masked_fill(scores.lost_PG, 0.0)
 
     def preference(self, scores: Scores) -> torch.Tensor:
-        valid_PG1 = scores.valid_PG[..., None]
+        kept_PG = ~scores.lost_PG
+        valid_PG1 = (scores.valid_PG & kept_PG)[..., None]
         worst_P1K = scores.policy_PGK.masked_fill(~valid_PG1, torch.inf).amin(1, keepdim=True)
         worst_P1K = torch.where(worst_P1K.isinf(), 0.0, worst_P1K)
         score_PGK = torch.where(valid_PG1, scores.policy_PGK, worst_P1K - 1)
         if score_PGK.shape[1] == 1:
             return self.mixed(score_PGK / (1 + _RELEASED_EPSILON))
-        centred_PGK = score_PGK - score_PGK.mean(1, keepdim=True)
-        return self.mixed(centred_PGK / (score_PGK.std(1, keepdim=True) + _RELEASED_EPSILON))
+        centred_PGK, std_P1K = _spread(score_PGK, kept_PG)
+        return self.mixed(centred_PGK / (std_P1K + _RELEASED_EPSILON))
 
 
 def _centred(value_PGK: torch.Tensor, valid_PG: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,8 +109,13 @@ def _centred(value_PGK: torch.Tensor, valid_PG: torch.Tensor) -> tuple[torch.Ten
     return (value_PGK - mean_P1K) * valid_PG1, count_P11
 
 
-def _normalised(value_PGK: torch.Tensor, valid_PG: torch.Tensor) -> torch.Tensor:
-    """Centred and divided by the unbiased std over the group's valid responses."""
+def _spread(value_PGK: torch.Tensor, valid_PG: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centred values, and the unbiased std (P, 1, K) over the group's valid responses."""
     centred_PGK, count_P11 = _centred(value_PGK, valid_PG)
-    std_P1K = (centred_PGK.square().sum(dim=1, keepdim=True) / (count_P11 - 1).clamp_min(1)).sqrt()
+    return centred_PGK, (centred_PGK.square().sum(dim=1, keepdim=True) / (count_P11 - 1).clamp_min(1)).sqrt()
+
+
+def _normalised(value_PGK: torch.Tensor, valid_PG: torch.Tensor) -> torch.Tensor:
+    """Centred and divided by the std; 0 where there is hardly any."""
+    centred_PGK, std_P1K = _spread(value_PGK, valid_PG)
     return torch.where(std_P1K > _SPREAD_FLOOR, centred_PGK / std_P1K.clamp_min(_SPREAD_FLOOR), 0.0)

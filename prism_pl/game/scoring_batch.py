@@ -42,14 +42,19 @@ class Scores:
     valid_PG: torch.Tensor
 
     @property
+    def lost_PG(self) -> torch.Tensor:
+        """True for well-formed responses of which some score is NaN or infinite: no advantage can be had from it."""
+        return self.valid_PG & ~self.policy_PGK.isfinite().all(-1)
+
+    @property
     def margin_MK(self) -> torch.Tensor:
         """Teacher minus policy for the M pairs with a well-formed response: the reward gap is its mean."""
         return (self.teacher_PK[:, None] - self.policy_PGK)[self.valid_PG]
 
     @property
     def columns(self) -> dict[str, torch.Tensor]:
-        """Scores (P, G) of the responses by aspect, NaN where there is none."""
-        score_PGK = self.policy_PGK.masked_fill(~self.valid_PG[..., None], torch.nan)
+        """Scores (P, G) of the responses by aspect, NaN where there is none that is finite."""
+        score_PGK = self.policy_PGK.masked_fill((~self.valid_PG | self.lost_PG)[..., None], torch.nan)
         return dict(zip(ASPECTS, score_PGK.unbind(-1), strict=True))
 
     def part(self, prompts: slice, responses: slice) -> "Scores":
@@ -105,7 +110,8 @@ def make_scoring_batch(
 
 def arrange(score_N: torch.Tensor, batch: ScoringBatch) -> Scores:
     """Scores by role."""
-    policy_PGK = score_N[batch.policy_PGK] * batch.valid_PG[:, :, None]
+    # Not by a product: a malformed response points at the teacher's segment, and 0 times NaN is NaN.
+    policy_PGK = score_N[batch.policy_PGK].masked_fill(~batch.valid_PG[:, :, None], 0.0)
     return Scores(score_N[batch.teacher_PK], policy_PGK, batch.valid_PG)
 
 

@@ -96,6 +96,14 @@ def test_a_poisoned_update_changes_nothing_and_is_counted_and_named(
     assert re.fullmatch(
         r"After update 0: policy: .* \(1 in a row, the run stops at 3\): \S*align.jsonl:\d+, response 2 of 4\.", first
     )
+    # The same score is known before any update: the policy has learnt from the group's others, as asserted above.
+    assert [line["score/nonfinite"] for line in lines] == [0.0, 1.0, 0.0]
+    (scored,) = [record.getMessage() for record in caplog.records if "discriminator's score" in record.getMessage()]
+    assert re.fullmatch(
+        r"After update 0: the discriminator's score of 1 responses .* \(1 batches in a row, the run stops at 3\): "
+        r"\S*align.jsonl:\d+, response 1 of 4\.",
+        scored,
+    )
     # Three of four responses are well-formed, and the teacher's two segments come first.
     assert re.fullmatch(
         r"After update 0: discriminator: .* \(1 in a row.*\): \S*align.jsonl:\d+, segment 3 of \d+\.", second
@@ -129,6 +137,23 @@ def test_a_run_of_nothing_else_stops_and_says_why(tmp_path: Path, capsys: pytest
     assert "of 2 updates in a row was not finite (model.nonfinite_limit: 2)" in " ".join(errors.split())
     assert ", response 2 of 4" in " ".join(errors.split())
     assert len(logged(tmp_path / "run", "policy/skipped_updates")) == 1
+
+
+def test_a_run_of_lost_scores_stops_even_if_the_discriminator_does_not_learn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path, policy=[], discriminator=[0, 1, 2, 3])
+    common = ["fit", "--config", str(config), "--run_dir", str(tmp_path / "run"), "--trainer.enable_progress_bar=false"]
+    changed = options(model__nonfinite_limit="2", model__cadence__discriminator_every="9")
+    code, _, errors = captured(capsys, *common, *changed)
+    assert code == 2
+    said = " ".join(errors.split())
+    assert "in 2 batches in a row it gave a score that is not finite (model.nonfinite_limit: 2)" in said
+    assert ", response 1 of 4" in said
+    # The policy has learnt from the first batch's other responses.
+    (line,) = logged(tmp_path / "run", "score/nonfinite")
+    assert (line["score/nonfinite"], line["policy/skipped_updates"]) == (1.0, 0.0)
+    assert line["policy/trained_responses"] > 0.5
 
 
 def test_no_limit_below_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -180,3 +180,45 @@ def test_one_malformed_response_drowns_a_released_group() -> None:
     assert repaired_G[:15].std().item() == pytest.approx(1, abs=1e-4)
     assert repaired_G[:15].mean().item() == pytest.approx(0, abs=1e-5)
     assert repaired_G[15] == -1.5
+
+
+@pytest.mark.parametrize("form", [*OWN_FORMS, ReleasedAdvantage])
+@given(
+    policy_GK=st.lists(st.lists(hundredths, min_size=2, max_size=2), min_size=2, max_size=8),
+    flags_G=st.lists(st.booleans(), min_size=8, max_size=8),
+    lost=st.sets(st.integers(0, 7), min_size=1, max_size=3),
+    bad=st.sampled_from([math.nan, math.inf, -math.inf]),
+    aspects=st.sampled_from([(0,), (1,), (0, 1)]),
+)
+def test_a_score_that_is_not_finite_costs_nobody_but_its_response(
+    form: type[AdversarialAdvantage],
+    policy_GK: list[list[float]],
+    flags_G: list[bool],
+    lost: set[int],
+    bad: float,
+    aspects: tuple[int, ...],
+) -> None:
+    """The others have the advantages of a group without it."""
+    size = len(policy_GK)
+    lost = {place for place in lost if place < size} or {0}
+    valid_G = [flags_G[g] or g in lost for g in range(size)]
+    whole = make_scores(policy_GK, valid_G, torch.float64)
+    for place in lost:
+        whole.policy_PGK[0, place, list(aspects)] = bad
+    assert whole.lost_PG[0].nonzero().flatten().tolist() == sorted(lost)
+    advantage_G = form()(whole)[0]
+    others = [g for g in range(size) if g not in lost]
+    assert advantage_G[sorted(lost)].eq(0).all()
+    if len(others) > 1 or form is not ReleasedAdvantage:  # which takes a group of one as it is
+        without = make_scores([policy_GK[g] for g in others], [valid_G[g] for g in others], torch.float64)
+        expected_G = form()(without)[0] if others else advantage_G[others]
+        torch.testing.assert_close(advantage_G[others], expected_G, atol=1e-9, rtol=0)
+    assert advantage_G.isfinite().all()
+
+
+def test_a_lost_score_by_hand() -> None:
+    # Perception 1, 2, 3 as above; the fourth response's is lost, the fifth is malformed.
+    scores = make_scores([*THREE, [math.nan, 5.0], [0.0, 0.0]], [True, True, True, True, False])
+    advantage_PG = NormaliseThenMix(alpha=1.0)(scores)
+    torch.testing.assert_close(advantage_PG, torch.tensor([[-1.0, 0.0, 1.0, 0.0, -1.5]]), atol=1e-6, rtol=0)
+    assert scores.columns["reasoning"].isnan().tolist() == [[False, False, False, True, True]]
