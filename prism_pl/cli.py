@@ -55,6 +55,20 @@ def refuse_strategy(options: Namespace) -> None:
         )
 
 
+def refuse_half_precision(options: Namespace) -> None:
+    """Raises UserError for fp16, whose loss scale needs updates that are not finite: they are left out here, so it would
+    never fall; and gradients would be clipped before they are scaled back."""
+    plugins = options.plugins if isinstance(options.plugins, list) else [options.plugins]
+    chosen = [("trainer.precision", str(options.precision))]
+    chosen += [("trainer.plugins", str(getattr(plugin, "init_args", {}).get("precision"))) for plugin in plugins if plugin]
+    for key, precision in chosen:
+        if precision.startswith("16") or precision == "transformer-engine-float16":
+            raise UserError(
+                f"{key}: {precision} computes in fp16, which no stage can train in: its loss scaling and the check for "
+                f"gradients that are not finite exclude each other. Use `--trainer.precision bf16-mixed`."
+            )
+
+
 class PrismCLI(LightningCLI):
     """LightningCLI with a run folder, a metrics file that is always on, and resumption.
 
@@ -96,6 +110,7 @@ class PrismCLI(LightningCLI):
     def check(self, config: Namespace) -> None:
         """Raises UserError for what no run could do."""
         refuse_strategy(config.trainer)
+        refuse_half_precision(config.trainer)
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]

@@ -1,5 +1,6 @@
 """Mistakes of a command line: one paragraph each that names the key and what would be right, before anything is loaded."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import yaml
 from jsonargparse import Namespace
 
 import modules  # noqa: F401 (registers fsdp2)
-from prism_pl.cli import refuse_strategy
+from prism_pl.cli import refuse_half_precision, refuse_strategy
 from prism_pl.errors import UserError
 from tests.command_line import run
 
@@ -180,6 +181,31 @@ def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, capsys: pytest
 )  # fmt: skip
 def test_the_other_commands_say_it_alike(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert message in mistake(capsys, *arguments)
+
+
+MIXED = {"class_path": "lightning.pytorch.plugins.MixedPrecision", "init_args": {"precision": "16-mixed", "device": "cpu"}}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("precision", "16-mixed"), ("precision", "16"), ("precision", "16-true"), ("plugins", json.dumps([MIXED])),
+        ("precision", "transformer-engine-float16"),
+    ],
+)  # fmt: skip
+def test_fp16_is_refused_at_once(key: str, value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = mistake(capsys, *RLVR, "--run_dir", str(tmp_path / "run"), f"--trainer.{key}={value}")
+    assert f"trainer.{key}: " in said
+    assert "fp16" in said
+    assert "Use `--trainer.precision bf16-mixed`" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "32-true", 32, 64, "32", None])
+def test_other_precisions_are_not(precision: str | int | None) -> None:
+    refuse_half_precision(Namespace(precision=precision, plugins=None))
+    refuse_half_precision(Namespace(precision=None, plugins=[Namespace(init_args=Namespace(precision=precision))]))
+    refuse_half_precision(Namespace(precision=None, plugins=Namespace(init_args=Namespace())))
 
 
 @pytest.mark.parametrize("strategy", [None, "ddp", "ddp_spawn", "deepspeed_stage_2"])
