@@ -15,6 +15,9 @@ _NAME = re.compile(
     rf"|\\(?:sin|cos|tan|cot|log|ln|det)\s*(?:\(\s*{_LETTERS}\s*\)|{_LETTERS})"
     rf"|\(\s*{_LETTERS}(?:\s*,\s*{_LETTERS})+\s*\)"
     r"|[A-Z][A-Za-z]*(?:\s+[a-z]+){0,3}"
+    # Ratios of names; lengths of segments and their quotients, by their ends: AB : CD, |AB|, AB/CD.
+    rf"|{_LETTERS}\s*:\s*{_LETTERS}"
+    r"|\|\s*[A-Z]{2}\s*\||\\frac\{\s*[A-Z]{2}\s*\}\{\s*[A-Z]{2}\s*\}|[A-Z]{2}\s*/\s*[A-Z]{2}"
 )
 
 

@@ -20,6 +20,7 @@ _NUMBER_SETS = {
 }
 _BELONGS = re.compile(r"[a-zA-Z]\s*\\in(?![a-zA-Z])\s*")
 _SUCH_THAT = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\s*\{?R\}?)?\s*[|:]\s*")
+_APPLIED = re.compile(r"(?<![a-zA-Z\\])([fghFGHP])\s*\(\s*[a-z]\s*\)")
 _DIGITS = 200
 
 
@@ -53,6 +54,9 @@ def equal_solutions(said: str, true: str) -> bool:
     >>> equal_solutions("(1, 2]", "1 < x \\\\le 2")
     True
     """
+    if bool(_APPLIED.search(said)) != bool(_APPLIED.search(true)):
+        # The values of a function are a set of numbers: 0 < f(x) < 1 is (0, 1).
+        said, true = (_APPLIED.sub(r"\1", text) for text in (said, true))
     left, right = read_relations(said), read_relations(true)
     if left is not None and right is not None and _same_relations(left, right):
         return True

@@ -90,6 +90,11 @@ _RULES = [
 ]  # fmt: skip
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_BETWEEN_BOXES = re.compile(
+    r"(?:\s|\\q?quad|\\[,;:! ]|~|\$)*(?P<mark>[,;])?(?:\s|\\q?quad|\\[,;:! ]|~|\$)*"
+    r"(?P<word>(?:\\text\s*\{\s*)?(?:and|or)(?:\s*\})?)?(?:\s|\\q?quad|\\[,;:! ]|~|\$)*"
+)
 _EMBEDDED = re.compile(r"(?<!\\)\$([^$]*[\\^_=<>+*/{|-][^$]*|\s*-?[\d.,]+\s*|\s*[a-zA-Z]\s*)(?<!\\)\$(?!\d)")
 """Mathematics inside a sentence; a dollar before a price is none."""
 
@@ -105,7 +110,7 @@ def canonical(text: str) -> str:
     text = re.sub(r"(?:\d\u0305)+", lambda m: rf"\overline{{{m[0].replace(chr(0x305), '')}}}", text)
     text = "".join(_CHARACTERS.get(character, character) for character in text)
     text = unwrapped(text)
-    text = _EMBEDDED.sub(r" \1 ", text)
+    text = _without_boxes(_EMBEDDED.sub(r" \1 ", text).strip())
     for pattern, new in _RULES:
         text = pattern.sub(new, text)
     return unwrapped(join_thousands(text))
@@ -129,6 +134,36 @@ def unwrapped(text: str) -> str:
             text = text[:-1]
         if text == before:
             return text
+
+
+def _without_boxes(text: str) -> str:
+    """The members of a list whose answers have a box each: ``\\boxed{1} and \\boxed{2}``; any other text as it is."""
+    if len(_BOX.findall(text)) < 2:
+        return text
+    members, position = list[str](), 0
+    while box := _BOX.match(text, position):
+        if (end := _closing(text, box.end())) is None:
+            return text
+        members.append(text[box.end() : end].strip())
+        between = _BETWEEN_BOXES.match(text, end + 1)
+        assert between is not None
+        position = between.end()
+        if position < len(text):
+            if not between["mark"] and not between["word"] and r"\quad" not in between[0] and r"\qquad" not in between[0]:
+                return text  # a product, or whatever two boxes side by side may mean
+            word = re.search("and|or", between["word"] or "")
+            members.append(f" {word[0]} " if word else ", ")
+    return "".join(members) if position == len(text) else text
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the brace closes that was opened before ``start``."""
+    depth = 1
+    for position in range(start, len(text)):
+        depth += (text[position] == "{") - (text[position] == "}")
+        if depth == 0:
+            return position
+    return None
 
 
 def compact(text: str) -> str:

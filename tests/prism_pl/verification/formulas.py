@@ -20,6 +20,21 @@ LEFT_SIDES: list[Row] = [
     ("(1,-2)", ["(x,y) = (1,-2)", "(x, y) = (1, -2)", "P = (1,-2)"], ["(x,y) = (-2,1)", "(x,y) = (1,2)"]),
     ("x=1, y=2", ["y=2, x=1", "x = 1 and y = 2", "1, 2"], ["x=2, y=1", "2, 1", "x=1", "x=1, y=-2"]),
     ("-0.76", ["E_{cell} = -0.76", r"E^{\circ}_{cell} = -0.76"[:0] + "E = -0.76"], ["E = 0.76", "-E = -0.76", "E < -0.76"]),
+    (
+        "7:32",
+        ["S_{MBCN}:S = 7:32", "V_1 : V_2 = 7:32", r"A:B = \frac{7}{32}"],
+        ["S:T = 32:7", "A:B = 7", "A:B > 7:32", "-A:B = 7:32"],
+    ),
+    (
+        r"\frac{1}{\sqrt{6}}",
+        [r"\frac{NO}{BO} = \frac{1}{\sqrt{6}}", r"NO/BO = \frac{\sqrt{6}}{6}", r"|AB| = \frac{1}{\sqrt{6}}"],
+        [
+            r"\frac{NO}{BO} = \sqrt{6}",
+            r"\frac{NO}{2} = \frac{1}{\sqrt{6}}",
+            r"|x| = \frac{1}{\sqrt{6}}",
+            r"-|AB| = \frac{1}{\sqrt{6}}",
+        ],
+    ),
     (r"\{2,3\}", [r"x \in \{2,3\}", "x = 2, 3", "2, 3", "x=2 or x=3"], [r"x \in \{2,4\}", "(2,3)", "x = 2"]),
 ]
 
@@ -60,6 +75,11 @@ UNIONS: list[Row] = [
         [r"(0,\infty)", r"\emptyset", "all numbers > 0"],
     ),
     ("2x+6>0", ["x>-3", r"(-3,\infty)", "x+3>0"], ["x<-3", r"x \ge -3", "2x+6<0"]),
+    (
+        "0<f(x)<1",
+        ["(0,1)", "1 > f(x) > 0"],
+        ["[0,1)", "0<x<1", "0<g(x)<1", "(0,1]", "0<f(x)<2", "(-1,1)"],
+    ),
     ("[0,1]\\cup[2,3)", ["[2,3)\\cup[0,1]"], ["[0,1]\\cup[2,3]", "[0,3)", "[0,1)\\cup[2,3)"]),
 ]
 
@@ -196,6 +216,17 @@ EXPRESSIONS: list[Row] = [
 ]
 
 RATIOS_AND_LISTS: list[Row] = [
+    (
+        "2, 3",
+        [r"\boxed{2} and \boxed{3}", r"$\boxed{3}$, $\boxed{2}$", r"\boxed{2} \quad \text{and} \quad \boxed{3}"],
+        [r"\boxed{2}\boxed{3}", r"\boxed{2} - \boxed{3}", r"\boxed{2}, \boxed{3}, \boxed{4}", r"\boxed{2}, \boxed{-3}"],
+    ),
+    (
+        r"(2, 5), (6, 2)",
+        [r"\boxed{(2, 5)} \quad \text{and} \quad \boxed{(6, 2)}", r"\boxed{(6,2)}, \boxed{(2,5)}"],
+        [r"\boxed{(2, 5)} \cdot \boxed{(6, 2)}", r"\boxed{(2, 5)} and \boxed{(5, 2)}", r"\boxed{(2, 5)} and (6, -2)"],
+    ),
+    ("x<1 or x>2", [r"\boxed{x<1} or \boxed{x>2}"], [r"\boxed{x<1} and \boxed{x>2}", r"\boxed{x<1} or \boxed{x<2}"]),
     ("3:4", ["6:8", "3/4", "3 : 4", "3 to 4"], ["4:3", "3:5", "-3:4"]),
     ("1:2:3", ["2:4:6", "1 : 2 : 3"], ["1:3:2", "1:2", "3:2:1"]),
     (

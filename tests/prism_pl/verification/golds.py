@@ -26,6 +26,8 @@ GOLDS = [
     # Equations, inequalities, intervals, sets.
     "x=5", "y=2x+1", r"y = -\frac{1}{2}x + 3", "x^2+y^2=25", "(x-1)^2+(y+2)^2=9", "3x+2y-7=0", r"x=\pm 2",
     r"x = -1 \pm \sqrt{2}", "f(x)=x^2-1", "a_n=3n-2", "E_{cell}=-0.76", r"E_{\text{cell}} = -0.76 \text{ V}",
+    "S_{MBCN}:S=7:32", r"|AB|=\sqrt{2}", r"\frac{NO}{BO}=\frac{1}{\sqrt{6}}", "AB/CD=3", "0<f(x)<1",
+    r"\boxed{x=1} and \boxed{y=-2}",
     r"m\angle ABC=30", "AB=12", "P(A)=0.3", "x>3", r"x \ge -2", r"x<\frac{1}{2}", r"x \ne 4", "-1<x<3", r"0 \le x < 5",
     r"-2 \leq x \leq 2", "x<2 or x>3", r"x \le -1 \text{ or } x \ge 4", "(0,5)", "[-1,3)", r"(-\infty,2]", r"[3,\infty)",
     r"(-\infty,-1)\cup(1,\infty)", r"(2,12)\cup(12,102)", r"[0,1]\cup[2,3)", r"\{1,2,3\}", r"\{-2,0,5\}",
