@@ -48,10 +48,22 @@ def main() -> None:
         for (number, side), results in zip(kinds, zip(*rounds, strict=True), strict=True):
             best = min(results, key=lambda result: result["seconds"])
             rate, right = best["answers"] / best["seconds"], best["right"] / best["answers"]
-            print(
-                f"{which:12s} {side:12s} {number} processes {best['seconds']:7.2f} s {rate:7.1f} answers/s  right {right:.3f}",
-                flush=True,
-            )
+            name = f"{which:12s} {side:12s} {number} processes"
+            print(f"{name} {best['seconds']:7.2f} s {rate:7.1f} answers/s  right {right:.3f}", flush=True)
+
+
+def _cases(which: str) -> list[Case]:
+    tables = MEASURED | SPOKEN | FORMULAS
+    kinds = MATHS if which == "mathematics" else tuple(tables)
+    rows = [row for kind in kinds for row in tables[kind] if "9^{9" not in row[0]]
+    cases = {
+        (gold, text, verdict)
+        for gold, *sides in rows
+        for verdict, side in zip((True, False), sides, strict=True)
+        for text in side
+    }
+    cases |= set() if which == "mathematics" else set(ALL) - set(HOSTILE)
+    return random.Random(0).sample(sorted(cases), min(ANSWERS, len(cases)))
 
 
 def _timed(side: str, processes: int, which: str) -> dict[str, float]:
