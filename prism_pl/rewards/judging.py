@@ -40,10 +40,9 @@ def judge_messages(case: Case, instruction: str) -> list[dict[str, Any]]:
     """The two messages of a request."""
     shown = {"question": case.question} | ({"options": list(case.options)} if case.options else {})
     shown |= {"true_answer": case.true_answer, "student_answer": case.answer}
-    return [
-        {"role": "system", "content": f"{instruction}\n\n{_FORMAT}"},
-        {"role": "user", "content": json.dumps(shown, ensure_ascii=False)},
-    ]
+    # Halves of characters, which a data file may hold, cannot be sent.
+    content = json.dumps(shown, ensure_ascii=False).encode(errors="replace").decode()
+    return [{"role": "system", "content": f"{instruction}\n\n{_FORMAT}"}, {"role": "user", "content": content}]
 
 
 def judge_request(case: Case, instruction: str, endpoint: EndpointOptions) -> tuple[str, list[dict[str, Any]], int]:

@@ -188,6 +188,11 @@ def test_a_server_that_is_slow_holds_a_step_no_longer_than_said(build: Build, se
     assert reward.take_counts() == counts(cached=1, raised=1)
 
 
+def test_half_a_character_is_asked_about_all_the_same(build: Build, server: JudgeServer) -> None:
+    server.script["a feline ?"] = ["right"]
+    assert score(build(), "a feline \ud83d", "a cat") == 1.0
+
+
 def test_nobody_is_there(build: Build) -> None:
     # Port 9, discard: nothing listens.
     endpoint = JudgeEndpoint(base_url="http://127.0.0.1:9/v1", model="m", max_retries=1, first_wait_s=0.001)
