@@ -28,6 +28,7 @@ from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
 from prism_pl.game import AdversarialAdvantage, DiscriminatorLossOptions, HealthLimits, ReplayOptions, TwoSampleOptions
 from prism_pl.model.adapters import LoraOptions
+from prism_pl.rewards import JudgeEndpoint
 from prism_pl.types import SamplingOptions
 
 BASES = (AdversarialAdvantage, Algorithm, AdvantageEstimator, PolicyObjective, Discriminator, RolloutEngine)
@@ -39,7 +40,8 @@ OWN = [
 ]
 CLASSES = [
     *(cls for base in BASES for cls in known_classes(base).values()), *OWN, StageModule,
-    CadenceOptions, DataSource, DiscriminatorLossOptions, EndpointOptions, HealthLimits, LoraOptions, MismatchOptions,
+    CadenceOptions, DataSource, DiscriminatorLossOptions, EndpointOptions, HealthLimits, JudgeEndpoint,
+    LoraOptions, MismatchOptions,
     ProbeOptions, ReplayOptions, ReuseOptions, SamplingOptions, ScheduleOptions, TwoSampleOptions,
 ]  # fmt: skip
 FUNCTIONS = [command for command in CATALOGUE if command.function is not None]
