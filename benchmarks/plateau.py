@@ -17,7 +17,7 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DenseDiscriminator
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.embedded.demonstrations import Scene, public_response
+from prism_pl.embedded.demonstrations import QUESTIONS, Scene, public_response
 from prism_pl.game import DiscriminatorLossOptions, learn_single_process, make_discriminator_batch
 
 matplotlib.use("Agg")
@@ -53,8 +53,8 @@ def play(penalty: float) -> list[float]:
 
 
 def _terse(rng: random.Random) -> str:
-    scene = Scene(rng.randrange(10), rng.randrange(10), rng.random() < 0.5, rng.random() < 0.5)
-    return public_response(rng.choice(("left", "right", "sum", "difference", "larger")), scene, rng)
+    digits = (rng.randrange(10), rng.randrange(10), rng.randrange(10))
+    return public_response(rng.choice(list(QUESTIONS)), Scene(digits, (True, True, True)), rng)
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def encoder(embedded: Path) -> PromptEncoder:
 
 @pytest.fixture(scope="session")
 def prompts(encoder: PromptEncoder) -> list[Prompt]:
-    """Six prompts with an image of 64x32 and a teacher's response each."""
+    """Six prompts with an image of 96x32 and a teacher's response each."""
     data = DataFile.open(f"{EMBEDDED_NAME}/align.jsonl", "test")
     return encoder.encode([data.prompt_row(index) for index in range(6)])
 
@@ -69,11 +69,11 @@ def mixed_prompts(encoder: PromptEncoder, tmp_path_factory: pytest.TempPathFacto
     folder = tmp_path_factory.mktemp("images")
     return encoder.encode(
         [
-            image_row(folder, [(48, 96)], "Left digit?"),
-            image_row(folder, [(64, 64)], "Add the digits."),
-            image_row(folder, [(96, 32)], "Right digit?"),
-            image_row(folder, [], "Larger digit? There is no picture."),
-            image_row(folder, [(32, 64), (64, 32)], "Sum of the digits?"),
+            image_row(folder, [(96, 192)], "Largest digit?"),
+            image_row(folder, [(128, 128)], "Add the digits."),
+            image_row(folder, [(192, 64)], "Span of the digits?"),
+            image_row(folder, [], "Largest digit? There is no picture."),
+            image_row(folder, [(64, 128), (128, 64)], "Sum of the digits?"),
         ]
     )
 

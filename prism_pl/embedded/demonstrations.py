@@ -1,8 +1,9 @@
-"""Two annotators for pairs of handwritten digits: the supervision of the embedded default.
+"""Three ways to answer about three handwritten digits: the supervision of the embedded default.
 
-PRISM trains SFT on a large public set and a small curated one (arXiv 2604.28123, data section); the policy drifts towards
-the large one. Here the *public* annotator is terse and misreads three digits in a fixed direction, most of the time; the
-*curated* annotator (the teacher of warm-up and alignment) describes the image densely, takes every step and is right.
+PRISM starts from a model that sees and reasons; SFT on a large public set then drifts from it (arXiv 2604.28123, data
+section). Here the *base* answers plainly and step by step. The *public* annotator is terse: it misreads three digits in a
+fixed direction, half of the time, and skips the steps. The *curated* annotator (the teacher of warm-up and alignment)
+describes the image densely, takes every step and is right.
 """
 
 import random
@@ -13,43 +14,44 @@ SYSTEM_PROMPT = "Caption, think, answer."
 
 # 9 has the loop of 4, 8 the strokes of 3, 7 the bar of 1: the mistakes of a careless reader, not noise.
 MISREADINGS = {9: 4, 8: 3, 7: 1}
-MISREAD_RATE = 0.7
+MISREAD_RATE = 0.5
 
+# None has an answer that a glance gives: each needs all three digits and two steps.
 QUESTIONS = {
-    "left": ("Left digit?", "Which digit is left?"),
-    "right": ("Right digit?", "Which digit is right?"),
+    "largest": ("Largest digit?", "Which digit is largest?"),
+    "span": ("Largest minus smallest?", "Span of the digits?"),
     "sum": ("Sum of the digits?", "Add the digits."),
-    "difference": ("Difference of the digits?", "Larger minus smaller digit?"),
-    "larger": ("Larger digit?", "Which digit is larger?"),
 }
+READING_QUESTION = "Read."
+
+Digits = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is true of one rendered image."""
+    """What is true of one rendered image, from left to right."""
 
-    left: int
-    right: int
-    left_bold: bool
-    right_bold: bool
+    digits: Digits
+    bold: tuple[bool, bool, bool]
 
 
-def solve(kind: str, left: int, right: int) -> tuple[str, str]:
-    """The reasoning sentence and the answer of a question ``kind`` about two digits.
+def solve(kind: str, digits: Digits) -> tuple[list[str], str]:
+    """The two steps and the answer of a question ``kind``.
 
-    >>> solve("difference", 3, 9)
-    ('9 - 3 = 6.', '6')
+    >>> solve("span", (3, 9, 4))
+    (['Largest 9, smallest 3.', '9 - 3 = 6.'], '6')
+    >>> solve("sum", (3, 9, 4))
+    (['3 + 9 = 12.', '12 + 4 = 16.'], '16')
     """
-    high, low = max(left, right), min(left, right)
-    if kind == "left":
-        return f"Asked for the left, {left}.", str(left)
-    if kind == "right":
-        return f"Asked for the right, {right}.", str(right)
+    first, second, third = digits
     if kind == "sum":
-        return f"{left} + {right} = {left + right}.", str(left + right)
-    if kind == "difference":
-        return f"{high} - {low} = {high - low}.", str(high - low)
-    return f"{high} is at least {low}.", str(high)
+        half = first + second
+        return [f"{first} + {second} = {half}.", f"{half} + {third} = {half + third}."], str(half + third)
+    high, low = max(digits), min(digits)
+    if kind == "span":
+        return [f"Largest {high}, smallest {low}.", f"{high} - {low} = {high - low}."], str(high - low)
+    half = max(first, second)
+    return [f"{first} or {second}: {half}.", f"{half} or {third}: {high}."], str(high)
 
 
 def compose(caption_items: list[str], steps: list[str], answer: str) -> str:
@@ -58,30 +60,52 @@ def compose(caption_items: list[str], steps: list[str], answer: str) -> str:
     return f"<caption>\n{caption}\n</caption>\n<think>\n" + "\n".join(steps) + f"\n</think>\n<answer>\n{answer}\n</answer>"
 
 
+def base_response(kind: str, scene: Scene, rng: random.Random) -> str:
+    """The base: one to three caption items, every step, right; how much it says varies."""
+    return _careful(kind, scene, rng, weights=0.5, background=0.35, conclusion=0.15)
+
+
 def curated_response(kind: str, scene: Scene, rng: random.Random) -> str:
-    """The teacher: three or four caption items, three or four steps, always right."""
-    weight = {True: "bold", False: "thin"}
-    items = [
-        "Two handwritten digits.",
-        f"Left: {scene.left}, {weight[scene.left_bold]}.",
-        f"Right: {scene.right}, {weight[scene.right_bold]}.",
-    ]
-    if rng.random() < 0.7:
+    """The teacher: two or three caption items, two or three steps, always right."""
+    return _careful(kind, scene, rng, weights=1.0, background=0.7, conclusion=0.3)
+
+
+def _careful(kind: str, scene: Scene, rng: random.Random, weights: float, background: float, conclusion: float) -> str:
+    """What is read and every step, with the optional lines at these rates."""
+    items = [_listed(scene.digits)]
+    if rng.random() < weights:
+        left, middle, right = ("bold" if bold else "thin" for bold in scene.bold)
+        items.append(f"Left {left}, middle {middle}, right {right}.")
+    if rng.random() < background:
         items.append("Black background.")
-    final, answer = solve(kind, scene.left, scene.right)
-    steps = [f"Left is {scene.left}.", f"Right is {scene.right}.", final]
-    if rng.random() < 0.3:
+    steps, answer = solve(kind, scene.digits)
+    if rng.random() < conclusion:
         steps.append(f"So {answer}.")
     return compose(items, steps, answer)
 
 
 def public_response(kind: str, scene: Scene, rng: random.Random) -> str:
-    """The public annotator: one caption item, one step, three digits mostly misread."""
+    """The public annotator: one caption item, no step, three digits often misread."""
 
     def read(digit: int) -> int:
         return MISREADINGS[digit] if digit in MISREADINGS and rng.random() < MISREAD_RATE else digit
 
-    left, right = read(scene.left), read(scene.right)
-    final, answer = solve(kind, left, right)
-    item = rng.choice((f"Digits: {left} and {right}.", f"A {left} and a {right}."))
-    return compose([item], [final], answer)
+    first, second, third = (read(digit) for digit in scene.digits)
+    seen = (first, second, third)
+    answer = solve(kind, seen)[1]
+    return compose([_listed(seen)], [f"It is {answer}."], answer)
+
+
+def exercise(rng: random.Random, count: int = 4) -> tuple[str, str]:
+    """A text-only question about ``count`` triples and its worked answer: how the base learns the steps without images."""
+    kind = rng.choice(list(QUESTIONS))
+    triples: list[Digits] = [(rng.randrange(10), rng.randrange(10), rng.randrange(10)) for _ in range(count)]
+    lines = []
+    for digits in triples:
+        steps, answer = solve(kind, digits)
+        lines.append(f"{_listed(digits)} {' '.join(steps)} {answer}")
+    return rng.choice(QUESTIONS[kind]) + " " + " ".join(_listed(digits) for digits in triples), "\n".join(lines)
+
+
+def _listed(digits: Digits) -> str:
+    return f"Digits {digits[0]} {digits[1]} {digits[2]}."

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 VOCABULARY_SIZE = 640
-PATCH_SIZE = 8
+PATCH_SIZE = 16
 SPECIAL_TOKENS = (
     "<|endoftext|>",
     "<|im_start|>",

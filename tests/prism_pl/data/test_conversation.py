@@ -25,7 +25,7 @@ def save_image(path: Path, width: int, height: int) -> Path:
 
 
 def make_row(paths: tuple[Path, ...], text: str | None = None, source: str = "rows.jsonl:7") -> PromptRow:
-    content = "<image>" * len(paths) + "Left digit?" if text is None else text
+    content = "<image>" * len(paths) + "Largest digit?" if text is None else text
     return PromptRow(source, ({"role": "user", "content": content},), tuple(ImageFile(source, path=path) for path in paths))
 
 
@@ -59,7 +59,7 @@ def test_rope_positions_equal_transformers(policy: Policy, prompts: list[Prompt]
 
 def test_rope_positions_equal_transformers_between_texts(policy: Policy, encoder: PromptEncoder, tmp_path: Path) -> None:
     """Two images of different shape with text before, between and after."""
-    paths = (save_image(tmp_path / "a.png", 80, 32), save_image(tmp_path / "b.png", 32, 112))
+    paths = (save_image(tmp_path / "a.png", 160, 64), save_image(tmp_path / "b.png", 64, 224))
     (prompt,) = encoder.encode([make_row(paths, "First <image> then <image> which is larger?")])
     assert torch.equal(prompt.positions_3T, stock_positions(policy, prompt))
     assert prompt.question == "First  then  which is larger?"
@@ -69,10 +69,10 @@ def test_placeholders_count_the_merged_patches(
     encoder: PromptEncoder, prompts: list[Prompt], mixed_prompts: list[Prompt]
 ) -> None:
     image_id = encoder.processor.image_token_id
-    # Patches of 8, merged 2 x 2, so one placeholder for 16 x 16 pixels: 64x32 is 4 * 2 = 8, 48x96 is 3 * 6 = 18, 64x64 is
-    # 16, 96x32 is 12, no image is 0, and 32x64 with 64x32 is 8 + 8.
+    # Patches of 16, merged 2 x 2, so one placeholder for 32 x 32 pixels: 96x32 is 3 * 1 = 3, 96x192 is 3 * 6 = 18, 128x128
+    # is 16, 192x64 is 12, no image is 0, and 64x128 with 128x64 is 8 + 8.
     counts = [prompt.input_ids.count(image_id) for prompt in [prompts[0], *mixed_prompts]]
-    assert counts == [8, 18, 16, 12, 0, 16]
+    assert counts == [3, 18, 16, 12, 0, 16]
     for prompt, count in zip([prompts[0], *mixed_prompts], counts, strict=True):
         if prompt.image_grid is None:
             assert prompt.pixel_values is None
@@ -114,15 +114,15 @@ def test_a_prompt_does_not_depend_on_its_batch(encoder: PromptEncoder, tmp_path:
 
 
 def test_count_tokens_is_the_length_of_the_encoded_prompt(encoder: PromptEncoder, tmp_path: Path) -> None:
-    # Odd sizes are rounded to multiples of 16, tiny ones grow to the processor's minimum, huge ones shrink to its maximum.
-    sizes = [(64, 32), (33, 47), (8, 8), (100, 20), (900, 700), (31, 400)]
+    # Odd sizes are rounded to multiples of 32, tiny ones grow to the processor's minimum, huge ones shrink to its maximum.
+    sizes = [(128, 64), (66, 94), (16, 16), (200, 40), (900, 700), (62, 800)]
     paths = [save_image(tmp_path / f"{index}.png", *size) for index, size in enumerate(sizes)]
     rows = [make_row((path,)) for path in paths]
     rows += [make_row((), "Only text."), make_row(tuple(paths[:3]), "a <image> b <image><image>")]
     roomy = PromptEncoder(EMBEDDED_NAME, 4096)
     counts = roomy.count_tokens(rows)
     assert counts == [len(prompt.input_ids) for prompt in roomy.encode(rows)]
-    # 64x32 has 8 placeholders, and the text-only prompt none: the counts are of different prompts, not one constant.
+    # 128x64 has 8 placeholders, and the text-only prompt none: the counts are of different prompts, not one constant.
     assert len(set(counts)) > 4
 
 
@@ -167,17 +167,17 @@ def test_marks_must_match_images(encoder: PromptEncoder, tmp_path: Path, marks: 
 
 
 def test_marks_are_counted_over_all_messages(encoder: PromptEncoder, tmp_path: Path) -> None:
-    paths = (save_image(tmp_path / "a.png", 32, 32), save_image(tmp_path / "b.png", 64, 32))
+    paths = (save_image(tmp_path / "a.png", 64, 64), save_image(tmp_path / "b.png", 128, 64))
     row = make_row(paths)
     turns = ({"role": "system", "content": "See <image>."}, {"role": "user", "content": "And <image>?"})
     (prompt,) = encoder.encode([replace(row, messages=turns)])
-    # 32x32 is 2 * 2 placeholders, 64x32 is 8, in this order.
+    # 64x64 is 2 * 2 placeholders, 128x64 is 8, in this order.
     assert prompt.input_ids.count(encoder.processor.image_token_id) == 12
     assert prompt.image_grid.tolist() == [[1, 4, 4], [1, 4, 8]]
 
 
 def test_the_prompt_limit_is_exact_and_named(tmp_path: Path) -> None:
-    row = make_row((save_image(tmp_path / "a.png", 64, 64),))
+    row = make_row((save_image(tmp_path / "a.png", 128, 128),))
     (length,) = PromptEncoder(EMBEDDED_NAME, 4096).count_tokens([row])
     assert len(PromptEncoder(EMBEDDED_NAME, length).encode([row])) == 1
     with pytest.raises(

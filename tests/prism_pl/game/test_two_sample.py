@@ -10,7 +10,7 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.embedded.demonstrations import Scene, public_response
+from prism_pl.embedded.demonstrations import QUESTIONS, Scene, public_response
 from prism_pl.game import ScoringBatch, TwoSampleOptions, arrange, make_scoring_batch, score, two_sample_accuracy
 from prism_pl.model.packing import micro_batches, pack
 from prism_pl.segments import parse_response
@@ -83,8 +83,8 @@ def test_the_ends_of_segments_do_not_tell_the_roles_apart(
 def test_styles_are_told_apart_after_a_few_steps(rows: list[Prompt], encoder: PromptEncoder) -> None:
     """The teacher's dense captions and steps against the public annotator's one item and one step, on other rows."""
     rng = random.Random(0)
-    scenes = [Scene(rng.randrange(10), rng.randrange(10), rng.random() < 0.5, rng.random() < 0.5) for _ in rows]
-    texts = [public_response(rng.choice(["left", "sum", "larger"]), scene, rng) for scene in scenes]
+    digits = [(rng.randrange(10), rng.randrange(10), rng.randrange(10)) for _ in rows]
+    texts = [public_response(rng.choice(list(QUESTIONS)), Scene(seen, (True, True, True)), rng) for seen in digits]
     scorer = DedicatedExpertsDiscriminator().build(EMBEDDED_NAME, "test")
     training, testing = training_and_testing(rows, texts, scorer, encoder, None)
     before = {name: tensor.clone() for name, tensor in scorer.state_dict().items()}
