@@ -1,7 +1,8 @@
 """A reward from a file of your own: ``function: rewards/mine.py:compute_score``, as in EasyR1.
 
-The function gets a list of dictionaries with the keys ``response``, ``response_length`` (characters), ``ground_truth``,
-``options``, ``question`` and ``source``, and returns one number, or one dictionary with the key ``overall``, for each.
+The function gets a list of dictionaries with the keys ``response``, ``response_length`` (characters), ``ground_truth`` (a
+list, if a row has several), ``options``, ``question`` and ``source``, and returns one number, or one dictionary with the
+key ``overall``, for each.
 """
 
 import importlib.util
@@ -56,7 +57,7 @@ class PythonReward(Reward):
             {
                 "response": text,
                 "response_length": len(text),
-                "ground_truth": prompt.answer,
+                "ground_truth": list(prompt.answers) if prompt.also_right else prompt.answer,
                 "options": list(prompt.options),
                 "question": prompt.question,
                 "source": prompt.source,

@@ -26,7 +26,7 @@ DEFECTS: dict[str, tuple[dict[str, Any], str]] = {
     "missing image": ({"images": ["none.png"]}, "the image .*none.png does not exist"),
     "corrupt image": ({"images": ["cut.png"]}, "the image .*cut.png cannot be decoded"),
     "mark without image": ({"images": []}, "1 <image> marks in the messages, but 0 images"),
-    "image without mark": ({"messages": [{"role": "user", "content": "Add."}]}, "0 <image> marks .* but 1 images"),
+    "image without mark": ({"images": ["a.png", "a.png"]}, "1 <image> marks .* but 2 images"),
     "placeholder typed": (
         {"messages": [{"role": "user", "content": "<image><|image_pad|>"}]}, "holds the placeholder <.image_pad.>",
     ),
@@ -72,7 +72,7 @@ def test_every_defect_is_named_with_its_row(folder: Path, config: str, capsys: p
     write(folder, [GOOD, *(GOOD | change for change, _ in DEFECTS.values()), GOOD])
     assert check("--config", config, "--write-clean", str(folder / "clean")) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1:3] == ["rows             13", "images           9"]
+    assert lines[1:3] == ["rows             13", "images           10"]
     assert "defective rows   10" in lines
     assert "too long         1" in lines
     for number, (name, (_, message)) in enumerate(DEFECTS.items(), start=2):
