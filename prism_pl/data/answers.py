@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Set
 from typing import Any
 
-from prism_pl.data.reading import is_empty
+from prism_pl.data.reading import check_text, is_empty
 from prism_pl.errors import UserError, shown
 
 _TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
@@ -47,7 +47,9 @@ def _texts(value: Any, name: str, source: str) -> tuple[str, ...]:
     wrong = next((part for part in values if not isinstance(part, str | bool | int | float | None)), None)
     if wrong is not None:
         raise _no_answer(value, name, source)
-    return tuple(str(part) for part in values if not is_empty(part))
+    texts = tuple(str(part) for part in values if not is_empty(part))
+    check_text("".join(texts), source, f"`{name}`")
+    return texts
 
 
 def _no_answer(value: Any, name: str, source: str) -> UserError:

@@ -158,6 +158,12 @@ def is_empty(value: Any, depth: int = 0) -> bool:
     return value is None or value == b""
 
 
+def check_text(text: str, source: str, where: str) -> None:
+    """Raises UserError for half a character, as JSON may spell one: no tokenizer takes it."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise UserError(f"{source}: {where} holds half a character (a lone surrogate). Mend the text or drop the row.")
+
+
 def unread(source: str, what: str, name: str) -> UserError:
     """The error for something that would change what is trained on, were it dropped."""
     return UserError(

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from prism_pl.data.answers import true_answers
 from prism_pl.data.conversation import IMAGE_MARK, PromptRow
 from prism_pl.data.images import image_file
-from prism_pl.data.reading import Reading
+from prism_pl.data.reading import Reading, check_text
 from prism_pl.data.turns import Turn, find_turns, with_images
 from prism_pl.errors import UserError
 from prism_pl.segments import parse_response
@@ -89,8 +89,8 @@ def _prompt_row(own: Mapping[str, Any], turns: list[Turn], source: str, root: Pa
         answer=answers[0] if answers else None,
         also_right=answers[1:],
         options=_options(own, source),
-        teacher=_response(own, "teacher"),
-        student=_response(own, "student"),
+        teacher=_response(own, "teacher", source),
+        student=_response(own, "student", source),
         default_system=default_system,
     )
 
@@ -112,14 +112,18 @@ def _options(row: Mapping[str, Any], source: str) -> tuple[str, ...]:
         raise UserError(
             f"{source}: `options` is neither a list of texts nor texts by letter, but a {type(options).__name__}."
         )
+    check_text("".join(map(str, options or ())), source, "`options`")
     return tuple(map(str, options or ()))
 
 
-def _response(row: Mapping[str, Any], role: str) -> str | None:
+def _response(row: Mapping[str, Any], role: str, source: str) -> str | None:
     whole = row.get(role) or row.get(f"{role}_response")
     if whole is None and row.get(f"{role}_caption") and row.get(f"{role}_cot"):
         whole = f"{row[f'{role}_caption']}\n{row[f'{role}_cot']}"
-    return whole if isinstance(whole, str) else None
+    if not isinstance(whole, str):
+        return None
+    check_text(whole, source, f"the `{role}` response")
+    return whole
 
 
 def check_needs(row: PromptRow, needs: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prism_pl.data.conversation import IMAGE_MARK
-from prism_pl.data.reading import DIALOGUES, QUESTIONS, RESPONSES, is_empty, no_turns, unread
+from prism_pl.data.reading import DIALOGUES, QUESTIONS, RESPONSES, check_text, is_empty, no_turns, unread
 from prism_pl.errors import UserError, shown
 
 _ROLES = {
@@ -201,6 +201,7 @@ class _Reader:
             text, images = content, (None,) * content.count(IMAGE_MARK)
         else:
             raise UserError(f"{self.source}: {where} has no text, but {shown(content)}.")
+        check_text(text, self.source, where)
         for mark, names in _UNREAD_MARKS.items():
             if mark in text and not self.ignore & set(names):
                 raise unread(self.source, f"the mark {mark} in {where}", names[0])
