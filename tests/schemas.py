@@ -83,7 +83,9 @@ DEMONSTRATIONS = {
         },
         ("s:", "u:<image>Add."),
         features=Features({
-            "messages": List({"role": Value("string"), "content": List({"type": Value("string"), "text": Value("string")})}),
+            "messages": List({
+                "role": Value("string"), "content": List({"type": Value("string"), "text": Value("string")}),
+            }),
             "images": List(Image()),
         }),
     ),

@@ -64,6 +64,8 @@ def parse_demonstration(
         raise UserError(f"{source}: nothing is learnt, as `loss` is false for {which}. Drop the row.")
     if any(IMAGE_MARK in turns[index].text for index in taught):
         raise UserError(f"{source}: a turn that is learnt holds an {IMAGE_MARK} mark; the assistant says text alone.")
+    if any(index == 0 or turns[index - 1].role != "user" for index in taught):
+        raise UserError(f"{source}: a turn that is learnt must follow a user turn.")
     last = taught[-1]
     prompt = _prompt_row(own, turns[:last], source, root, reading)
     # A system turn of ours, or an empty one that is left out, shifts the others.

@@ -72,16 +72,22 @@ def find_turns(row: Mapping[str, Any], source: str, ignore: Set[str]) -> list[Tu
         elif other in row:
             others.append(other)
     others += ["history"] if dialogue and "history" in row else []
-    others += ["input"] if name != "instruction" and "input" in row and "instruction" not in row else []
-    said = _bare("\n".join(turn.text for turn in turns))
+    others += ["input"] if name != "instruction" and "input" in row else []
     for other in others:
-        texts = [turn.text for turn in reader.turns(row[other], other)] if isinstance(row[other], list) else [row[other]]
-        if not all(isinstance(text, str) and _bare(text) in said for text in texts):
+        if not _is_said(row[other], "assistant" if other in RESPONSES else "user", turns, reader, other):
             raise UserError(
                 f"{source}: the row has `{name}` and `{other}`, and they do not say the same. Say which one is not to be "
                 f"read with `ignore: [{other}]` of the data source, or `ignore: [{name}]`."
             )
     return _with_system_column(row, turns, reader)
+
+
+def _is_said(content: Any, role: str, turns: Sequence[Turn], reader: "_Reader", column: str) -> bool:
+    """Whether a column beside the one that is read says nothing more, as the question beside the messages made of it."""
+    if column == "history":
+        return False
+    own = reader.turns(content, column) if isinstance(content, list) else [reader.turn(role, content, column)]
+    return all(any(_bare(o.text) in _bare(t.text) for t in turns if t.role == o.role) for o in own)
 
 
 def _bare(text: str) -> str:
@@ -153,7 +159,7 @@ class _Reader:
         """One turn, or none if it is ignored."""
         if not isinstance(turn, dict):
             raise UserError(f"{self.source}: `{column}` must hold turns with a role and content, not {shown(turn)}.")
-        role = turn.get("role") or turn.get("from")
+        role = self._either(turn, "role", "from")
         if isinstance(role, str) and role in _TOOL_ROLES:
             if role in self.ignore:
                 return []
@@ -170,7 +176,7 @@ class _Reader:
                 )
             if key not in self.ignore:
                 raise unread(self.source, f"`{key}` of a turn", key)
-        content = turn.get("content") if turn.get("content") is not None else turn.get("value")
+        content = self._either(turn, "content", "value")
         if calls and is_empty(content):
             return []  # nothing but what is ignored
         text, images = self._content(content, f"the turn of the {_ROLES[role]}")
@@ -178,6 +184,17 @@ class _Reader:
         if not text.strip() and _ROLES[role] != "system":
             raise UserError(f"{self.source}: a turn of `{column}` with the role {shown(role)} has no text.")
         return [Turn(_ROLES[role], text, images, self._is_learnt(turn, _ROLES[role]))]
+
+    def _either(self, owner: Mapping[str, Any], name: str, other: str) -> Any:
+        """The value of one of two keys that mean the same. Raises UserError if they say different things."""
+        value, second = owner.get(name), owner.get(other)
+        if value is None or is_empty(value):
+            return value if is_empty(second) else second
+        if not is_empty(second) and second != value:
+            raise UserError(
+                f"{self.source}: `{name}` of a turn is {shown(value)}, its `{other}` {shown(second)}. Keep one."
+            )
+        return value
 
     def _is_learnt(self, turn: Mapping[str, Any], role: str) -> bool:
         learnt = True
@@ -220,7 +237,7 @@ class _Reader:
             kind = next((k for k in ("text", *_IMAGE_KINDS, "video", "audio") if not is_empty(part.get(k))), None)
         pictures = [key for key in (*_IMAGE_KINDS, "source") if not is_empty(part.get(key))]
         if kind in _TEXT_KINDS:
-            text = part.get("text") if part.get("text") is not None else part.get("value")
+            text = self._either(part, "text", "value")
             if pictures or not isinstance(text, str):
                 raise UserError(f"{self.source}: {where} has a part of text that is none: {shown(part)}.")
             return text, (None,) * text.count(IMAGE_MARK)
