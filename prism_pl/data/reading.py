@@ -109,13 +109,14 @@ class Reading:
             # LLaMA-Factory holds tools as a text of JSON.
             if name in own and own[name] not in ("[]", "{}", "null"):
                 raise unread(source, f"`{name}`, {what},", name)
-        for name in _LABELS:
-            if own.get(name) is False:
-                raise unread(source, f"`{name}: false`, the mark of a response that is not to be learnt,", name)
-        if not {"images", "image"} & own.keys() and (name := next((n for n in _UNREAD_IMAGES if n in own), None)):
+        for label in _LABELS:
+            if own.get(label) is False:
+                raise unread(source, f"`{label}: false`, the mark of a response that is not to be learnt,", label)
+        elsewhere = [name for name in _UNREAD_IMAGES if name in own]
+        if elsewhere and not {"images", "image"} & own.keys():
             raise UserError(
-                f"{source}: the row has no `images`, but `{name}`. If that is its image, say `columns: {{images: {name}}}` "
-                f"of the data source; if not, `ignore: [{name}]`."
+                f"{source}: the row has no `images`, but `{elsewhere[0]}`. If that is its image, say "
+                f"`columns: {{images: {elsewhere[0]}}}` of the data source; if not, `ignore: [{elsewhere[0]}]`."
             )
         return own
 

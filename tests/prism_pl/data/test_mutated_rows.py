@@ -29,9 +29,9 @@ COLUMNS = {
 }  # fmt: skip
 NEVER = {"video", "videos", "audio", "audios", "tools", "rejected", "chosen", "rejected_response", "objects", "tool_calls"}
 NAMES = sorted(
-    {*COLUMNS, *NEVER, "role", "from", "content", "value", "text", "images", "image", "image_url", "url",
-     "source", "type", "bytes", "path", "answer", "solution", "ground_truth", "reward_model", "target", "label", "kto_tag", "loss", "weight", "options", "teacher",
-     "teacher_response", "teacher_caption", "teacher_cot", "image_path", "max_pixels", "other"}
+    {*COLUMNS, *NEVER, "role", "from", "content", "value", "text", "images", "image", "image_url", "url", "source", "type",
+     "bytes", "path", "answer", "solution", "ground_truth", "reward_model", "target", "label", "kto_tag", "loss", "weight",
+     "options", "teacher", "teacher_response", "teacher_caption", "teacher_cot", "image_path", "max_pixels", "other"}
 )  # fmt: skip
 TEXTS = [
     "", " ", "<image>", "<image><image>", "<video>", "<audio>", "<img>a.png</img>", PATH, "../a.png", ".", "/dev/zero",
