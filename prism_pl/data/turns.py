@@ -26,6 +26,8 @@ _LOSS = ("loss", "loss_weight", "loss_scale", "weight")
 """Whether a turn is learnt, as ms-swift, LLaMA-Factory and OpenAI say it."""
 _TEXT_KINDS = ("text", "input_text", "output_text")
 _IMAGE_KINDS = ("image", "image_url", "input_image")
+_PLACES = (*_IMAGE_KINDS, "path", "url", "value", "source")
+"""Where a part has its image."""
 _UNREAD_KINDS = {
     "video": "video", "video_url": "video", "input_video": "video", "audio": "audio", "audio_url": "audio",
     "input_audio": "audio", "tool_use": "tool_use", "tool_result": "tool_result", "thinking": "thinking",
@@ -245,6 +247,8 @@ class _Reader:
             for key in _SIZES:
                 if not is_empty(part.get(key)) and key not in self.ignore:
                     raise unread(self.source, f"`{key}` of an image in {where}", key)
+            if len([key for key in _PLACES if not is_empty(part.get(key))]) > 1:
+                raise UserError(f"{self.source}: {where} has a part that names two images: {shown(part)}.")
             if not is_empty(part.get("text")):
                 raise UserError(f"{self.source}: {where} has a part that is both an image and text: {shown(part)}.")
             entry = {key: value for key, value in part.items() if key not in ("type", *_SIZES) and not is_empty(value)}

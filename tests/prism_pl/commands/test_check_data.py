@@ -88,6 +88,29 @@ def test_a_clean_file_passes(folder: Path, config: str, capsys: pytest.CaptureFi
     assert "response tokens" not in out
 
 
+def test_a_source_says_how_its_rows_are_read(folder: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[dict[str, Any]] = [
+        {"q": "Add.", "sol": "3", "teacher": TEACHER, "tools": "[1]", "image": "a.png"},
+        {"q": "Add. Put it in \\boxed{}.", "sol": "3", "teacher": TEACHER, "system": "Look."},
+        {"q": "Add, within \\boxed{}.", "sol": "3", "teacher": TEACHER},
+    ]
+    path = str(write(folder, rows))
+    columns = {"question": "q", "answer": "sol"}
+    assert check("--config", config, f"--data.path={json.dumps({'path': path, 'columns': columns})}") == 1
+    assert "row 1: `tools`, tools, is not read." in capsys.readouterr().out
+    read = {"path": path, "columns": columns, "ignore": ["tools"], "system_prompt": "Short and good."}
+    assert check("--config", config, f"--data.path={json.dumps(read)}") == 0
+    out = capsys.readouterr().out
+    assert "system prompt    'Short and good.', added to 2 rows\n" in out
+    assert "warning          row 2: the prompt asks for a format that rewards do not read: \\boxed{} (2 rows)." in out
+    for wrong, message in (
+        ({"columns": {"anwser": "sol"}}, "columns: no column is read as `anwser`. Did you mean answer?"),
+        ({"ignore": ["tols"]}, "ignore"),
+    ):
+        assert check("--config", config, f"--data.path={json.dumps({'path': path} | wrong)}") == 2
+        assert message in capsys.readouterr().err
+
+
 def test_demonstrations_are_measured_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     turns = [*GOOD["messages"], {"role": "assistant", "content": TEACHER}]
     path = write(folder, [GOOD | {"messages": turns}, GOOD])
