@@ -79,7 +79,7 @@ class EvaluationCallback(L.Callback):
         encoder = PromptEncoder(self._stage.policy_path, self.max_prompt_tokens)
         count = max(self.num_prompts, self.num_final)
         data = DataFile.open(self.path, "EvaluationCallback.path")
-        self.image_root = str(data.root)
+        self.source = {"image_root": str(data.root), **data.reading.changes}
         self.prompts = load_prompts(data, encoder, ("answer",), count)
         if self.engine is not None:
             self.engine.start(self._stage.policy_path, self.max_prompt_tokens, self.greedy)
@@ -154,7 +154,7 @@ class EvaluationCallback(L.Callback):
             {
                 "source": prompt.source,
                 "question": prompt.question,
-                "image_root": self.image_root,
+                "data_source": self.source,
                 "image": prompt.image_paths[0] if prompt.image_paths else None,
                 "answer": prompt.answer,
                 "options": list(prompt.options),

@@ -54,7 +54,7 @@ class SFTModule(StageModule):
 
     def training_step(self, batch: list[Demonstration], batch_idx: int) -> None:
         groups = make_groups([item.prompt for item in batch], [[item.response_ids] for item in batch])
-        num_tokens = float(self.all_reduce(float(sum(len(item.response_ids) for item in batch))))
+        num_tokens = float(self.all_reduce(float(sum(item.num_learnt for item in batch))))
         with timed("update", self.metrics) as watch:
             for packed, is_padding in self.micro_batches(groups):
                 logp_BT, entropy_BT = self.policy(packed)

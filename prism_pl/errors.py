@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from reprlib import Repr
 
 
 class UserError(Exception):
@@ -25,3 +26,29 @@ def nearest(name: str, known: Sequence[str]) -> str:
     longer = [other for other in lowered if other.startswith(name.lower())]
     found = get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.5) or longer
     return f" Did you mean {lowered[found[0]]}?" if found else ""
+
+
+_MOST_SHOWN = 200
+_Shortened = Repr()
+_Shortened.maxstring = _Shortened.maxother = _MOST_SHOWN
+_Shortened.maxlevel = 3
+
+
+def shown(value: object) -> str:
+    """A value of the user's data for an error: as Python writes it, at most 200 characters.
+
+    >>> shown("3"), len(shown("3" * 100_000))
+    ("'3'", 200)
+    """
+    return cut(_Shortened.repr(value))
+
+
+def cut(text: str) -> str:
+    """The first 200 characters of a text for an error.
+
+    >>> cut("short")
+    'short'
+    """
+    # A lone surrogate could not be printed.
+    text = text[: _MOST_SHOWN + 1].encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."

@@ -48,10 +48,24 @@ class Prompt:
     """(images, 3): temporal, height and width in patches."""
     answer: str | None = None
     """The verifiable answer."""
+    also_right: tuple[str, ...] = ()
+    """Further answers that are as right as ``answer``."""
     options: tuple[str, ...] = ()
     """Of a multiple-choice question, in their order; with its own mark (``B. a cat``) or without."""
     teacher: str | None = None
     """The teacher's response."""
+    learnt: tuple[tuple[int, int], ...] = ()
+    """Of a demonstration: from where to before where in ``input_ids`` earlier turns are learnt, end tokens included."""
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """All that are right; one empty text if none is known."""
+        return (self.answer or "", *self.also_right)
+
+    @property
+    def num_learnt(self) -> int:
+        """Tokens of the earlier turns that are learnt."""
+        return sum(end - start for start, end in self.learnt)
 
 
 @dataclass(frozen=True)
@@ -143,6 +157,11 @@ class Demonstration:
 
     prompt: Prompt
     response_ids: tuple[int, ...]
+
+    @property
+    def num_learnt(self) -> int:
+        """Tokens that the loss is over: the response's, and those of earlier turns."""
+        return len(self.response_ids) + self.prompt.num_learnt
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from tests.plain_forward import add_noise
 torch.set_num_threads(1)
 # No test may fail because the machine is busy.
 settings.register_profile("prism", deadline=None)
+# Ten times the examples: pytest --hypothesis-profile thorough FILE
+settings.register_profile("thorough", deadline=None, max_examples=1000)
 settings.load_profile("prism")
 
 

@@ -36,7 +36,8 @@ def options(function: str) -> list[Option]:
         kind = ast.unparse(argument.annotation)
         fields = list(_fields(module, kind))
         own = Option(argument.arg, kind, None if default is None else ast.unparse(default), texts.get(argument.arg, ""))
-        found += [Option(f"{own.name}.{f.name}", f.kind, f.default, f.help) for f in fields] or [own]
+        inside = [Option(f"{own.name}.{f.name}", f.kind, f.default, f.help) for f in fields]
+        found += [own, *inside] if " | " in kind else inside or [own]
     return found
 
 
@@ -48,26 +49,35 @@ def summary(function: str) -> str:
 
 
 def _fields(module: str, name: str) -> Iterator[Option]:
-    """The fields of the class of this name if it is a dataclass by itself, without bases to choose from."""
-    node = _class(module, name)
-    if node is None or node.bases or not any("dataclass" in ast.unparse(mark) for mark in node.decorator_list):
+    """The fields of the class of this name, or of those of a union, if it is a dataclass that is no choice of classes."""
+    if " | " in name:
+        for part in name.split(" | "):
+            yield from _fields(module, part)
+        return
+    module, node = _class(module, name)
+    if node is None or not any("dataclass" in ast.unparse(mark) for mark in node.decorator_list):
+        return
+    bases = [list(_fields(module, ast.unparse(base))) for base in node.bases]
+    if not all(bases):
         return
     for statement, after in zip(node.body, [*node.body[1:], None], strict=True):
         if isinstance(statement, ast.AnnAssign):
             text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
             default = None if statement.value is None else ast.unparse(statement.value)
             yield Option(ast.unparse(statement.target), ast.unparse(statement.annotation), default, _line(str(text)))
+    for inherited in bases:
+        yield from inherited
 
 
-def _class(module: str, name: str) -> ast.ClassDef | None:
-    """Where the module, or the module it imports the name from, defines it."""
+def _class(module: str, name: str) -> tuple[str, ast.ClassDef | None]:
+    """Where the module, or the module it imports the name from, defines it; that module, too."""
     for node in _tree(module).body:
         if isinstance(node, ast.ClassDef) and node.name == name:
-            return node
+            return module, node
         imported = [alias.name for alias in node.names] if isinstance(node, ast.ImportFrom) else []
         if isinstance(node, ast.ImportFrom) and name in imported and str(node.module).startswith("prism_pl"):
             return _class(str(node.module), name)
-    return None
+    return module, None
 
 
 def _tree(module: str) -> ast.Module:

@@ -13,6 +13,10 @@ _PROGRAM = "python -m prism_pl"
 _INDENT = 30
 _WIDTH = 110
 
+_DEFAULTS = {
+    "None": "null", "field(default_factory=dict)": "{}", "field(default_factory=list)": "[]", "SYSTEM_PROMPT": "PRISM's",
+}  # fmt: skip
+
 _FIT = """
 usage: python -m prism_pl fit --config NAME [--KEY VALUE ...]
 
@@ -23,6 +27,8 @@ class's own: --model.algorithm=GSPO --model.algorithm.clip_high=5e-4.
   --run_dir FOLDER            everything the run writes; an unfinished run in it is continued, a finished one set aside
   --seed_everything N         seed of the run
   --model CLASS, --data CLASS, and --model.KEY, --data.KEY: the stage's method and its data
+  --data.path SOURCE          a file, or how to read one: {path: FILE, image_root: FOLDER, columns: {answer: solution},
+                              ignore: [tools], system_prompt: TEXT} (docs/data.md)
   --model.policy.path MODEL   what the stage starts from: a folder or a name on the hub
   --trainer.KEY               Lightning's trainer: max_steps, devices, strategy, precision, logger, callbacks ...
   --checkpoint.KEY            when checkpoints are written: every_n_train_steps, save_top_k ...
@@ -43,6 +49,8 @@ mine.parquet or --data.max_prompt_tokens 1024.
 
 {config}
   --data.KEY                  overrides the configuration, as in fit
+  --data.path SOURCE          a file, or how to read one: {path: FILE, image_root: FOLDER, columns: {answer: solution},
+                              ignore: [tools], system_prompt: TEXT} (docs/data.md)
   --write-clean FOLDER        writes the good rows of each file to this folder
 
   check-data --config NAME --help     the keys that this configuration sets, with their values
@@ -92,7 +100,8 @@ def _placeholder(option: Option) -> str:
 def _explained(option: Option) -> str:
     range_of = getattr(ranges, _placeholder(option), None)
     words = [in_words(range_of)] if range_of else []
-    note = "required" if option.default is None else f"default {'null' if option.default == 'None' else option.default}"
+    default = _DEFAULTS.get(option.default or "", option.default)
+    note = "required" if default is None else f"default {default}"
     return f"{option.help} ({', '.join([*words, note])})".strip()
 
 

@@ -1,6 +1,7 @@
 """``check-data``: reads a whole data file with the real processor and names every row that would stop a run."""
 
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +10,13 @@ from tqdm import tqdm
 
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, Mixture
+from prism_pl.data.reading import SYSTEM_PROMPT, as_json
 from prism_pl.data.row_checks import Checked, DataCheck, Requirements, check_rows
 from prism_pl.data.row_files import write_rows
 from prism_pl.errors import UserError
 
 _SHOWN = 20
+_SHOWN_OF_PROMPT = 60
 _ROWS_A_BATCH = 64
 _PERCENTILES = (50, 90, 99, 100)
 
@@ -28,6 +31,10 @@ class _Findings:
     good: "array[int]" = field(default_factory=lambda: array("q"))
     problems: list[str] = field(default_factory=list)
     """The first ones, to be shown."""
+    default_system: int = 0
+    """Rows that get the data source's system prompt."""
+    asked_formats: Counter[str] = field(default_factory=Counter)
+    first_asked: int = -1
     num_defective: int = 0
     num_too_long: int = 0
 
@@ -64,6 +71,10 @@ def _check_file(data: DataFile, encoder: PromptEncoder, requirements: Requiremen
 
 def _add(found: _Findings, row: int, checked: Checked, too_long: str | None) -> None:
     found.images += checked.images
+    found.default_system += checked.default_system
+    if checked.asked_format is not None:
+        found.first_asked = row if not found.asked_formats else found.first_asked
+        found.asked_formats[checked.asked_format] += 1
     found.num_defective += checked.defect is not None
     found.num_too_long += too_long is not None
     if checked.prompt_tokens is not None:
@@ -85,7 +96,7 @@ def _write_clean(data: DataFile, found: _Findings, folder: Path, written: set[Pa
         raise UserError(f"{data.name}: no good row is left to write.")
     write_rows(data, found.good, target)
     written.add(target)
-    print(f"{len(found.good)} good rows: {target}, image_root: {data.root}")
+    print(f"{len(found.good)} good rows: {target}{as_json(data.written)}")
 
 
 def _table(data: DataFile, found: _Findings) -> list[str]:
@@ -94,9 +105,26 @@ def _table(data: DataFile, found: _Findings) -> list[str]:
         if values:
             parts = ", ".join(f"{'max' if p == 100 else f'p{p}'} {percentile(values, p)}" for p in _PERCENTILES)
             lines.append(f"{name:<16} {parts}")
+    lines.append(f"system prompt    {_named(data.reading.system_prompt)}, added to {found.default_system} rows")
+    if found.asked_formats:
+        asked = ", ".join(f"{name} ({count} rows)" for name, count in found.asked_formats.most_common())
+        lines.append(
+            f"warning          row {found.first_asked + 1}: the prompt asks for a format that rewards do not read: {asked}."
+            " They read the section <answer> of a response with all three sections (PythonReward reads what you will)."
+            " Take the request out of the prompts."
+        )
     lines += [f"defective rows   {found.num_defective}", f"too long         {found.num_too_long}", *found.problems]
     more = found.num_defective + found.num_too_long - len(found.problems)
     return [*lines, f"... and {more} more"] if more else lines
+
+
+def _named(prompt: str | None) -> str:
+    if prompt is None:
+        return "none"
+    if prompt == SYSTEM_PROMPT:
+        return "PRISM's"
+    text = " ".join(prompt.split())
+    return repr(text if len(text) <= _SHOWN_OF_PROMPT else f"{text[:_SHOWN_OF_PROMPT]}...")
 
 
 def percentile(values: Sequence[int], percent: int) -> int:

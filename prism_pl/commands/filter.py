@@ -9,6 +9,7 @@ from typing import Any
 
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.reading import as_json
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.data.row_files import write_rows
 from prism_pl.engines import RolloutEngine
@@ -67,7 +68,7 @@ def filter_prompts(
 
     lines = answers(
         engine, policy, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter", "pass rates",
-        reward=repr(grader), image_root=str(data.root) if data.root.is_dir() else None,
+        reward=repr(grader), written=data.written,
     )  # fmt: skip
     # Whoever is made from the kept prompts is made from these.
     (folder / FINISHED_MARK).unlink(missing_ok=True)
@@ -79,7 +80,7 @@ def filter_prompts(
     if not kept:
         raise UserError(_nothing_kept([rates[row] for row in rows], sampling.group_size, policy, low, high))
     finish(folder, 0, None)
-    print(f"\nkept {len(kept)} of {len(rows)} prompts: {folder / KEPT}, image_root: {data.root}")
+    print(f"\nkept {len(kept)} of {len(rows)} prompts: {folder / KEPT}{as_json(data.written)}")
 
 
 def _nothing_kept(rates: list[float], num_samples: int, policy: str, low: float, high: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.reading import as_json
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.data.row_files import write_rows
 from prism_pl.engines import RolloutEngine
@@ -53,4 +54,4 @@ def make_pairs(
     write_rows(data, numbers, folder / "pairs.parquet", {"student_response": texts})
     sampled = len(rows) * sampling.group_size
     print(f"{len(rows)} prompts, {sampled} responses, {sampled - len(pairs)} of them malformed")
-    print(f"{len(pairs)} pairs: {folder / 'pairs.parquet'}, image_root: {data.root}")
+    print(f"{len(pairs)} pairs: {folder / 'pairs.parquet'}{as_json(data.written)}")

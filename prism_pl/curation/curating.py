@@ -13,10 +13,11 @@ from prism_pl.curation.asking import Asking
 from prism_pl.curation.ledger import Ledger
 from prism_pl.curation.selection import hard_rows
 from prism_pl.curation.summary import summary
-from prism_pl.data.conversation import check_marks
+from prism_pl.data.conversation import PromptRow, check_marks
 from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.reading import TURNS, as_json
 from prism_pl.data.row_files import write_rows
-from prism_pl.data.rows import check_needs
+from prism_pl.data.rows import check_needs, image_entries
 from prism_pl.endpoint import EndpointOptions
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt, Share
@@ -64,7 +65,7 @@ def curate(
         if not ledger.spent:
             # Nothing depends on the settings yet: a first run may have failed for a mistake in them.
             settings_file.unlink(missing_ok=True)
-        keep_settings(settings_file, _settings(data.name, len(data), endpoint, verifier, seed), "a teacher's responses")
+        keep_settings(settings_file, _settings(data, endpoint, verifier, seed), "a teacher's responses")
         asking, start = Asking(data, endpoint, verifier, ledger, tries, seed), time.monotonic()
         asking.run(rows)
         seconds = time.monotonic() - start
@@ -74,7 +75,7 @@ def curate(
     print(summary(data, rows, ledger, asking, seconds))
     print(
         f"\nkept {len(kept)} of {len(rows)} rows"
-        + (f": {folder / 'curated.parquet'}, image_root: {data.root}" if kept else ", no file is written")
+        + (f": {folder / 'curated.parquet'}{as_json(data.written)}" if kept else ", no file is written")
     )
     asking.check_unanswered(rows)
 
@@ -89,9 +90,9 @@ def _check_rows(data: DataFile, rows: Sequence[int]) -> None:
             image.size()
 
 
-def _settings(path: str, num_rows: int, endpoint: EndpointOptions, reward: Reward, seed: int) -> dict[str, Any]:
+def _settings(data: DataFile, endpoint: EndpointOptions, reward: Reward, seed: int) -> dict[str, Any]:
     """What the tries on disk depend on."""
-    own = {"path": path, "rows": num_rows, "reward": repr(reward), "seed": seed}
+    own = {"path": data.name, "rows": len(data), "reward": repr(reward), "seed": seed, **data.reading.changes}
     return own | {name: getattr(endpoint, name) for name in ("model", "temperature", "max_tokens", "extra")}
 
 
@@ -100,20 +101,23 @@ def _write(data: DataFile, rows: Sequence[int], responses: Sequence[str], file: 
         # One of an earlier choice of rows would be taken for this one's.
         file.unlink(missing_ok=True)
         return
-    columns: dict[str, list[Any]] = {"messages": [], "teacher": list(responses)}
-    for row, response in zip(rows, responses, strict=True):
-        turns = data.prompt_row(row).messages
-        columns["messages"].append([*turns, {"role": "assistant", "content": response}])
-    if any(_has_images_in_turns(data, row) for row in rows):
-        columns["images"] = [_image_entries(data, row) for row in rows]
-    write_rows(data, rows, file, columns)
+    prompts = [data.prompt_row(row) for row in rows]
+    columns: dict[str, list[Any]] = {
+        "messages": [
+            [*prompt.messages, {"role": "assistant", "content": response}]
+            for prompt, response in zip(prompts, responses, strict=True)
+        ],
+        "teacher": list(responses),
+    }
+    if any(_has_images_in_turns(data, row, prompt) for row, prompt in zip(rows, prompts, strict=True)):
+        columns["images"] = [_image_entries(prompt, data.root) for prompt in prompts]
+    # The messages say all that these do.
+    write_rows(data, rows, file, columns, leave_out=TURNS)
 
 
-def _has_images_in_turns(data: DataFile, row: int) -> bool:
-    entries = data.table[row]
-    return not (entries.get("images") or entries.get("image")) and bool(data.prompt_row(row).images)
+def _has_images_in_turns(data: DataFile, row: int, prompt: PromptRow) -> bool:
+    return len(prompt.images) != len(image_entries(data.reading.renamed(data.table[row], data.source(row))))
 
 
-def _image_entries(data: DataFile, row: int) -> list[dict[str, Any]]:
-    images = data.prompt_row(row).images
-    return [{"bytes": i.data, "path": None if i.path is None else relpath(i.path, data.root)} for i in images]
+def _image_entries(prompt: PromptRow, root: Path) -> list[dict[str, Any]]:
+    return [{"bytes": i.data, "path": None if i.path is None else relpath(i.path, root)} for i in prompt.images]

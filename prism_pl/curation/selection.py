@@ -4,7 +4,7 @@ kept: low <= pass rate <= high, of these the ``hardest`` lowest (ties by row), o
 """
 
 from prism_pl.data.files import DataFile
-from prism_pl.errors import UserError
+from prism_pl.errors import UserError, shown
 
 COLUMN = "pass_rate"
 
@@ -36,5 +36,5 @@ def _pass_rates(data: DataFile) -> list[float]:
     rates = data.table[COLUMN][:]
     for row, rate in enumerate(rates):
         if not isinstance(rate, int | float) or not 0 <= rate <= 1:
-            raise UserError(f"{data.source(row)}: the `{COLUMN}` is {rate!r}, not a number from 0 to 1.")
+            raise UserError(f"{data.source(row)}: the `{COLUMN}` is {shown(rate)}, not a number from 0 to 1.")
     return rates

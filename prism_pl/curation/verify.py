@@ -19,7 +19,8 @@ def verify(answer: Answer, row: PromptRow, reward: Reward) -> Verdict:
         problem = "no text" if not answer.text.strip() else f"not the sections {', '.join(SECTION_NAMES)}"
         return Verdict(MALFORMED, problem + cut)
     try:
-        score = reward(answer.text, row.answer or "", row.options, _question(row))
+        answers = (row.answer or "", *row.also_right)
+        score = max(reward(answer.text, true, row.options, _question(row)) for true in answers)
     except UserError as error:
         raise UserError(f"{row.source}: {error}") from None
     return Verdict(VERIFIED) if score >= 1 else Verdict(WRONG, f"the answer is {sections.answer[:_SHOWN]!r}")

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,24 +16,6 @@ from prism_pl.hub import model_folder
 from prism_pl.types import Prompt
 
 IMAGE_MARK = "<image>"
-# The paper's system prompt (arXiv 2604.28123, appendix; same text in SFT, alignment, RLVR and evaluation). Rows that bring
-# a system message of their own keep it.
-SYSTEM_PROMPT = """\
-You are a helpful scientific assistant.
-Answer the user's question based on the image provided.
-
-Your output must strictly follow this XML format:
-
-<caption>
-- [Briefly describe the image style, key objects, and text using bullet points]
-</caption>
-<think>
-[Reason step-by-step to solve the problem]
-</think>
-<answer>
-[Final answer ONLY]
-</answer>
-"""
 
 
 @dataclass(frozen=True)
@@ -41,13 +24,34 @@ class PromptRow:
 
     source: str
     messages: tuple[dict[str, str], ...]
-    """System and user turns; ``<image>`` marks where an image stands."""
+    """All turns before the response; ``<image>`` marks where an image stands."""
     images: tuple[ImageFile, ...]
     answer: str | None = None
+    """The true answer."""
+    also_right: tuple[str, ...] = ()
+    """Further true answers, any of which counts."""
     options: tuple[str, ...] = ()
     teacher: str | None = None
     student: str | None = None
     """A policy's response, in rows that are pairs."""
+    response: str | None = None
+    """Of a demonstration: what is learnt after the turns."""
+    learnt: tuple[int, ...] = ()
+    """Of a demonstration: the assistant's turns among ``messages`` that are learnt as well."""
+    default_system: bool = False
+    """Whether the system turn is the data source's ``system_prompt``, because the row has none."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A prompt's text and the size of its images: enough for its length."""
+
+    texts: tuple[str, ...]
+    """The chat text, without the turns that are learnt."""
+    learnt: tuple[str, ...]
+    """The turns that are learnt, each after one of ``texts``."""
+    image_tokens: int
+    """Tokens of the images more than their marks."""
 
 
 class PromptEncoder:
@@ -60,16 +64,19 @@ class PromptEncoder:
 
     def encode(self, rows: Sequence[PromptRow]) -> list[Prompt]:
         """One prompt a row. Raises UserError naming the row for a missing image or a prompt over the limit."""
-        texts = [self._chat_text(row) for row in rows]
+        pieces = [self._pieces(row) for row in rows]
+        texts = [self._chat_text(row.messages) for row in rows]
         images = [[image.open() for image in row.images] for row in rows]
         flat = [image for group in images for image in group]
         batch = self.processor(text=texts, images=flat or None)
-        engine_ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        engine_ids = self._ids(texts)
         grids = torch.as_tensor(batch["image_grid_thw"]).split([len(group) for group in images]) if flat else None
         pixels = self._split_pixels(batch, images) if flat else None
         prompts = []
         for index, row in enumerate(rows):
-            ids = batch["input_ids"][index]
+            ids, own_engine_ids, spans = batch["input_ids"][index], engine_ids[index], ()
+            if row.learnt:
+                own_engine_ids, ids, spans = self._with_learnt(pieces[index], grids[index] if grids is not None else None)
             if len(ids) > self.max_prompt_tokens:
                 raise UserError(
                     f"{row.source}: the prompt has {len(ids)} tokens, the limit data.max_prompt_tokens is "
@@ -81,7 +88,7 @@ class PromptEncoder:
                     source=row.source,
                     question=row.messages[-1]["content"].replace(IMAGE_MARK, "").strip(),
                     input_ids=tuple(ids),
-                    engine_ids=tuple(engine_ids[index]),
+                    engine_ids=tuple(own_engine_ids),
                     positions_3T=rope_positions(
                         ids, self.processor.image_token_id, grid, self.processor.image_processor.merge_size
                     ),
@@ -90,8 +97,10 @@ class PromptEncoder:
                     pixel_values=pixels[index] if pixels is not None and images[index] else None,
                     image_grid=grid,
                     answer=row.answer,
+                    also_right=row.also_right,
                     options=row.options,
                     teacher=row.teacher,
+                    learnt=spans,
                 )
             )
         return prompts
@@ -100,17 +109,18 @@ class PromptEncoder:
         """Prompt lengths in tokens, images included, from the images' headers alone. Checks marks and image files."""
         return self.count_outlines([self.outline(row) for row in rows])
 
-    def outline(self, row: PromptRow) -> tuple[str, int]:
-        """The chat text, and the tokens that its images are more than their marks. Raises UserError for a bad row."""
-        return self._chat_text(row), sum(self._image_tokens(image) - 1 for image in row.images)
+    def outline(self, row: PromptRow) -> Outline:
+        """What ``count_outlines`` needs of a row. Raises UserError for a bad row."""
+        texts, learnt = self._pieces(row)
+        return Outline(texts, learnt, sum(self._image_tokens(image) - 1 for image in row.images))
 
-    def count_outlines(self, outlines: Sequence[tuple[str, int]]) -> list[int]:
+    def count_outlines(self, outlines: Sequence[Outline]) -> list[int]:
         """Prompt lengths, many at a time."""
-        if not outlines:
-            return []
-        texts, extra = zip(*outlines, strict=True)
-        ids = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        return [len(row) + more for row, more in zip(ids, extra, strict=True)]
+        texts = [text for outline in outlines for text in outline.texts]
+        learnt = [text for outline in outlines for text in outline.learnt]
+        own = iter(len(ids) for ids in self._ids(texts))
+        further = iter(self.count_response_tokens(learnt))
+        return [sum(islice(own, len(o.texts))) + sum(islice(further, len(o.learnt))) + o.image_tokens for o in outlines]
 
     @property
     def fingerprint(self) -> str:
@@ -133,10 +143,19 @@ class PromptEncoder:
 
     def count_response_tokens(self, texts: Sequence[str]) -> list[int]:
         """Lengths of ``response_ids``, many at a time."""
+        if not texts:
+            return []
         ids = self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return [len(row) + 1 for row in ids]
 
-    def _chat_text(self, row: PromptRow) -> str:
+    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []
+
+    def _pieces(self, row: PromptRow) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The chat text cut at the turns that are learnt, and these: one text more than turns.
+
+        Raises UserError for a bad row, and for a chat template under which a turn is not followed as it was learnt.
+        """
         check_marks(row)
         for token in (self.processor.image_token, self.processor.video_token):
             if any(token in message["content"] for message in row.messages):
@@ -144,8 +163,46 @@ class PromptEncoder:
                     f"{row.source}: the text holds the placeholder {token}, which stands for an image that is not there. "
                     f"Mark images with {IMAGE_MARK}, or remove it from the text."
                 )
-        turns = [{"role": message["role"], "content": typed_parts(message["content"])} for message in row.messages]
+        whole, start, pieces = self._chat_text(row.messages), 0, []
+        learnt = tuple(row.messages[index]["content"] for index in row.learnt)
+        for index, text in zip(row.learnt, learnt, strict=True):
+            before = self._chat_text(row.messages[:index])
+            said = f"{before}{text}{self.tokenizer.eos_token}"
+            if not whole.startswith(said):
+                raise UserError(
+                    f"{row.source}: the model's chat template shows earlier turns of the assistant otherwise than it said "
+                    f"them, so several cannot be learnt in one row. Say `data.mask_history: true` to learn the last."
+                )
+            pieces.append(whole[start : len(before)])
+            start = len(said)
+        return (*pieces, whole[start:]), learnt
+
+    def _chat_text(self, messages: Sequence[dict[str, str]]) -> str:
+        turns = [{"role": message["role"], "content": typed_parts(message["content"])} for message in messages]
         return self.processor.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
+
+    def _with_learnt(
+        self, pieces: tuple[tuple[str, ...], tuple[str, ...]], grid: torch.Tensor | None
+    ) -> tuple[list[int], list[int], tuple[tuple[int, int], ...]]:
+        """Ids with one placeholder an image, ids with all of them, and where among the latter the learnt turns are.
+
+        A learnt turn has the ids of ``response_ids``, whatever it spells and follows.
+        """
+        texts, learnt = pieces
+        image_id, merged = self.processor.image_token_id, self.processor.image_processor.merge_size**2
+        sizes = iter([] if grid is None else (grid.prod(-1) // merged).tolist())
+        short: list[int] = []
+        ids: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for text_ids, text in zip(self._ids(texts), (*learnt, None), strict=True):
+            short += text_ids
+            ids += [own for token in text_ids for own in ([token] * next(sizes) if token == image_id else [token])]
+            if text is not None:
+                said = self.response_ids(text)
+                spans.append((len(ids), len(ids) + len(said)))
+                short += said
+                ids += said
+        return short, ids, tuple(spans)
 
     def _split_pixels(self, batch: Any, images: list[list[Image.Image]]) -> list[torch.Tensor]:
         patches = torch.as_tensor(batch["image_grid_thw"]).prod(-1).tolist()

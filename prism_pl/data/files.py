@@ -3,17 +3,19 @@
 import glob
 import re
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
-from datasets import Dataset, DatasetDict, Image, List, disable_progress_bars, load_dataset
+from datasets import Audio, Dataset, DatasetDict, Image, LargeList, List, Video, disable_progress_bars, load_dataset
 
 from prism_pl.data.conversation import PromptRow
-from prism_pl.data.rows import LearntResponse, parse_learnt_response, parse_prompt
+from prism_pl.data.reading import Reading
+from prism_pl.data.rows import LearntResponse, parse_demonstration, parse_prompt
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
-from prism_pl.errors import UserError
+from prism_pl.errors import UserError, cut
 from prism_pl.ranges import PositiveFloat
 
 _LOADERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
@@ -21,8 +23,8 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSource:
-    """One set of rows: where it is, and how often it is seen."""
+class DataSource(Reading):
+    """One set of rows: where it is, how it is read, and how often it is seen."""
 
     path: str
     """A json, jsonl or parquet file, a folder or glob of such, a dataset on the hub, or ``embedded/digits/<file>``."""
@@ -46,6 +48,7 @@ class DataFile:
     root: Path
     """The folder that image paths are relative to and may not leave."""
     table: Dataset
+    reading: Reading = field(default_factory=Reading)
 
     @classmethod
     def open(cls, source: str | DataSource, key: str) -> "DataFile":
@@ -54,13 +57,12 @@ class DataFile:
         name, root, table = _load(source, key)
         for column, feature in table.features.items():
             # Bytes and paths as they are; datasets would decode every image of a row that is only counted.
-            if isinstance(feature, Image):
-                table = table.cast_column(column, Image(decode=False))
-            elif isinstance(feature, List) and isinstance(feature.feature, Image):
-                table = table.cast_column(column, List(Image(decode=False)))
+            if (plain := _undecoded(feature)) != feature:
+                table = table.cast_column(column, plain)
         if not len(table):
             raise UserError(f"{key}: {name} has no rows.")
-        return cls(name, root, table)
+        source.check_columns(table.column_names, key)
+        return cls(name, root, table, source)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -68,8 +70,14 @@ class DataFile:
     @property
     def has_policy_side(self) -> bool:
         """Whether the rows bring a policy's response to compare the teacher's with."""
-        columns = set(self.table.column_names)
+        columns = {*self.table.column_names, *self.reading.columns}
         return bool(columns & {"student", "student_response"}) or {"student_caption", "student_cot"} <= columns
+
+    @property
+    def written(self) -> dict[str, Any]:
+        """The further keys of a data source that reads this file's rows once they are written (``row_files.py``)."""
+        kept = {name: value for name, value in self.reading.changes.items() if name != "columns"}
+        return {"image_root": str(self.root) if self.root.is_dir() else None, **kept}
 
     def source(self, index: int) -> str:
         """``file:row`` with rows counted from 1, as editors do."""
@@ -77,11 +85,11 @@ class DataFile:
 
     def prompt_row(self, index: int) -> PromptRow:
         """The prompt of a row: its turns before the last assistant turn."""
-        return parse_prompt(self.table[index], self.source(index), self.root)
+        return parse_prompt(self.table[index], self.source(index), self.root, self.reading)
 
-    def response(self, index: int, learnt: LearntResponse = "turn") -> str:
-        """The response of a demonstration."""
-        return parse_learnt_response(self.table[index], self.source(index), learnt)
+    def demonstration(self, index: int, learnt: LearntResponse = "turn", mask_history: bool = False) -> PromptRow:
+        """The prompt of a row with what is learnt."""
+        return parse_demonstration(self.table[index], self.source(index), self.root, self.reading, learnt, mask_history)
 
 
 @dataclass(frozen=True)
@@ -114,9 +122,9 @@ class Mixture:
         file, row = self._locate(index)
         return file.prompt_row(row)
 
-    def response(self, index: int, learnt: LearntResponse = "turn") -> str:
+    def demonstration(self, index: int, learnt: LearntResponse = "turn", mask_history: bool = False) -> PromptRow:
         file, row = self._locate(index)
-        return file.response(row, learnt)
+        return file.demonstration(row, learnt, mask_history)
 
     def find(self, source: str) -> int:
         """The number of the row that is called ``file:row``."""
@@ -157,9 +165,20 @@ def _load(source: DataSource, key: str) -> tuple[str, Path, Dataset]:
             table = load_dataset(source.path, split=source.split)
     except Exception as error:  # the library wraps every parser's own exception types
         kind = "a file, a folder or a dataset on the hub" if not files else files[0].suffix[1:]
-        raise UserError(f"{key}: {path} cannot be read as {kind}: {error}") from None
+        raise UserError(f"{key}: {path} cannot be read as {kind}: {cut(str(error))}") from None
     assert not isinstance(table, DatasetDict)
     return str(path), _image_root(source, root, key), table
+
+
+def _undecoded(feature: Any) -> Any:
+    """The same with media as their bytes and paths, however deep they lie."""
+    if isinstance(feature, Image | Audio | Video):
+        return type(feature)(decode=False)
+    if isinstance(feature, List | LargeList):
+        return type(feature)(_undecoded(feature.feature))
+    if isinstance(feature, dict):
+        return {name: _undecoded(inner) for name, inner in feature.items()}
+    return feature
 
 
 def _files_of(folder: Path, split: str, key: str) -> list[Path]:

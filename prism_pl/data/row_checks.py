@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from datasets import Dataset, Features, Value, disable_progress_bars, enable_progress_bars
 
-from prism_pl.data.conversation import PromptEncoder
+from prism_pl.data.asked_formats import asked_format
+from prism_pl.data.conversation import Outline, PromptEncoder, PromptRow
 from prism_pl.data.files import DataFile, DataPath, Mixture
-from prism_pl.data.rows import LearntResponse, check_needs, parse_learnt_response, parse_prompt
+from prism_pl.data.rows import LearntResponse, check_needs
 from prism_pl.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -23,7 +24,7 @@ _ROWS_A_BATCH = 256
 _LONG = 20_000
 """Rows from which on a bar is shown and several processes check."""
 _MAX_PROCESSES = 16
-_FORMAT = 1
+_FORMAT = 2
 """Raise it when ``check_rows`` changes, so that remembered results are left alone."""
 Rows = np.ndarray[Any, np.dtype[np.int64]]
 """Row numbers."""
@@ -40,6 +41,8 @@ class Requirements:
     """Limit of the response, for demonstrations; None for prompts."""
     response: LearntResponse = "turn"
     """Which one that is."""
+    mask_history: bool = False
+    """Of several turns of the assistant only the last is learnt."""
     drop_too_long: bool = False
     """Rows over a limit are dropped and counted by the stage; otherwise they stop it."""
     policy_side: bool = False
@@ -72,6 +75,10 @@ class Checked:
     response_tokens: int | None = None
     defect: str | None = None
     """Why a run would stop at it."""
+    default_system: bool = False
+    """Whether the data source's system prompt is added."""
+    asked_format: str | None = None
+    """A format that the prompt asks for, and rewards do not read; only where an answer is needed."""
 
     def too_long(self, encoder: PromptEncoder, requirements: Requirements) -> str | None:
         """Which limit the row is over."""
@@ -88,18 +95,17 @@ def check_rows(
 ) -> list[Checked]:
     """What each row holds and what is wrong with it. Images are read to their headers, or whole with ``decode``."""
     needs = requirements.needs_of(data)
-    results, texts, outlines = [Checked() for _ in rows], [""] * len(rows), dict[int, tuple[str, int]]()
+    results, texts, outlines = [Checked() for _ in rows], [""] * len(rows), dict[int, Outline]()
     for position, (row, result) in enumerate(zip(rows, results, strict=True)):
         try:
-            content = data.table[row]
-            prompt = parse_prompt(content, data.source(row), data.root)
-            result.images = len(prompt.images)
+            prompt = _read(data, row, requirements)
+            result.images, result.default_system = len(prompt.images), prompt.default_system
             check_needs(prompt, needs)
-            if requirements.max_response_tokens is not None:
-                texts[position] = parse_learnt_response(content, data.source(row), requirements.response)
+            result.asked_format = asked_format(prompt) if "answer" in needs else None
             if decode:
                 for image in prompt.images:
                     image.open()
+            texts[position] = prompt.response or ""
             outlines[position] = encoder.outline(prompt)
         except UserError as error:
             result.defect = str(error).removeprefix(f"{data.source(row)}: ")
@@ -109,6 +115,13 @@ def check_rows(
         for result, count in zip(results, encoder.count_response_tokens(texts), strict=True):
             result.response_tokens = None if result.defect else count
     return results
+
+
+def _read(data: DataFile, row: int, requirements: Requirements) -> PromptRow:
+    """As the stage reads it: a demonstration where a response is asked for, else a prompt."""
+    if requirements.max_response_tokens is None:
+        return data.prompt_row(row)
+    return data.demonstration(row, requirements.response, requirements.mask_history)
 
 
 def usable_rows(data: DataFile, encoder: PromptEncoder, requirements: Requirements) -> Rows:
@@ -173,6 +186,8 @@ def _map(data: DataFile, encoder: PromptEncoder, requirements: Requirements, fre
         needs,
         with_response,
         requirements.response,
+        requirements.mask_history,
+        data.reading.changes,
     )
     features = data.table.features
     # Map hands a column over; the rows themselves are read in ``measure``, one at a time, so a narrow one will do.

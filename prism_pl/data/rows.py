@@ -1,115 +1,109 @@
 """One row of a data file, whatever its columns are called. Every defect is named with its file and row.
 
-turns     ``messages`` or ``conversations`` (LLaMA-Factory's sharegpt, or TRL's typed content), ``prompt`` (PRISM's RL and
-          warm-up files), or a plain ``question``
-images    ``images`` or ``image``: paths, bytes, or dictionaries with either; or the parts of typed content
-answer    ``answer``, or ``reward_model.ground_truth``
+turns     ``turns.py``
+images    ``images`` or ``image``, or the parts of typed content (``images.py``)
+answer    ``answers.py``
 options   ``options``: a list of texts, or texts by letter
 teacher   ``teacher``, ``teacher_response``, or ``teacher_caption`` and ``teacher_cot``
 policy    ``student_response``, or ``student_caption`` and ``student_cot`` (PRISM's warm-up pairs)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from prism_pl.data.conversation import IMAGE_MARK, SYSTEM_PROMPT, PromptRow
+from prism_pl.data.answers import true_answers
+from prism_pl.data.conversation import IMAGE_MARK, PromptRow
 from prism_pl.data.images import image_file
+from prism_pl.data.reading import Reading, check_text
+from prism_pl.data.turns import Turn, find_turns, with_images
 from prism_pl.errors import UserError
 from prism_pl.segments import parse_response
 
 LearntResponse = Literal["turn", "teacher"]
-"""Which response of a row is a demonstration: its last assistant turn, or its teacher's."""
-_ROLES = {"human": "user", "gpt": "assistant", "system": "system", "user": "user", "assistant": "assistant"}
+"""What a demonstration learns: the assistant's turns, or the row's teacher response."""
 
 
-def parse_prompt(row: dict[str, Any], source: str, root: Path) -> PromptRow:
+def parse_prompt(row: Mapping[str, Any], source: str, root: Path, reading: Reading) -> PromptRow:
     """The prompt of a row: its turns before the last assistant turn. ``root`` is the folder of its images."""
-    turns, inline = _turns(row, source)
-    entries = _images(row) or inline
-    if turns and turns[-1]["role"] == "assistant":
+    own = reading.renamed(row, source)
+    turns = find_turns(own, source, set(reading.ignore))
+    if turns[-1].role == "assistant":
         turns = turns[:-1]
-    if not turns or turns[-1]["role"] != "user":
+    return _prompt_row(own, turns, source, root, reading)
+
+
+def parse_demonstration(
+    row: Mapping[str, Any],
+    source: str,
+    root: Path,
+    reading: Reading,
+    learnt: LearntResponse = "turn",
+    mask_history: bool = False,
+) -> PromptRow:
+    """The same with what is learnt: the last of the assistant's turns as ``response``, and the earlier ones in ``learnt``.
+
+    A turn with ``loss: false`` is not learnt, nor is any but the last with ``mask_history``. What follows the last one that
+    is learnt is left out: nothing depends on it.
+    """
+    if learnt == "teacher":
+        prompt = parse_prompt(row, source, root, reading)
+        if not (prompt.teacher or "").strip():
+            raise UserError(f"{source}: data.response is teacher, but the row has no `teacher` response.")
+        return replace(prompt, response=prompt.teacher)
+    own = reading.renamed(row, source)
+    turns = find_turns(own, source, set(reading.ignore))
+    if turns[-1].role != "assistant":
+        raise UserError(f"{source}: a demonstration must end with an assistant turn that holds text.")
+    taught = [index for index, turn in enumerate(turns) if turn.role == "assistant" and turn.learnt]
+    if mask_history:
+        taught = [index for index in taught if index == len(turns) - 1]
+    if not taught:
+        which = "the last turn" if mask_history else "every turn of the assistant"
+        raise UserError(f"{source}: nothing is learnt, as `loss` is false for {which}. Drop the row.")
+    if any(IMAGE_MARK in turns[index].text for index in taught):
+        raise UserError(f"{source}: a turn that is learnt holds an {IMAGE_MARK} mark; the assistant says text alone.")
+    if any(index == 0 or turns[index - 1].role != "user" for index in taught):
+        raise UserError(f"{source}: a turn that is learnt must follow a user turn.")
+    last = taught[-1]
+    prompt = _prompt_row(own, turns[:last], source, root, reading)
+    # A system turn of ours, or an empty one that is left out, shifts the others.
+    shift = len(prompt.messages) - last
+    return replace(prompt, response=turns[last].text, learnt=tuple(index + shift for index in taught[:-1]))
+
+
+def _prompt_row(own: Mapping[str, Any], turns: list[Turn], source: str, root: Path, reading: Reading) -> PromptRow:
+    if not turns or turns[-1].role != "user":
         raise UserError(f"{source}: the prompt must end with a user turn.")
-    if turns[0]["role"] != "system":
-        turns = [{"role": "system", "content": SYSTEM_PROMPT}, *turns]
+    turns, entries = with_images(turns, image_entries(own))
+    messages = [turn.message for turn in turns]
+    default_system = messages[0]["role"] != "system" and reading.system_prompt is not None
+    if default_system:
+        messages.insert(0, {"role": "system", "content": str(reading.system_prompt)})
+    elif messages[0]["role"] == "system" and not messages[0]["content"].strip():
+        del messages[0]
+    answers = true_answers(own, source, set(reading.ignore))
     return PromptRow(
         source=source,
-        messages=tuple(turns),
+        messages=tuple(messages),
         images=tuple(image_file(entry, root, source) for entry in entries),
-        answer=_answer(row),
-        options=_options(row, source),
-        teacher=_response(row, "teacher"),
-        student=_response(row, "student"),
+        answer=answers[0] if answers else None,
+        also_right=answers[1:],
+        options=_options(own, source),
+        teacher=_response(own, "teacher", source),
+        student=_response(own, "student", source),
+        default_system=default_system,
     )
 
 
-def parse_learnt_response(row: dict[str, Any], source: str, learnt: LearntResponse) -> str:
-    """The response of a demonstration: its last assistant turn, or its teacher's response."""
-    if learnt == "teacher":
-        teacher = _response(row, "teacher")
-        if not (teacher or "").strip():
-            raise UserError(f"{source}: data.response is teacher, but the row has no `teacher` response.")
-        return str(teacher)
-    turns, _ = _turns(row, source)
-    if not turns or turns[-1]["role"] != "assistant" or not turns[-1]["content"].strip():
-        raise UserError(f"{source}: a demonstration must end with an assistant turn that holds text.")
-    return turns[-1]["content"]
-
-
-def _turns(row: dict[str, Any], source: str) -> tuple[list[dict[str, str]], list[Any]]:
-    """The turns with ``<image>`` where an image stands, and the images that typed content brings along."""
-    turns = row.get("messages") or row.get("conversations") or row.get("prompt")
-    question = turns if isinstance(turns, str) else None if turns else row.get("question")
-    if isinstance(question, str):
-        marks = "" if IMAGE_MARK in question else IMAGE_MARK * len(_images(row))
-        return [{"role": "user", "content": marks + question}], []
-    if not isinstance(turns, list) or not turns:
-        raise UserError(f"{source}: no `messages`, `conversations`, `prompt` or `question` with a text.")
-    result: list[dict[str, str]] = []
-    images: list[Any] = []
-    for turn in turns:
-        turn = turn if isinstance(turn, dict) else {}
-        role, content = turn.get("role") or turn.get("from"), turn.get("content") or turn.get("value")
-        if isinstance(content, list):
-            content, inline = _typed(content)
-            images += inline
-        if not isinstance(role, str) or role not in _ROLES or not isinstance(content, str):
-            raise UserError(f"{source}: a turn with the role {role!r} and no text content.")
-        result.append({"role": _ROLES[role], "content": content})
-    return result, images
-
-
-def _typed(parts: list[Any]) -> tuple[str | None, list[Any]]:
-    """Typed content as one text, and the images that are in it rather than in a column of their own."""
-    texts: list[str] = []
-    images: list[Any] = []
-    for part in parts:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if kind == "text" and isinstance(part.get("text"), str):
-            texts.append(part["text"])
-        elif kind in ("image", "image_url"):
-            texts.append(IMAGE_MARK)
-            entry = part.get("image") or part.get("path") or part.get("url") or part.get("image_url")
-            images += [entry] if entry else []
-        else:
-            return None, []
-    return "".join(texts), images
-
-
-def _images(row: dict[str, Any]) -> list[Any]:
-    entries = row.get("images") or row.get("image") or []
+def image_entries(row: Mapping[str, Any]) -> list[Any]:
+    """The images column of a row whose columns have our names."""
+    entries = row.get("images", row.get("image", []))
     return entries if isinstance(entries, list) else [entries]
 
 
-def _answer(row: dict[str, Any]) -> str | None:
-    answer = row.get("answer")
-    if answer is None and isinstance(row.get("reward_model"), dict):
-        answer = row["reward_model"].get("ground_truth")
-    return None if answer is None else str(answer)
-
-
-def _options(row: dict[str, Any], source: str) -> tuple[str, ...]:
+def _options(row: Mapping[str, Any], source: str) -> tuple[str, ...]:
     options = row.get("options")
     if isinstance(options, dict):
         # Arrow gives every row all letters that the column has.
@@ -120,14 +114,18 @@ def _options(row: dict[str, Any], source: str) -> tuple[str, ...]:
         raise UserError(
             f"{source}: `options` is neither a list of texts nor texts by letter, but a {type(options).__name__}."
         )
+    check_text("".join(map(str, options or ())), source, "`options`")
     return tuple(map(str, options or ()))
 
 
-def _response(row: dict[str, Any], role: str) -> str | None:
+def _response(row: Mapping[str, Any], role: str, source: str) -> str | None:
     whole = row.get(role) or row.get(f"{role}_response")
     if whole is None and row.get(f"{role}_caption") and row.get(f"{role}_cot"):
         whole = f"{row[f'{role}_caption']}\n{row[f'{role}_cot']}"
-    return whole if isinstance(whole, str) else None
+    if not isinstance(whole, str):
+        return None
+    check_text(whole, source, f"the `{role}` response")
+    return whole
 
 
 def check_needs(row: PromptRow, needs: Sequence[str]) -> None:

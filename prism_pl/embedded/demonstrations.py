@@ -9,7 +9,7 @@ describes the image densely, takes every step and is right.
 import random
 from dataclasses import dataclass
 
-# Short, because the model that reads it is small; the paper's is prism_pl.data.conversation.SYSTEM_PROMPT.
+# Short, because the model that reads it is small; the paper's is prism_pl.data.reading.SYSTEM_PROMPT.
 SYSTEM_PROMPT = "Caption, think, answer."
 
 # 9 has the loop of 4, 8 the strokes of 3, 7 the bar of 1: the mistakes of a careless reader, not noise.

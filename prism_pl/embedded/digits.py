@@ -29,9 +29,7 @@ class DigitPool:
 def load_pools() -> tuple[DigitPool, DigitPool]:
     """The training and the held-out digits; they share no image."""
     digits = load_digits()
-    parts = train_test_split(
-        digits.images, digits.target, test_size=_HELDOUT_SHARE, stratify=digits.target, random_state=0
-    )
+    parts = train_test_split(digits.images, digits.target, test_size=_HELDOUT_SHARE, stratify=digits.target, random_state=0)
     training, heldout, training_labels, heldout_labels = parts
     return DigitPool(training, training_labels), DigitPool(heldout, heldout_labels)
 

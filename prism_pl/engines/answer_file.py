@@ -41,9 +41,11 @@ def answers(
 ) -> dict[int, dict[str, Any]]:
     """A command's lines by row, sampled by ``policy`` where the file lacks them; one process at a time in its folder.
 
-    Raises UserError if the folder's ``content`` was made with another policy, data file, sampling, seed or ``settings``.
+    Raises UserError if the folder's ``content`` was made with another policy, data file, reading of it, sampling, seed or
+    ``settings``.
     """
-    settings = {"policy": policy, "path": data.name, "seed": seed, **settings, **vars(sampling)}
+    reading = {"reading": data.reading.changes} if data.reading.changes else {}
+    settings = {"policy": policy, "path": data.name, "seed": seed, **reading, **settings, **vars(sampling)}
     with only_process(file.parent):
         keep_settings(file.parent / f"{command}.json", settings, content)
         if len(read_lines(file)) < len(rows):

@@ -52,7 +52,7 @@ class PackedBatch:
     source_BT: torch.Tensor
     """Where the hidden state that predicts each segment token is."""
     target_BT: torch.Tensor
-    """The segment's token ids, 0 where padded."""
+    """The segment's token ids, 0 where padded. Before them stand those of its prompt that are learnt, too."""
     token_mask_BT: torch.Tensor
     last_B: torch.Tensor
     """Where each segment's last token is."""
@@ -126,7 +126,7 @@ def pack(groups: Sequence[Group], num_tokens: int = 0, multiple: int = 1) -> Pac
     length = max(num_tokens, sum(group.num_tokens for group in groups))
     length = -(-length // multiple) * multiple
     num_segments = sum(len(group.segments) for group in groups)
-    longest = max(len(segment) for group in groups for segment in group.segments)
+    longest = max(len(segment) + group.prompt.num_learnt for group in groups for segment in group.segments)
     input_ids_N = torch.zeros(length, dtype=torch.long)
     positions_3N = torch.zeros(3, length, dtype=torch.long)
     part_N, prefix_N, segment_N = (
@@ -151,6 +151,9 @@ def pack(groups: Sequence[Group], num_tokens: int = 0, multiple: int = 1) -> Pac
         part_N[start:end] = prefix_N[start:end] = prefix
         next_position = int(group.prompt.positions_3T.max()) + 1
         prompt_end = end - 1
+        # Earlier turns of a demonstration, which has one segment alone: counted twice they would be learnt twice.
+        learnt = [start + place for first, after in group.prompt.learnt for place in range(first, after)]
+        assert alone or not learnt
         for number, segment in enumerate(group.segments):
             size, start, end = len(segment), end, end + len(segment)
             input_ids_N[start:end] = torch.tensor(segment)
@@ -158,11 +161,13 @@ def pack(groups: Sequence[Group], num_tokens: int = 0, multiple: int = 1) -> Pac
             part_N[start:end] = prefix + 1 + number
             prefix_N[start:end] = prefix
             segment_N[start:end] = b
-            # The prompt's last hidden state predicts the first token, each token the next one.
-            source_BT[b, 0] = prompt_end
-            source_BT[b, 1:size] = torch.arange(start, end - 1)
-            target_BT[b, :size] = input_ids_N[start:end]
-            token_mask_BT[b, :size] = True
+            # Each token is predicted by the hidden state before it, a segment's first one by the prompt's last.
+            target_N = torch.tensor([*learnt, *range(start, end)])
+            source_BT[b, : len(target_N)] = torch.tensor(
+                [*(place - 1 for place in learnt), prompt_end, *range(start, end - 1)]
+            )
+            target_BT[b, : len(target_N)] = input_ids_N[target_N]
+            token_mask_BT[b, : len(target_N)] = True
             last_B[b] = end - 1
             if not alone:
                 parts.append(Part(start, size, prompt))

@@ -20,7 +20,8 @@ class Answered:
     source: str
     """``file:row``, the same in all stages."""
     question: str
-    image_root: str
+    data_source: dict[str, Any]
+    """How its data file was read: keys of a data source beside ``path``."""
     image: str | None
     answer: str
     options: tuple[str, ...]
@@ -167,7 +168,7 @@ def _heldout(lines: Sequence[dict[str, Any]]) -> tuple[Answered, ...]:
         Answered(
             source=line["source"],
             question=line["question"],
-            image_root=line["image_root"],
+            data_source=line["data_source"],
             image=line["image"],
             answer=line["answer"],
             options=tuple(line.get("options") or ()),  # runs of before recorded none

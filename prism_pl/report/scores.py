@@ -85,7 +85,7 @@ def heldout_prompts(records: Sequence[Answered], encoder: PromptEncoder) -> list
     for record in records:
         path, _, number = record.source.rpartition(":")
         if path not in files:
-            files[path] = DataFile.open(DataSource(path=path, image_root=record.image_root), "report")
+            files[path] = DataFile.open(DataSource(path=path, **record.data_source), "report")
         data = files[path]
         if not 1 <= int(number) <= len(data):
             raise UserError(f"{record.source}: the data file has {len(data)} rows; it has changed since the run.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from prism_pl.ranges import PositiveInt
 from prism_pl.rewards.base import Reward, require_math_verify
@@ -30,12 +31,16 @@ class AnswerReward(Reward):
     def grade(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float]]:
         """The whole batch at once."""
         items = [
-            (response, prompt.answer or "", prompt.options)
+            (response, answer, prompt.options)
             for prompt, group in zip(prompts, responses, strict=True)
             for response in group
+            for answer in prompt.answers
         ]
         scores = iter(self._scores(items))
-        return [[next(scores) for _ in group] for group in responses]
+        return [
+            [max(islice(scores, len(prompt.answers))) for _ in group]
+            for prompt, group in zip(prompts, responses, strict=True)
+        ]
 
     def _scores(self, items: Sequence[tuple[str, str, tuple[str, ...]]]) -> list[float]:
         sections = [parse_response(response) for response, _, _ in items]

@@ -33,12 +33,19 @@ class Reward(ABC):
         """
 
     def grade(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float]]:
-        """The score of each response (P lists of G); an error names the prompt's file and row."""
+        """The score of each response (P lists of G) by the true answer that it fits best.
+
+        An error names the prompt's file and row.
+        """
         scores = []
         for prompt, group in zip(prompts, responses, strict=True):
             try:
-                own = [self(response, prompt.answer or "", prompt.options, prompt.question) for response in group]
-                scores.append(own)
+                scores.append(
+                    [
+                        max(self(response, answer, prompt.options, prompt.question) for answer in prompt.answers)
+                        for response in group
+                    ]
+                )
             except UserError as error:
                 raise UserError(f"{prompt.source}: {error}") from None
         return scores
@@ -85,7 +92,7 @@ class Grader:
 
 
 def _key(prompt: Prompt, texts: Sequence[str]) -> str:
-    return hashlib.blake2b(repr((prompt.source, prompt.answer, texts)).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(repr((prompt.source, prompt.answers, texts)).encode(), digest_size=16).hexdigest()
 
 
 def check_rewards(rewards: Sequence[Reward]) -> None:

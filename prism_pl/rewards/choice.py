@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prism_pl.errors import UserError
+from prism_pl.errors import UserError, shown
 from prism_pl.rewards.base import Reward
 from prism_pl.segments import parse_response
 from prism_pl.verification import choice_letter
@@ -21,6 +21,8 @@ class MultipleChoiceReward(Reward):
     def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
         true = choice_letter(answer)
         if true is None:
-            raise UserError(f"MultipleChoiceReward: the answer {answer!r} names no choice. Use AnswerReward for such data.")
+            raise UserError(
+                f"MultipleChoiceReward: the answer {shown(answer)} names no choice. Use AnswerReward for such data."
+            )
         sections = parse_response(response)
         return float(sections is not None and choice_letter(sections.answer) == true)

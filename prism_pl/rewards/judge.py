@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,14 +78,18 @@ class JudgeReward(Reward):
         return self._scores([(response, Case(question, answer, "", tuple(options)))])[0]
 
     def grade(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float]]:
-        """The whole batch at once, each question to the judge once."""
+        """The whole batch at once, each question to the judge once; of several true answers the best counts."""
         items = [
-            (response, Case(prompt.question, prompt.answer or "", "", prompt.options))
+            (response, Case(prompt.question, answer, "", prompt.options))
             for prompt, group in zip(prompts, responses, strict=True)
             for response in group
+            for answer in prompt.answers
         ]
         scores = iter(self._scores(items))
-        return [[next(scores) for _ in group] for group in responses]
+        return [
+            [max(islice(scores, len(prompt.answers))) for _ in group]
+            for prompt, group in zip(prompts, responses, strict=True)
+        ]
 
     def take_counts(self) -> dict[str, int]:
         counts = {name: self._counts[name] for name in self.counters}

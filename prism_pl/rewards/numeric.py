@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from prism_pl.errors import UserError
+from prism_pl.errors import UserError, shown
 from prism_pl.ranges import NonNegativeFloat
 from prism_pl.rewards.base import Reward
 from prism_pl.segments import parse_response
@@ -34,7 +34,7 @@ class NumericReward(Reward):
     def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
         true = parse_quantity(canonical(answer))
         if true is None:
-            raise UserError(f"NumericReward: the answer {answer!r} is no number. Use AnswerReward for such data.")
+            raise UserError(f"NumericReward: the answer {shown(answer)} is no number. Use AnswerReward for such data.")
         sections = parse_response(response)
         said = parse_quantity(canonical(sections.answer)) if sections else None
         return float(said is not None and self._close(said, true))

@@ -1,7 +1,8 @@
 """A reward from a file of your own: ``function: rewards/mine.py:compute_score``, as in EasyR1.
 
-The function gets a list of dictionaries with the keys ``response``, ``response_length`` (characters), ``ground_truth``,
-``options``, ``question`` and ``source``, and returns one number, or one dictionary with the key ``overall``, for each.
+The function gets a list of dictionaries with the keys ``response``, ``response_length`` (characters), ``ground_truth`` (a
+list, if a row has several), ``options``, ``question`` and ``source``, and returns one number, or one dictionary with the
+key ``overall``, for each.
 """
 
 import importlib.util
@@ -52,7 +53,13 @@ class PythonReward(Reward):
 
     def grade(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float]]:
         inputs = [
-            _item(text, prompt.answer, prompt.options, prompt.question, prompt.source)
+            _item(
+                text,
+                list(prompt.answers) if prompt.also_right else prompt.answer,
+                prompt.options,
+                prompt.question,
+                prompt.source,
+            )
             for prompt, group in zip(prompts, responses, strict=True)
             for text in group
         ]
@@ -70,7 +77,9 @@ class PythonReward(Reward):
         return [float(score) for score in scores]
 
 
-def _item(response: str, answer: str | None, options: Sequence[str], question: str, source: str) -> dict[str, Any]:
+def _item(
+    response: str, answer: str | list[str] | None, options: Sequence[str], question: str, source: str
+) -> dict[str, Any]:
     return {
         "response": response,
         "response_length": len(response),

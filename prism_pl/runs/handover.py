@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 FILTER_SETTINGS = "filter.json"
-"""Written by ``filter``, with ``image_root`` among the settings."""
+"""Written by ``filter``; ``written`` among the settings holds the further keys of the data source."""
 KEPT = "kept.parquet"
 """The prompts that it kept."""
 
@@ -17,5 +17,4 @@ def handed_over(folder: Path) -> str:
     settings = folder / FILTER_SETTINGS
     if not settings.exists():
         return str(folder / "model")
-    root = json.loads(settings.read_text(encoding="utf-8"))["image_root"]
-    return json.dumps({"path": str(folder / KEPT), "image_root": root})
+    return json.dumps({"path": str(folder / KEPT), **json.loads(settings.read_text(encoding="utf-8"))["written"]})

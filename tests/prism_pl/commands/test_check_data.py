@@ -1,4 +1,4 @@
-"""check-data on a file with one row of each defect, and on mutated rows."""
+"""check-data on a file with one row of each defect."""
 
 import json
 import re
@@ -7,14 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from prism_pl.commands.check_data import percentile
-from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
-from prism_pl.data.row_checks import Requirements, check_rows
 from tests.command_line import run
 from tests.responses import respond
 
@@ -26,7 +22,7 @@ DEFECTS: dict[str, tuple[dict[str, Any], str]] = {
     "missing image": ({"images": ["none.png"]}, "the image .*none.png does not exist"),
     "corrupt image": ({"images": ["cut.png"]}, "the image .*cut.png cannot be decoded"),
     "mark without image": ({"images": []}, "1 <image> marks in the messages, but 0 images"),
-    "image without mark": ({"messages": [{"role": "user", "content": "Add."}]}, "0 <image> marks .* but 1 images"),
+    "image without mark": ({"images": ["a.png", "a.png"]}, "1 <image> marks .* but 2 images"),
     "placeholder typed": (
         {"messages": [{"role": "user", "content": "<image><|image_pad|>"}]}, "holds the placeholder <.image_pad.>",
     ),
@@ -72,7 +68,7 @@ def test_every_defect_is_named_with_its_row(folder: Path, config: str, capsys: p
     write(folder, [GOOD, *(GOOD | change for change, _ in DEFECTS.values()), GOOD])
     assert check("--config", config, "--write-clean", str(folder / "clean")) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1:3] == ["rows             13", "images           9"]
+    assert lines[1:3] == ["rows             13", "images           10"]
     assert "defective rows   10" in lines
     assert "too long         1" in lines
     for number, (name, (_, message)) in enumerate(DEFECTS.items(), start=2):
@@ -90,6 +86,29 @@ def test_a_clean_file_passes(folder: Path, config: str, capsys: pytest.CaptureFi
     out = capsys.readouterr().out
     assert "defective rows   0" in out
     assert "response tokens" not in out
+
+
+def test_a_source_says_how_its_rows_are_read(folder: Path, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+    rows: list[dict[str, Any]] = [
+        {"q": "Add.", "sol": "3", "teacher": TEACHER, "tools": "[1]", "image": "a.png"},
+        {"q": "Add. Put it in \\boxed{}.", "sol": "3", "teacher": TEACHER, "system": "Look."},
+        {"q": "Add, within \\boxed{}.", "sol": "3", "teacher": TEACHER},
+    ]
+    path = str(write(folder, rows))
+    columns = {"question": "q", "answer": "sol"}
+    assert check("--config", config, f"--data.path={json.dumps({'path': path, 'columns': columns})}") == 1
+    assert "row 1: `tools`, tools, is not read." in capsys.readouterr().out
+    read = {"path": path, "columns": columns, "ignore": ["tools"], "system_prompt": "Short and good."}
+    assert check("--config", config, f"--data.path={json.dumps(read)}") == 0
+    out = capsys.readouterr().out
+    assert "system prompt    'Short and good.', added to 2 rows\n" in out
+    assert "warning          row 2: the prompt asks for a format that rewards do not read: \\boxed{} (2 rows)." in out
+    for wrong, message in (
+        ({"columns": {"anwser": "sol"}}, "columns: no column is read as `anwser`. Did you mean answer?"),
+        ({"ignore": ["tols"]}, "ignore"),
+    ):
+        assert check("--config", config, f"--data.path={json.dumps({'path': path} | wrong)}") == 2
+        assert message in capsys.readouterr().err
 
 
 def test_demonstrations_are_measured_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,38 +169,3 @@ def pairs_config(folder: Path) -> str:
 def test_percentile_by_hand() -> None:
     assert [percentile(list(range(1, 101)), p) for p in (50, 90, 99, 100)] == [50, 90, 99, 100]
     assert percentile([7], 50) == 7
-
-
-KEYS = ["role", "content", "type", "text", "image", "from", "bytes", "path"]
-json_values = st.recursive(
-    st.one_of(
-        st.none(), st.booleans(), st.integers(-3, 3), st.floats(allow_nan=False), st.text(max_size=12),
-        st.sampled_from(["<image>", "a.png", "user", "../a.png", "text", "image", TEACHER, "<answer>", "/dev/null", "."]),
-    ),
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=3),
-        st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
-    ),
-    max_leaves=6,
-)  # fmt: skip
-mutations = st.dictionaries(
-    st.sampled_from(["messages", "conversations", "prompt", "question", "images", "image", "answer", "teacher",
-                     "teacher_caption", "teacher_cot", "reward_model"]),
-    json_values, min_size=1, max_size=3,
-)  # fmt: skip
-
-
-@given(mutation=mutations)
-@settings(max_examples=10_000, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_mutated_row_crashes_or_passes_wrongly(mutation: dict[str, Any], folder: Path, encoder: PromptEncoder) -> None:
-    """A row that is called good goes through the encoder, has its answer and teacher, and one image a mark."""
-    data = DataFile("data.jsonl", folder, [GOOD | mutation])  # type: ignore[arg-type] # a list serves as the table
-    requirements = Requirements(needs=("answer", "teacher"))
-    (checked,) = check_rows(data, [0], encoder, requirements, decode=True)
-    if checked.defect is not None or checked.too_long(encoder, requirements) is not None:
-        return
-    (prompt,) = encoder.encode([data.prompt_row(0)])
-    assert len(prompt.input_ids) == checked.prompt_tokens
-    assert prompt.answer
-    assert prompt.teacher
-    assert len(prompt.images) == checked.images

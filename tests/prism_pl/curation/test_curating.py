@@ -13,8 +13,9 @@ from PIL import Image
 
 import datamodules
 from prism_pl.curation import curate
-from prism_pl.data.conversation import SYSTEM_PROMPT, PromptEncoder
+from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.reading import SYSTEM_PROMPT
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.endpoint import EndpointOptions
 from prism_pl.errors import UserError
@@ -123,16 +124,16 @@ def test_the_file_serves_every_stage(
         assert [image.path.resolve() for image in new.images if image.path] == [Path(rows[index + 1]["images"][0])]
         # The file brought a teacher of its own; the one that was asked has taken its place.
         assert old.teacher is not None
-        assert new.teacher == curated.response(index) != old.teacher
+        assert new.teacher == curated.demonstration(index).response != old.teacher
         assert curated.table[index]["pass_rate"] == rows[index + 1]["pass_rate"]
     sft = datamodules.DemonstrationDataModule(rooted(out / "curated.parquet"), "embedded/digits", 2, max_prompt_tokens=256)
     sft.setup("fit")
     (demonstration,) = sft.encode([3])
-    assert demonstration.response_ids == encoder.response_ids(curated.response(3))
+    assert demonstration.response_ids == encoder.response_ids(curated.demonstration(3).response)
     for needs in (["teacher"], ["answer", "teacher"]):
         align = datamodules.PromptDataModule(rooted(out / "curated.parquet"), "embedded/digits", 2, needs, 256)
         align.setup("fit")
-        assert align.encode([3]).prompts[0].teacher == curated.response(3)
+        assert align.encode([3]).prompts[0].teacher == curated.demonstration(3).response
 
 
 @pytest.mark.parametrize("inline", [False, True])
@@ -159,8 +160,8 @@ def test_rows_of_other_shapes(
             {"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": f"<image>Add {index}."},
         )  # fmt: skip
         assert [image.path.resolve() for image in row.images if image.path] == [tmp_path / f"{index}.png"]
-        assert curated.response(index) == row.teacher
-        assert rows[index]["answer"] in curated.response(index)
+        assert curated.demonstration(index).response == row.teacher
+        assert rows[index]["answer"] in curated.demonstration(index).response
 
 
 def test_only_the_hard_rows_are_paid_for(data_file: Path, out: Path, server: Any, options: Options) -> None:

@@ -37,7 +37,7 @@ def test_counts_are_those_of_the_encoded_rows_and_come_from_the_cache_the_second
     monkeypatch.setattr(encoder, "max_prompt_tokens", longer)
     assert usable_rows(data, encoder, Requirements()).tolist() == [0, 1, 2]
     # Another limit needs no other measurement: rows are not read again.
-    monkeypatch.setattr("prism_pl.data.row_checks.parse_prompt", None)
+    monkeypatch.setattr("prism_pl.data.row_checks._read", None)
     monkeypatch.setattr(encoder, "max_prompt_tokens", longer - 1)
     assert first < longer
     assert usable_rows(data, encoder, Requirements(drop_too_long=True)).tolist() == [0, 2]

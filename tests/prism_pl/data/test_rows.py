@@ -112,27 +112,31 @@ def test_images_of_datasets_own_type_are_not_decoded_before_they_are_asked_for(f
 def test_a_demonstration_in_conversations(folder: Path) -> None:
     turns = [{"from": "human", "value": "<image>Add."}, {"from": "gpt", "value": TEACHER}]
     data = opened(folder, {"conversations": turns, "images": ["images/a.png"]})
-    assert data.response(0) == TEACHER
+    assert data.demonstration(0).response == TEACHER
     assert data.prompt_row(0).messages[-1]["role"] == "user"
 
 
 def test_a_teachers_response_may_be_the_demonstration(folder: Path) -> None:
     data = opened(folder, {"question": "Add.", "teacher": TEACHER})
-    assert data.response(0, "teacher") == TEACHER
+    assert data.demonstration(0, "teacher").response == TEACHER
     with pytest.raises(UserError, match=r"data.jsonl:1: a demonstration must end with an assistant turn"):
-        data.response(0)
+        data.demonstration(0)
     with pytest.raises(UserError, match=r"data.jsonl:1: data.response is teacher, but the row has no `teacher`"):
-        opened(folder, {"question": "Add."}).response(0, "teacher")
+        opened(folder, {"question": "Add."}).demonstration(0, "teacher")
 
 
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"text": "x"}, "no `messages`, `conversations`, `prompt` or `question`"),
-        ({"messages": [{"role": "user"}]}, "a turn with the role 'user' and no text content"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, "a turn with the role 'robot'"),
+        ({"text": "x"}, "no `messages`, `conversations`, `prompt`, `question`, .* with a text. The row has text"),
+        ({"messages": [{"role": "user"}]}, "the turn of the user has no text, but None"),
+        ({"messages": [{"role": "user", "content": " "}]}, "a turn of `messages` with the role 'user' has no text"),
+        (
+            {"messages": [{"role": "robot", "content": "x"}]},
+            "a turn of `messages` has the role 'robot'; known are human, gpt",
+        ),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "must end with a user turn"),
-        ({"question": "x", "images": [7]}, "an image must be a path, bytes, or a dictionary"),
+        ({"question": "x", "images": [7]}, "an image must be a path, bytes, .* or a dictionary with one of these; it is 7"),
     ],
 )
 def test_a_broken_row_is_named(row: dict[str, Any], message: str, folder: Path) -> None:

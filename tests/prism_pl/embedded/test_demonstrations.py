@@ -67,7 +67,11 @@ def test_the_public_annotator_misreads_as_told_and_skips_the_steps() -> None:
 def test_all_three_keep_the_format() -> None:
     rng = random.Random(0)
     for kind in QUESTIONS:
-        for text in (base_response(kind, SCENE, rng), curated_response(kind, SCENE, rng), public_response(kind, SCENE, rng)):
+        for text in (
+            base_response(kind, SCENE, rng),
+            curated_response(kind, SCENE, rng),
+            public_response(kind, SCENE, rng),
+        ):
             assert parse_response(text) is not None
 
 

@@ -20,7 +20,7 @@ def record(index: int, image: Path, sampled: str, greedy_correct: bool, sampled_
     return {
         "source": f"gone.jsonl:{index + 1}",
         "question": "Sum?",
-        "image_root": "gone",
+        "data_source": {"image_root": "gone"},
         "image": str(image),
         "answer": "7",
         "teacher": response(3, 3, "7"),

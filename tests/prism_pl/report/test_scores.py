@@ -34,7 +34,7 @@ def scored_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {
                 **record(index, row.images[0].path, said.get(name, row.teacher), True, True, 10),
                 "source": row.source,
-                "image_root": EMBEDDED_NAME,
+                "data_source": {"image_root": EMBEDDED_NAME},
                 "teacher": row.teacher,
             }
             for index, row in enumerate(rows)
