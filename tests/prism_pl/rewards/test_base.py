@@ -4,9 +4,18 @@ import pytest
 import torch
 
 from prism_pl.errors import UserError
-from prism_pl.rewards import AnswerReward, FormatReward, Grader, MultipleChoiceReward, NumericReward, check_rewards
+from prism_pl.rewards import (
+    AnswerReward,
+    FormatReward,
+    Grader,
+    MultipleChoiceReward,
+    NumericReward,
+    Reward,
+    check_rewards,
+)
 from prism_pl.types import Prompt
 from tests.prism_pl.rewards.batches import make_rollouts
+from tests.responses import respond
 
 
 def test_an_answer_that_a_reward_cannot_use_is_named_with_its_row() -> None:
@@ -15,6 +24,14 @@ def test_an_answer_that_a_reward_cannot_use_is_named_with_its_row() -> None:
         NumericReward().grade([prompt], [["x"]])
     with pytest.raises(UserError, match=r"rows.jsonl:7: MultipleChoiceReward: the answer 'a cat' names no choice"):
         MultipleChoiceReward().grade([prompt], [["x"]])
+
+
+@pytest.mark.parametrize("reward", [AnswerReward(), NumericReward()])
+def test_any_of_several_true_answers_counts(reward: Reward) -> None:
+    several = Prompt("rows:1", "", (1,), (1,), torch.zeros(3, 1), answer="9", also_right=("3",))
+    single = Prompt("rows:2", "", (1,), (1,), torch.zeros(3, 1), answer="4")
+    texts = [respond(answer=said) for said in ("3", "9", "4")]
+    assert reward.grade([several, single], [texts, texts]) == [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
 
 
 def test_rewards_need_names_of_their_own() -> None:
