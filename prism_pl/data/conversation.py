@@ -74,7 +74,8 @@ class PromptEncoder:
         pixels = self._split_pixels(batch, images) if flat else None
         prompts = []
         for index, row in enumerate(rows):
-            ids, own_engine_ids, spans = batch["input_ids"][index], engine_ids[index], ()
+            ids, own_engine_ids = batch["input_ids"][index], engine_ids[index]
+            spans: tuple[tuple[int, int], ...] = ()
             if row.learnt:
                 own_engine_ids, ids, spans = self._with_learnt(pieces[index], grids[index] if grids is not None else None)
             if len(ids) > self.max_prompt_tokens:
