@@ -68,6 +68,7 @@ class RolloutCallback(L.Callback):
         self._probe_cadence = EveryUpdates(probe.every)
         self._surplus: deque[Group] = deque()
         self._restored: list[dict[str, Any]] = []
+        self._started = False
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._seed = run_seed()
@@ -75,10 +76,17 @@ class RolloutCallback(L.Callback):
         self._data = require(trainer.datamodule, PromptSource, "RolloutCallback")
         names = ("tokens_per_second", "probe_gap", "usable_groups", "prompts_sampled", "surplus_groups")
         self._metrics = StepMetrics(means(*(f"rollout/{name}" for name in names)) | seconds("rollout", "sync"))
-        self.engine.start(self._stage.policy_path, self._data.max_prompt_tokens, self.sampling)
+        self.engine.check()
+
+    def ready_engine(self) -> RolloutEngine:
+        """The engine, started by the first hook that uses it: all that Lightning does to a GPU's memory has gone before."""
+        if not self._started:
+            self._started = True
+            self.engine.start(self._stage.policy_path, self._data.max_prompt_tokens, self.sampling)
+        return self.engine
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.engine.sync(self._stage.policy_weights())
+        self.ready_engine().sync(self._stage.policy_weights())
         self._probed = False
         prompts = self._data.by_source([entry["source"] for entry in self._restored]) if self._restored else []
         for prompt, entry in zip(prompts, self._restored, strict=True):
@@ -111,7 +119,8 @@ class RolloutCallback(L.Callback):
         self._stage.report(self._metrics)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        self.engine.close()
+        if self._started:
+            self.engine.close()
 
     def _sample(self, step: int, rank: int, prompts: list[Prompt]) -> Rollouts:
         """Responses to the prompts; groups that the algorithm cannot use are replaced, up to its cap.

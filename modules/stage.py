@@ -27,6 +27,7 @@ from prism_pl.model.packing import Group, PackedBatch, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import Layered, place_rows, shard
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
+from prism_pl.ranks import gather_objects
 from prism_pl.types import Rollouts
 
 
@@ -159,11 +160,7 @@ class StageModule(L.LightningModule):
 
     def gather(self, own: Any) -> list[Any]:
         """Every rank's object, in the order of the ranks."""
-        everyone: list[Any] = [own]
-        if self.trainer.world_size > 1:
-            everyone = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(everyone, own)
-        return everyone
+        return gather_objects(own)
 
     def whole_batch(self, own: list[Any]) -> list[Any]:
         """The values of all ranks' rows, in the order of the batch: rank r of w has every w-th row from r on."""

@@ -69,7 +69,22 @@ def answer_rows(
     """
     done = {line["row"] for line in read_lines(file)}
     todo = [row for row in rows if row not in done]
-    with tqdm(total=len(rows), initial=len(rows) - len(todo), desc=file.stem, unit="prompt") as bar:
+    append_answers(engine, data, encoder, todo, file, sampling, record, *seed, total=len(rows))
+
+
+def append_answers(
+    engine: RolloutEngine,
+    data: DataFile,
+    encoder: PromptEncoder,
+    todo: Sequence[int],
+    file: Path,
+    sampling: SamplingOptions,
+    record: Record,
+    *seed: int | str,
+    total: int,
+) -> None:
+    """The same for rows that nobody has answered yet; ``total`` is what the bar counts to."""
+    with tqdm(total=total, initial=total - len(todo), desc=file.stem, unit="prompt") as bar:
         for start in range(0, len(todo), _PROMPTS_A_CALL):
             own = todo[start : start + _PROMPTS_A_CALL]
             rollouts = engine.answer(encoder.encode([data.prompt_row(row) for row in own]), sampling, *seed)

@@ -19,9 +19,15 @@ class RolloutEngine(ABC):
     in the batch, on the number of ranks or on a resume.
     """
 
+    def check(self) -> None:
+        """Raises UserError for what ``start`` cannot do without, before anything is loaded."""
+
     @abstractmethod
     def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
-        """Loads the Hugging Face folder ``model``. Called once, before anything else."""
+        """Loads the Hugging Face folder ``model``. Called before anything else, and again after ``close``.
+
+        On several ranks all must call it, each on the device that its strategy has chosen.
+        """
 
     @abstractmethod
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:

@@ -56,7 +56,7 @@ def test_the_best_model_is_kept_and_a_resumed_run_remembers_it(tmp_path: Path, m
         "callbacks.evaluation.write_models", lambda trainer, module, folder: written.append(trainer.global_step)
     )
     callback = EvaluationCallback("none.jsonl", every=2, max_new_tokens=8, keep_best=True)
-    callback.prompts, callback._stage = [], None
+    callback._stage = None
     for step, accuracy in ((2, 0.5), (4, 0.4), (6, 0.7)):
         trainer.global_step = step
         monkeypatch.setattr(callback, "_evaluate", lambda *_, value=accuracy: ({"heldout/accuracy": value}, []))
