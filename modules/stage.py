@@ -109,9 +109,9 @@ class StageModule(L.LightningModule):
         """Sets a freshly loaded network's attention, and shards it if the strategy does."""
         backbone: Any = model.vlm.model if isinstance(model, Policy) else model.model  # type: ignore[attr-defined]
         use_attention(backbone, self.attention)
-        if self.trainer.world_size == 1:
-            return
         if self.device_mesh is None:
+            if self.trainer.world_size == 1:
+                return
             name = type(self.trainer.strategy).__name__
             raise UserError(
                 f"trainer.strategy: {name} cannot run several backward passes an update on {self.trainer.world_size} "
