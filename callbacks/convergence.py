@@ -12,6 +12,7 @@ from prism_pl.contracts import PolicyStage, require
 from prism_pl.data.files import DataSource
 from prism_pl.discriminators import Discriminator
 from prism_pl.game import TwoSampleOptions, make_scoring_batch, two_sample_accuracy
+from prism_pl.heartbeat import within
 from prism_pl.metrics.collection import StepMetrics, local, means
 from prism_pl.metrics.proxies import LENGTH_BINS, TotalVariation, caption_items, reasoning_steps
 from prism_pl.ranges import PositiveInt, Share
@@ -84,6 +85,7 @@ class ConvergenceProbe(L.Callback):
         if self._cadence.is_due(trainer.global_step):
             self._probe(trainer, pl_module.device)
 
+    @within("convergence probe")
     def _probe(self, trainer: Any, device: torch.device) -> None:
         engine = self._ready_engine()
         engine.sync(self._stage.policy_weights())

@@ -15,6 +15,7 @@ from callbacks.heldout import HeldoutPrompts, rollout_of
 from prism_pl.contracts import PolicyStage, require
 from prism_pl.data.files import DataSource
 from prism_pl.engines import RolloutEngine
+from prism_pl.heartbeat import within
 from prism_pl.metrics.collection import StepMetrics, local, means
 from prism_pl.metrics.intervals import MeanWithInterval, PassAtK, WilsonAccuracy
 from prism_pl.ranges import NonNegativeInt, PositiveInt
@@ -134,6 +135,7 @@ class EvaluationCallback(LastWork):
             kept |= {"heldout/pass@": local(PassAtK, self.sampled.group_size)}
         return StepMetrics(kept | self._stage.heldout_metrics())
 
+    @within("evaluation")
     def _evaluate(self, trainer: Any, count: int) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Metrics over all ranks; the records of all ranks, in the order of the prompts."""
         engine = self._ready_engine()

@@ -22,9 +22,7 @@ class HeldoutPrompts:
         needs: columns that every row must have.
     """
 
-    def __init__(
-        self, path: str | DataSource, key: str, policy: str, max_prompt_tokens: int, needs: Sequence[str]
-    ) -> None:
+    def __init__(self, path: str | DataSource, key: str, policy: str, max_prompt_tokens: int, needs: Sequence[str]) -> None:
         self.data = DataFile.open(path, key)
         self.encoder = PromptEncoder(policy, max_prompt_tokens)
         self.rows: list[int] = usable_rows(self.data, self.encoder, Requirements(tuple(needs))).tolist()

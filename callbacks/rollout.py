@@ -3,19 +3,19 @@
 import logging
 import math
 from collections import deque
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import lightning as L
 import torch
 
 from callbacks.every import EveryUpdates
+from callbacks.probe import ProbeOptions, bounds, judge
 from prism_pl.contracts import PromptSource, RolloutStage, require
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
 from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.metrics.timing import seconds, timed
-from prism_pl.ranges import NonNegativeFloat, PositiveInt
 from prism_pl.seeds import run_seed
 from prism_pl.types import Prompt, PromptBatch, Response, Rollouts, SamplingOptions
 
@@ -24,16 +24,6 @@ _PROBE_RESPONSES = 4
 
 Group = tuple[Prompt, tuple[Response, ...]]
 """A prompt and its responses."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeOptions:
-    """The proof that the engine samples from the trainer's weights."""
-
-    every: PositiveInt = 10
-    """In policy updates; the probe also runs before the first one and after a resume."""
-    max_gap: NonNegativeFloat = 1e-4
-    """Largest |log p (engine) - log p (trainer)| over the probe's tokens. 1e-4 suits fp32; bf16 needs about 0.3."""
 
 
 class RolloutCallback(L.Callback):
@@ -74,7 +64,7 @@ class RolloutCallback(L.Callback):
         self._seed = run_seed()
         self._stage = require(pl_module, RolloutStage, "RolloutCallback")
         self._data = require(trainer.datamodule, PromptSource, "RolloutCallback")
-        names = ("tokens_per_second", "probe_gap", "usable_groups", "prompts_sampled", "surplus_groups")
+        names = ("tokens_per_second", "probe_gap", "probe_gap_mean", "probe_gap_p99", "usable_groups", "prompts_sampled", "surplus_groups")
         self._metrics = StepMetrics(means(*(f"rollout/{name}" for name in names)) | seconds("rollout", "sync"))
         self.engine.check()
 
@@ -107,7 +97,7 @@ class RolloutCallback(L.Callback):
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int) -> None:
         if self._probe_cadence.is_due(trainer.global_step) or not self._probed:
-            self._probe(trainer.global_step, batch)
+            self._probe(trainer, batch)
         with timed("rollout", self._metrics) as watch:
             batch.rollouts = self._sample(trainer.global_step, trainer.global_rank, batch.prompts)
         tokens = sum(len(response.token_ids) for response in batch.rollouts.flat_responses)
@@ -163,8 +153,12 @@ class RolloutCallback(L.Callback):
         kept_prompts, responses = zip(*groups, strict=True)
         return Rollouts(kept_prompts, responses, self.sampling)
 
-    def _probe(self, step: int, batch: PromptBatch) -> None:
-        """|log p (engine) - log p (trainer)| on sampled responses to an image prompt; ends the run above the bound."""
+    def _probe(self, trainer: Any, batch: PromptBatch) -> None:
+        """|log p (engine) - log p (trainer)| on sampled responses to an image prompt; ends the run above the bounds.
+
+        The trainer computes as it does in training. Each rank probes its own engine; all of them end together.
+        """
+        step = trainer.global_step
         prompt = next((prompt for prompt in batch.prompts if prompt.images), batch.prompts[0])
         sampling = SamplingOptions(
             max_new_tokens=self.sampling.max_new_tokens,
@@ -172,20 +166,23 @@ class RolloutCallback(L.Callback):
             temperature=self.sampling.temperature or 1.0,
         )
         probe = self.engine.answer([prompt], sampling, self._seed, "probe", step)
-        own = self._stage.response_logprobs(probe)
-        gap = max(
-            float((torch.tensor(response.engine_logp) - own[index].cpu()).abs().max())
-            for index, response in enumerate(probe.flat_responses)
+        with trainer.precision_plugin.train_step_context():
+            own = self._stage.response_logprobs(probe)
+        gap_N = torch.cat(
+            [
+                (torch.tensor(response.engine_logp) - own[index].cpu()).abs()
+                for index, response in enumerate(probe.flat_responses)
+            ]
         )
+        exact = trainer.precision == "32-true" and self.engine.precision == torch.float32
+        verdict = judge(gap_N, bounds(self.probe_options, exact=exact))
         self._probed = True
         self._probe_cadence.restart(step)
-        self._metrics.add("rollout/probe_gap", gap)
-        if not gap <= self.probe_options.max_gap:
-            raise RuntimeError(
-                f"Log-prob probe failed before update {step + 1}: |log p (engine) - log p (trainer)| is "
-                f"{gap:.2e}, the bound probe.max_gap is {self.probe_options.max_gap:.0e}. The engine does not sample from "
-                f"the trainer's weights, or the two compute in different precision."
-            )
+        for name, value in (("", verdict.largest), ("_mean", verdict.mean), ("_p99", verdict.p99)):
+            self._metrics.add(f"rollout/probe_gap{name}", value)
+        for rank, problem in enumerate(self._stage.gather(verdict.problem)):
+            if problem:
+                raise RuntimeError(f"Log-prob probe failed before update {step + 1} on rank {rank}: {problem}")
 
 
 def _groups(rollouts: Rollouts) -> list[Group]:

@@ -15,6 +15,7 @@ from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import DataCheck, Requirements, usable_rows
 from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import append_answers, kept_texts
+from prism_pl.heartbeat import within
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.ranks import gather_objects
 from prism_pl.runs.files import read_lines, write_atomically
@@ -133,10 +134,11 @@ class PairDataModule(OrderedDataModule):
         """This rank's share of the rows, to a file of its own."""
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        append_answers(
-            self.engine, side.data, self.encoder, todo[rank::world_size], side.share(rank), side.sampling, kept_texts,
-            self.seed, "pairs", total=len(side.rows[rank::world_size]),
-        )  # fmt: skip
+        with within("pairs"):
+            append_answers(
+                self.engine, side.data, self.encoder, todo[rank::world_size], side.share(rank), side.sampling, kept_texts,
+                self.seed, "pairs", total=len(side.rows[rank::world_size]),
+            )  # fmt: skip
         # All files are written before anyone reads them.
         self.trainer.strategy.barrier("sampled")
 

@@ -21,6 +21,7 @@ from transformers import get_scheduler
 from modules.nonfinite import NonFiniteGuard, Suspects
 from prism_pl.contracts import Exportable
 from prism_pl.errors import UserError
+from prism_pl.heartbeat import enter, within
 from prism_pl.metrics.collection import StepMetrics, means, sums
 from prism_pl.model.attention import Attention, use_attention
 from prism_pl.model.packing import Group, PackedBatch, micro_batches, pack
@@ -83,8 +84,12 @@ class StageModule(L.LightningModule):
 
     def configure_model(self) -> None:
         if not hasattr(self, "metrics"):
-            self.build()
+            with within("loading"):
+                self.build()
             self.metrics = StepMetrics(self.step_metrics())
+
+    def on_train_start(self) -> None:
+        enter("step")
 
     def build(self) -> None:
         """Loads the networks."""

@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -15,8 +16,10 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.distributed.constants import default_pg_timeout
 from torch.optim import Optimizer
 
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
@@ -31,6 +34,7 @@ from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
 from prism_pl.game import AdversarialAdvantage
+from prism_pl.heartbeat import Heartbeat
 from prism_pl.ranks import broadcast_object
 from prism_pl.rewards import Reward
 from prism_pl.runs.files import prepare_run_dir
@@ -118,7 +122,28 @@ class PrismCLI(LightningCLI):
         strategy = self.trainer.strategy
         begin = partial(self._begin, model, options["ckpt_path"])
         options["ckpt_path"] = begin() if strategy.launcher is None else strategy.launcher.launch(begin)
-        self.trainer.fit(model, **options)
+        if self.trainer.world_size == 1:
+            self.trainer.fit(model, **options)
+            return
+        heartbeat = self._heartbeat()
+        heartbeat.start()
+        try:
+            self.trainer.fit(model, **options)
+        except RuntimeError as error:
+            error.add_note(heartbeat.explain())
+            raise
+        heartbeat.stop()
+
+    def _heartbeat(self) -> Heartbeat:
+        trainer, strategy = self.trainer, self.trainer.strategy
+        folder = Path(self.config_init[self.subcommand].run_dir) / "heartbeat"
+        limit = getattr(strategy, "time_limit", default_pg_timeout.total_seconds())
+
+        def end_own_processes() -> None:
+            if isinstance(strategy.launcher, _SubprocessScriptLauncher):
+                strategy.launcher.kill(signal.SIGKILL)
+
+        return Heartbeat(folder, trainer.global_rank, trainer.world_size, limit, end_own_processes)
 
     def _begin(self, model: LightningModule, chosen: str | None) -> str | None:
         """The checkpoint to resume from. Only the first process of all looks into the run's folder, which a finished run

@@ -19,7 +19,12 @@ class RolloutEngine(ABC):
     in the batch, on the number of ranks or on a resume.
     """
 
-    def check(self) -> None:
+    @property
+    def precision(self) -> torch.dtype:
+        """What the engine computes in, once it is started."""
+        return torch.float32
+
+    def check(self) -> None:  # noqa: B027 (most engines need nothing)
         """Raises UserError for what ``start`` cannot do without, before anything is loaded."""
 
     @abstractmethod

@@ -44,6 +44,10 @@ class VLLMEngine(RolloutEngine):
         self._llm: Any = None
         self._suppressed: list[int] = []
 
+    @property
+    def precision(self) -> torch.dtype:
+        return self._llm.llm_engine.model_config.dtype
+
     def check(self) -> None:
         if importlib.util.find_spec("vllm") is None:
             raise UserError(

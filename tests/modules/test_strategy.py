@@ -105,7 +105,7 @@ def test_what_is_replayed_does_not_depend_on_the_number_of_processes(tmp_path: P
     rollout["init_args"] |= {
         "engine": {"class_path": "tests.modules.scripted.ScriptedEngine"},
         "sampling": {"max_new_tokens": 60, "group_size": 4},
-        "probe": {"max_gap": 1e9},
+        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
     }
     content["trainer"]["callbacks"] = [rollout]
     config = tmp_path / "align.yaml"
@@ -124,9 +124,8 @@ def test_what_is_replayed_does_not_depend_on_the_number_of_processes(tmp_path: P
     replayed = [step for step in one if "replay/reward_gap/perception" in one[step]]
     assert replayed == [2, 3, 4, 5]
     # Each rank's own, by definition; and the scripted engine's probabilities are nobody's.
-    of_a_rank = {f"margin/{aspect}_{level}" for aspect in ASPECTS for level in ("p10", "p50", "p90")} | {
-        "rollout/probe_gap"
-    }
+    of_a_rank = {f"margin/{aspect}_{level}" for aspect in ASPECTS for level in ("p10", "p50", "p90")}
+    of_a_rank |= {f"rollout/probe_gap{kind}" for kind in ("", "_mean", "_p99")}
     for step in one:
         assert one[step].keys() == two[step].keys()
         for name in one[step].keys() - of_a_rank:
