@@ -64,7 +64,15 @@ class RolloutCallback(L.Callback):
         self._seed = run_seed()
         self._stage = require(pl_module, RolloutStage, "RolloutCallback")
         self._data = require(trainer.datamodule, PromptSource, "RolloutCallback")
-        names = ("tokens_per_second", "probe_gap", "probe_gap_mean", "probe_gap_p99", "usable_groups", "prompts_sampled", "surplus_groups")
+        names = (
+            "tokens_per_second",
+            "probe_gap",
+            "probe_gap_mean",
+            "probe_gap_p99",
+            "usable_groups",
+            "prompts_sampled",
+            "surplus_groups",
+        )
         self._metrics = StepMetrics(means(*(f"rollout/{name}" for name in names)) | seconds("rollout", "sync"))
         self.engine.check()
 
