@@ -20,12 +20,14 @@ MISSING_EXIT = 3
 """Exit code of a rank that has waited in vain."""
 _DONE = "done"
 _phase = "start"
+_told: Callable[[str], None] = lambda phase: None  # noqa: E731
 
 
 def enter(phase: str) -> None:
     """From here on this rank is in the phase."""
     global _phase
     _phase = phase
+    _told(phase)
 
 
 @contextmanager
@@ -55,17 +57,22 @@ class Heartbeat:
         self._pause = min(_LONGEST_PAUSE, time_limit / _SIGNS_A_LIMIT)
         self._last_act = last_act
         self._ended = threading.Event()
+        self._writing = threading.Lock()
         self._seen: dict[int, tuple[str, float]] = {}
         """Each rank's last sign, and when this process first saw it: by its own clock, as nodes' clocks differ."""
 
     def start(self) -> None:
         """From now on."""
+        global _told
         self._folder.mkdir(parents=True, exist_ok=True)
         self._write(_phase)
+        _told = self._write
         threading.Thread(target=self._run, name="heartbeat", daemon=True).start()
 
     def stop(self) -> None:
         """This rank has ended well: nobody is to miss it."""
+        global _told
+        _told = lambda phase: None  # noqa: E731
         self._ended.set()
         self._write(_DONE)
 
@@ -125,8 +132,9 @@ class Heartbeat:
     def _write(self, phase: str) -> None:
         file = self._file(self._rank)
         partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps({"phase": phase, "time": time.time()}))
-        partial.replace(file)
+        with self._writing:
+            partial.write_text(json.dumps({"phase": phase, "time": time.time()}))
+            partial.replace(file)
 
     def _file(self, rank: int) -> Path:
         return self._folder / f"rank{rank}.json"

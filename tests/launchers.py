@@ -1,4 +1,4 @@
-"""The ways to start a run on several processes, as a user or a cluster would: each in processes of its own, all killable."""
+"""The ways to start a run on several processes, as a user or a cluster would; all of them can be killed."""
 
 import os
 import signal
@@ -92,14 +92,14 @@ def torchrun(arguments: Sequence[Sequence[str]], logs: Path, per_node: int) -> P
     return Processes(commands, logs)
 
 
-def slurm(arguments: Sequence[str], logs: Path, tasks: int = 2) -> Processes:
+def slurm(arguments: Sequence[str], logs: Path, tasks: int = 2, sharded: Sequence[str] = SHARDED) -> Processes:
     """``srun`` of an sbatch job on one node: a process a task, with the variables that it sets."""
     job = {
         "SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "prism", "SLURM_NODELIST": "localhost", "SLURM_JOB_NODELIST": "localhost",
         "SLURM_NNODES": "1", "SLURM_NTASKS": str(tasks), "SLURM_NTASKS_PER_NODE": str(tasks), "SLURM_NODEID": "0",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
     }  # fmt: skip
-    command = [sys.executable, "-m", "prism_pl", "fit", *arguments, *SHARDED, f"--trainer.devices={tasks}"]
+    command = [sys.executable, "-m", "prism_pl", "fit", *arguments, *sharded, f"--trainer.devices={tasks}"]
     return Processes(
         [(command, job | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)}) for task in range(tasks)], logs
     )

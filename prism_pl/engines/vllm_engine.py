@@ -65,7 +65,7 @@ class VLLMEngine(RolloutEngine):
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         folder = model_folder(model, "the engine's model")
         self._suppressed = suppressed_tokens(AutoConfig.from_pretrained(folder))
-        with preserved_random_state(), _own_device() as rank_arguments:
+        with preserved_random_state(), own_device() as rank_arguments:
             threads, set_threads = torch.get_num_threads(), torch.set_num_threads
             import vllm
 
@@ -133,7 +133,7 @@ class VLLMEngine(RolloutEngine):
 
 
 @contextmanager
-def _own_device() -> Iterator[dict[str, Any]]:
+def own_device() -> Iterator[dict[str, Any]]:
     """One engine a process, each on its process's GPU; by itself vLLM would put every one of them on the first.
 
     vLLM asks torchrun's variables for rank and GPU. Other launchers leave them unset, and with chosen devices

@@ -1,6 +1,6 @@
 """When engines start and are used: nothing that Lightning does to a GPU's memory may come in between."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ class RecordedEngine(ScriptedEngine):
 
 
 @pytest.fixture(autouse=True)
-def _recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a CUDA accelerator ``setup`` and ``teardown`` free the workspaces that captured graphs hold; a strategy's move the
     models."""
 
@@ -59,7 +59,6 @@ def _recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("setup_device", "model_to_device"):
         record(CPUAccelerator if name == "setup_device" else SingleDeviceStrategy, name)
     record(L.LightningModule, "cpu")
-    yield
 
 
 def check(own: list[str]) -> None:
