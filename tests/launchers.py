@@ -92,14 +92,17 @@ def torchrun(arguments: Sequence[Sequence[str]], logs: Path, per_node: int) -> P
     return Processes(commands, logs)
 
 
-def slurm(arguments: Sequence[str], logs: Path, tasks: int = 2, sharded: Sequence[str] = SHARDED) -> Processes:
-    """``srun`` of an sbatch job on one node: a process a task, with the variables that it sets."""
+def slurm_tasks(tasks: int) -> list[dict[str, str]]:
+    """What ``srun`` sets for each task of an sbatch job on one node."""
     job = {
         "SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "prism", "SLURM_NODELIST": "localhost", "SLURM_JOB_NODELIST": "localhost",
         "SLURM_NNODES": "1", "SLURM_NTASKS": str(tasks), "SLURM_NTASKS_PER_NODE": str(tasks), "SLURM_NODEID": "0",
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
     }  # fmt: skip
+    return [job | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)} for task in range(tasks)]
+
+
+def slurm(arguments: Sequence[str], logs: Path, tasks: int = 2, sharded: Sequence[str] = SHARDED) -> Processes:
+    """``srun`` of an sbatch job on one node: a process a task."""
     command = [sys.executable, "-m", "prism_pl", "fit", *arguments, *sharded, f"--trainer.devices={tasks}"]
-    return Processes(
-        [(command, job | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)}) for task in range(tasks)], logs
-    )
+    return Processes([(command, task) for task in slurm_tasks(tasks)], logs)
