@@ -24,7 +24,9 @@ DISCRIMINATORS = [
 ]  # fmt: skip
 
 
-def rlvr(folder: Path, algorithm: str, policy: dict[str, Any] | None = None, rows: str | None = None) -> dict[str, Any]:
+def rlvr(
+    folder: Path, algorithm: str, policy: dict[str, Any] | None = None, rows: dict[str, str] | None = None
+) -> dict[str, Any]:
     content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
     rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
     rollout["init_args"]["engine"] = {"class_path": "TransformersEngine"}
@@ -42,7 +44,7 @@ def rlvr(folder: Path, algorithm: str, policy: dict[str, Any] | None = None, row
     return content
 
 
-def align(discriminator: str, **options: Any) -> dict[str, Any]:
+def align(name: str, policy: dict[str, Any] | None = None, discriminator: dict[str, Any] | None = None) -> dict[str, Any]:
     content = yaml.safe_load(Path("configs/align.yaml").read_text())
     rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
     rollout["init_args"] |= {
@@ -52,8 +54,8 @@ def align(discriminator: str, **options: Any) -> dict[str, Any]:
     }
     content["trainer"]["callbacks"] = [rollout]
     content["model"]["init_args"] |= {
-        "policy": {"path": "embedded/digits"} | options.get("policy", {}),
-        "discriminator": {"class_path": discriminator, "init_args": options.get("discriminator", {})},
+        "policy": {"path": "embedded/digits"} | (policy or {}),
+        "discriminator": {"class_path": name, "init_args": discriminator or {}},
         "discriminator_loss": {"in_batch_weight": 1.0, "r1_weight": 0.1, "balance_weight": 0.01},
         "replay": {"prompts_per_update": 2},
         "discriminator_optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
@@ -87,17 +89,16 @@ def mixture(folder: Path) -> str:
     return str(folder / "mixture")
 
 
-def text_only(folder: Path) -> str:
+def text_only(folder: Path) -> dict[str, str]:
     """Rows of which every second one has no image, so that a rank may have none at all."""
     source = embedded_folder().resolve()
     rows = [json.loads(line) for line in (source / "rlvr.jsonl").read_text().splitlines()[:40]]
     for index, row in enumerate(rows):
-        row["images"] = [str(source / image) for image in row["images"]]
         if index % 2:
             row["images"] = []
             row["messages"][1]["content"] = row["messages"][1]["content"].replace("<image>", "")
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(folder / "rows.jsonl")
+    return {"path": str(folder / "rows.jsonl"), "image_root": "embedded/digits"}
 
 
 def write_cases(folder: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,6 +41,38 @@ def test_a_rank_stopped_in_a_rollout_is_named_with_its_phase(tmp_path: Path) -> 
     assert sorted(metrics(tmp_path / "run")) == [1]
 
 
+WAITING = """
+import os, signal, sys, time
+from pathlib import Path
+from prism_pl.heartbeat import Heartbeat, enter
+rank = int(sys.argv[2])
+Heartbeat(Path(sys.argv[1]), rank, 2, 3.0, lambda: print("last act", flush=True)).start()
+enter("rollout" if rank else "step")
+time.sleep(1)
+if rank:
+    os.kill(os.getpid(), signal.SIGSTOP)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_waits_for_a_stopped_one_is_ended_by_its_heartbeat(tmp_path: Path) -> None:
+    """In nothing that has a limit of its own, as a collective of NCCL may be."""
+    waiting, stopped = (
+        subprocess.Popen([sys.executable, "-c", WAITING, str(tmp_path), str(rank)], stdout=-1, stderr=-1, text=True)
+        for rank in range(2)
+    )
+    output, errors = waiting.communicate(timeout=60)
+    stopped.kill()
+    stopped.wait()
+    assert waiting.returncode == heartbeat.MISSING_EXIT
+    assert output == "last act\n"
+    assert re.search(
+        r"error: Rank 1 is missing: it was last seen in the phase 'rollout', [3-9] seconds ago\. Rank 0 waited in the "
+        r"phase 'step' and ends now, after the strategy's time_limit of 3 seconds\.",
+        errors,
+    ), errors
+
+
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
@@ -74,6 +108,10 @@ def test_the_sign_tells_the_phase_and_the_end(tmp_path: Path) -> None:
     own = Heartbeat(tmp_path, 2, 4, 1000.0)
     with heartbeat.within("rollout"):
         own.start()
-    assert json.loads((tmp_path / "rank2.json").read_text())["phase"] == "rollout"
+        assert json.loads((tmp_path / "rank2.json").read_text())["phase"] == "rollout"
+        with heartbeat.within("sync"):
+            # At once, not with the next sign.
+            assert json.loads((tmp_path / "rank2.json").read_text())["phase"] == "sync"
+        assert json.loads((tmp_path / "rank2.json").read_text())["phase"] == "rollout"
     own.stop()
     assert json.loads((tmp_path / "rank2.json").read_text())["phase"] == "done"
