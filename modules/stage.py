@@ -110,8 +110,13 @@ class StageModule(L.LightningModule):
     def add_heldout_metrics(self, rollouts: Rollouts, metrics: StepMetrics) -> None:
         """The stage's own figures on held-out prompts."""
 
+    @property
+    def shards(self) -> bool:
+        """Whether the strategy gives each rank a share of every weight."""
+        return self.device_mesh is not None
+
     def prepare(self, model: Layered) -> None:
-        """Sets a freshly loaded network's attention, and shards it if the strategy does."""
+        """Sets a freshly loaded network's attention; if the strategy shards, this rank keeps its share of it, in fp32."""
         backbone: Any = model.vlm.model if isinstance(model, Policy) else model.model  # type: ignore[attr-defined]
         use_attention(backbone, self.attention)
         if self.device_mesh is None:
@@ -123,6 +128,7 @@ class StageModule(L.LightningModule):
                 f"devices. Use `--trainer.strategy fsdp2`."
             )
         shard(model, self.device_mesh["data_parallel"])
+        model.float()  # type: ignore[attr-defined]
 
     def make_optimizer(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
         """The main optimizer over a model's trainable parameters, with the stage's schedule."""

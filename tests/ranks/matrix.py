@@ -1,7 +1,6 @@
-"""Many small fits one after the other in one process, or in each of several: importing costs more than they do."""
+"""The cases of the matrix: algorithms, discriminators, adapters, frozen parts, mixtures, rows without images."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +8,8 @@ import torch
 import yaml
 from transformers import AutoProcessor, Qwen3VLMoeForConditionalGeneration
 
-import callbacks
 from prism_pl.discriminators.upcycling import mixture_config
 from prism_pl.embedded import embedded_folder
-from tests.command_line import run
 
 REWARD = """
 def reward(inputs):
@@ -117,13 +114,5 @@ def write_cases(folder: Path) -> list[str]:
     for name, content in cases.items():
         content["trainer"] |= {"max_steps": 2, "logger": False, "enable_progress_bar": False}
         (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        (folder / f"{name}.arguments").write_text(json.dumps(["--config", str(folder / f"{name}.yaml")]))
     return [*cases]
-
-
-if __name__ == "__main__":
-    folder, kind, options, names = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3]), sys.argv[4:]
-    torch.set_num_threads(1)
-    for name in names:
-        arguments = ["--config", str(folder / f"{name}.yaml"), "--run_dir", str(folder / kind / name)]
-        print("case", name, flush=True)
-        assert run("fit", *arguments, *options, run_folder=callbacks.RunFolder) == 0, name

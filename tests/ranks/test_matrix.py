@@ -19,10 +19,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All cases on one process and on two, in three processes."""
     folder = tmp_path_factory.mktemp("matrix")
     names = write_cases(folder)
-    program = [sys.executable, "-m", "tests.ranks.matrix", str(folder)]
-    launchers.Processes([([*program, "one", "[]", *names], {})], folder / "one-log").finish()
+    program = [sys.executable, "-m", "tests.ranks.several_fits", str(folder)]
+    one, two = ([f"{name}:{kind}/{name}" for name in names] for kind in ("one", "two"))
+    launchers.Processes([([*program, "[]", "0", *one], {})], folder / "one-log").finish()
     sharded = json.dumps([*launchers.SHARDED, "--trainer.devices=2"])
-    commands = [([*program, "two", sharded, *names], task) for task in launchers.slurm_tasks(2)]
+    commands = [([*program, sharded, "0", *two], task) for task in launchers.slurm_tasks(2)]
     launchers.Processes(commands, folder / "two-log").finish()
     return folder
 

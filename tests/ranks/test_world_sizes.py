@@ -1,6 +1,9 @@
 """A run that goes on with another number of processes has the metrics and the samples of an unbroken one."""
 
-from collections.abc import Callable, Sequence
+import json
+import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import yaml
 
 from prism_pl.runs.files import read_lines
 from tests import launchers
-from tests.modules.aligning import OPTIONS, metrics, wait_for
+from tests.modules.aligning import OPTIONS, metrics
 
 pytestmark = pytest.mark.ranks
 
@@ -59,43 +62,57 @@ def samples(folder: Path) -> list[tuple[int, str, str]]:
     return [(line["step"], line["source"], line["response"]) for line in read_lines(folder / "samples.jsonl")]
 
 
-Launch = Callable[[Sequence[str], Path], launchers.Processes]
-SIZES: dict[int, Launch] = {
-    0: launchers.alone,  # one process without a strategy
-    1: lambda arguments, logs: launchers.lightning(arguments, logs, 1),
-    2: launchers.lightning,
-    3: lambda arguments, logs: launchers.lightning(arguments, logs, 3),
-}
+CONFIGS = {"align": align, "dapo": dapo}
+MOVES = [(2, 1), (2, 3), (0, 2), (1, 2), (2, 0)]
+"""From one number of processes to another; 0 is one without a strategy, 1 is one with shards."""
 
 
-@pytest.mark.parametrize("config", [align, dapo])
-def test_a_run_goes_on_with_fewer_and_with_more_processes(tmp_path: Path, config: Callable[[Path], list[str]]) -> None:
-    """2 -> 1, 2 -> 3, one without a strategy -> 2 and, with shards, 1 -> 2; each killed after its third update."""
-    arguments = config(tmp_path)
-    whole = tmp_path / "whole"
-    launchers.alone([*arguments, f"--run_dir={whole}"], tmp_path / "logs" / "whole").finish()
-    expected = metrics(whole)
-    assert sorted(expected) == [1, 2, 3, 4, 5]
-    if config is dapo:
+def start(folder: Path, size: int, stop_after: int, names: Sequence[str]) -> None:
+    """All these runs, one after the other, on that many ranks."""
+    sharded = [*launchers.SHARDED, f"--trainer.devices={size}"] if size else []
+    program = [sys.executable, "-m", "tests.ranks.several_fits", str(folder), json.dumps(sharded), str(stop_after), *names]
+    tasks = launchers.slurm_tasks(size) if size > 1 else [{}]
+    launchers.Processes([(program, task) for task in tasks], folder / f"log-{size}-{stop_after}").finish()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Each configuration unbroken, and stopped after its third update to go on with another number of processes."""
+    folder = tmp_path_factory.mktemp("sizes")
+    for name, config in CONFIGS.items():
+        (folder / f"{name}.arguments").write_text(json.dumps(config(folder)))
+    start(folder, 0, 0, [f"{name}:{name}-whole" for name in CONFIGS])
+    for size in (0, 1, 2):
+        start(folder, size, 3, [f"{name}:{name}-{size}" for name in CONFIGS])
+    for size in (0, 1, 2, 3):
+        names = []
+        for before, after in MOVES:
+            if after == size:
+                for name in CONFIGS:
+                    shutil.copytree(folder / f"{name}-{before}", folder / f"{name}-{before}to{after}")
+                    names.append(f"{name}:{name}-{before}to{after}")
+        start(folder, size, 0, names)
+    return folder
+
+
+@pytest.mark.parametrize("move", MOVES, ids=lambda move: f"{move[0]}to{move[1]}")
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_run_goes_on_with_fewer_and_with_more_processes(runs: Path, name: str, move: tuple[int, int]) -> None:
+    whole, folder = runs / f"{name}-whole", runs / f"{name}-{move[0]}to{move[1]}"
+    expected, found = metrics(whole), metrics(folder)
+    assert sorted(expected) == sorted(found) == [1, 2, 3, 4, 5]
+    assert max(metrics(runs / f"{name}-{move[0]}")) == 3  # one update more than its checkpoint has
+    if name == "dapo":
         assert any(line["rollout/surplus_groups"] > 0 for line in expected.values())
         assert any(line["rollout/prompts_sampled"] > 6 for line in expected.values())
     else:
-        assert expected[5]["replay/reward_gap/perception"]
-    for before, after in ((2, 1), (2, 3), (0, 2), (1, 2), (2, 0)):
-        folder = tmp_path / f"{before}to{after}"
-        own = [*arguments, f"--run_dir={folder}"]
-        running = SIZES[before](own, tmp_path / "logs" / f"{folder.name}-before")
-        wait_for(lambda running=running: running.alive, folder, 3)  # type: ignore[misc]
-        running.kill()
-        SIZES[after](own, tmp_path / "logs" / f"{folder.name}-after").finish()
-        found = metrics(folder)
-        assert sorted(found) == [1, 2, 3, 4, 5], folder.name
-        for step, line in expected.items():
-            # The engine is proven again after a resume; a percentile over ranks is the mean of theirs.
-            names = {name for name in line if "probe_gap" not in name and not name.startswith("margin/")}
-            assert names <= found[step].keys()
-            for name in names:
-                assert found[step][name] == pytest.approx(line[name], abs=1e-4), (folder.name, step, name)
-        # Every response once and in order, also those of the step that was done twice.
-        assert samples(folder) == samples(whole), folder.name
-        assert len(samples(whole)) == 5 * 6 * 4
+        assert "replay/reward_gap/perception" in expected[5]
+    for step, line in expected.items():
+        # The engine is proven again after a resume; a percentile over ranks is the mean of theirs.
+        names = {name for name in line if "probe_gap" not in name and not name.startswith("margin/")}
+        assert names <= found[step].keys()
+        for key in names:
+            assert found[step][key] == pytest.approx(line[key], abs=1e-4), (step, key)
+    # Every response once and in order, also those of the step that was done twice.
+    assert samples(folder) == samples(whole)
+    assert len(samples(whole)) == 5 * 6 * 4
