@@ -14,7 +14,7 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import DataCheck, Requirements, usable_rows
 from prism_pl.engines import RolloutEngine
-from prism_pl.engines.answer_file import append_answers, kept_texts
+from prism_pl.engines.answer_file import answer_rows, kept_texts
 from prism_pl.heartbeat import within
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.ranks import gather_objects
@@ -135,7 +135,7 @@ class PairDataModule(OrderedDataModule):
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         with within("pairs"):
-            append_answers(
+            answer_rows(
                 self.engine, side.data, self.encoder, todo[rank::world_size], side.share(rank), side.sampling, kept_texts,
                 self.seed, "pairs", total=len(side.rows[rank::world_size]),
             )  # fmt: skip

@@ -46,33 +46,16 @@ def answers(
     settings = {"policy": policy, "path": data.name, "seed": seed, **settings, **vars(sampling)}
     with only_process(file.parent):
         keep_settings(file.parent / f"{command}.json", settings, content)
-        if len(read_lines(file)) < len(rows):
+        done = {line["row"] for line in read_lines(file)}
+        todo = [row for row in rows if row not in done]
+        if todo:
             engine.start(policy, encoder.max_prompt_tokens, sampling)
-            answer_rows(engine, data, encoder, rows, file, sampling, record, seed, command)
+            answer_rows(engine, data, encoder, todo, file, sampling, record, seed, command, total=len(rows))
             engine.close()
     return {line["row"]: line for line in read_lines(file)}
 
 
 def answer_rows(
-    engine: RolloutEngine,
-    data: DataFile,
-    encoder: PromptEncoder,
-    rows: Sequence[int],
-    file: Path,
-    sampling: SamplingOptions,
-    record: Record,
-    *seed: int | str,
-) -> None:
-    """One line of JSON a row: its number under ``row``, and what ``record`` makes of each prompt's responses.
-
-    Rows that the file holds already are not sampled again. The seeds are a function of ``seed`` and the prompt alone.
-    """
-    done = {line["row"] for line in read_lines(file)}
-    todo = [row for row in rows if row not in done]
-    append_answers(engine, data, encoder, todo, file, sampling, record, *seed, total=len(rows))
-
-
-def append_answers(
     engine: RolloutEngine,
     data: DataFile,
     encoder: PromptEncoder,
@@ -83,7 +66,11 @@ def append_answers(
     *seed: int | str,
     total: int,
 ) -> None:
-    """The same for rows that nobody has answered yet; ``total`` is what the bar counts to."""
+    """Appends a line of JSON a row: its number under ``row``, and what ``record`` makes of each prompt's responses.
+
+    ``todo`` are the rows that nobody has answered yet, of the ``total`` that the bar counts to. The seeds are a function of
+    ``seed`` and the prompt alone.
+    """
     with tqdm(total=total, initial=total - len(todo), desc=file.stem, unit="prompt") as bar:
         for start in range(0, len(todo), _PROMPTS_A_CALL):
             own = todo[start : start + _PROMPTS_A_CALL]
