@@ -37,10 +37,14 @@ def test_two_processes_killed_and_resumed_on_two_nodes_give_the_losses_of_one(tm
         own, other = (load_file(path / "model.safetensors") for path in (folder, beside))
         assert own.keys() == other.keys()
         assert all(torch.equal(own[name], other[name]) for name in own)
+    # A finished run that lies there is none of the second rank's business.
+    (tmp_path / "another_disk").mkdir()
+    (tmp_path / "another_disk" / "finished.json").write_text("{}")
     nodes = [arguments(config, tmp_path / folder, **common) for folder in ("two", "another_disk")]
     launchers.torchrun(nodes, tmp_path / "torchrun", per_node=1).finish()
     assert "Resuming from" in (tmp_path / "torchrun.0.log").read_text()
-    assert not (tmp_path / "another_disk" / "finished.json").exists()
+    assert (tmp_path / "another_disk" / "finished.json").read_text() == "{}"
+    assert not (tmp_path / "another_disk.1").exists()
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert sorted(one) == sorted(two) == [1, 2, 3, 4, 5]
     keys = ["policy/loss", "policy/gradient_norm", "policy/entropy", "response/tokens"]

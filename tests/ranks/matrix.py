@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import yaml
-from transformers import AutoProcessor, Qwen3VLMoeForConditionalGeneration
+from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VLMoeForConditionalGeneration
 
 from prism_pl.discriminators.upcycling import mixture_config
 from prism_pl.embedded import embedded_folder
@@ -86,6 +86,14 @@ def mixture(folder: Path) -> str:
     return str(folder / "mixture")
 
 
+def half(folder: Path) -> str:
+    """The embedded model stored in bf16, as published models are; it is trained in fp32."""
+    source = embedded_folder() / "model"
+    Qwen3VLForConditionalGeneration.from_pretrained(source, dtype=torch.bfloat16).save_pretrained(folder / "half")
+    AutoProcessor.from_pretrained(source).save_pretrained(folder / "half")
+    return str(folder / "half")
+
+
 def text_only(folder: Path) -> dict[str, str]:
     """Rows of which every second one has no image, so that a rank may have none at all."""
     source = embedded_folder().resolve()
@@ -108,6 +116,7 @@ def write_cases(folder: Path) -> list[str]:
         "align-lora": align("DedicatedExpertsDiscriminator", policy=lora, discriminator=lora),
         "align-frozen": align("DenseDiscriminator", policy=frozen),
         "rlvr-mixture": rlvr(folder, "GRPO", {"path": mixture(folder)}),
+        "rlvr-half": rlvr(folder, "GRPO", {"path": half(folder)}),
         "rlvr-text-only": rlvr(folder, "GRPO", rows=text_only(folder)),
         "sft-frozen": sft(),
     }

@@ -30,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_losses_and_weights_are_those_of_one_process(runs: Path) -> None:
     names = sorted(folder.name for folder in (runs / "one").iterdir())
-    assert len(names) == 17
+    assert len(names) == 18
     for name in names:
         one, two = metrics(runs / "one" / name), metrics(runs / "two" / name)
         # Two updates a rollout batch in RLVR: one line for both.
