@@ -80,7 +80,8 @@ class PolicyOptions(PolicySource):
 
         ``as_stored`` leaves the weights in the file's precision, for ranks that shard them before they make them fp32.
         """
-        policy = Policy.load(self.path, f"{purpose}.path", as_stored=as_stored)
+        # Adapters start in the precision of the weights beside them: they must not be rounded.
+        policy = Policy.load(self.path, f"{purpose}.path", as_stored=as_stored and self.lora is None)
         policy.freeze(self.freeze)
         if self.lora is not None:
             policy.add_lora(self.lora)
