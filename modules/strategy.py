@@ -51,7 +51,8 @@ class FSDP2Strategy(ModelParallelStrategy):
         plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
         unstepped = not plain.state
         assert self.model is not None
-        state = get_optimizer_state_dict(self.model, plain, options=_WHOLE)
+        # torch annotates more than it gives.
+        state: Any = get_optimizer_state_dict(self.model, plain, options=_WHOLE)
         if unstepped:
             # torch gives it a state by a step with zero gradients, and AdamW then corrects its bias as for a real one.
             plain.state.clear()
@@ -89,7 +90,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         assert self.model is not None
         names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         own = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-        by_name = {
+        by_name: Any = {
             "state": {own[number]: value for number, value in state["state"].items()},
             "param_groups": [
                 group | {"params": [own[number] for number in group["params"]]} for group in state["param_groups"]
