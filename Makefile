@@ -7,13 +7,17 @@ RUN := $(VENV)/bin/python
 # Every stage is a process of its own. Without bytecode each would compile all that it imports again, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint bench install clean
+.PHONY: demo test ranks lint bench install clean
 
 demo: install
 	$(RUN) -m prism_pl pipeline --config demo.yaml
 
 test: install
 	$(RUN) -m pytest
+
+# Everything on several processes, one after the other: docs/scaling.md.
+ranks: install
+	$(RUN) -m pytest -n 0 -m "ranks or not ranks" tests/ranks tests/modules/test_strategy.py tests/modules/test_engine_life.py
 
 bench: install
 	$(RUN) -m benchmarks.answers

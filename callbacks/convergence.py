@@ -7,12 +7,12 @@ import lightning as L
 import torch
 
 from callbacks.every import EveryUpdates
-from callbacks.heldout import load_prompts, rollout_of
+from callbacks.heldout import HeldoutPrompts, rollout_of
 from prism_pl.contracts import PolicyStage, require
-from prism_pl.data.conversation import PromptEncoder
-from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.files import DataSource
 from prism_pl.discriminators import Discriminator
 from prism_pl.game import TwoSampleOptions, make_scoring_batch, two_sample_accuracy
+from prism_pl.heartbeat import within
 from prism_pl.metrics.collection import StepMetrics, local, means
 from prism_pl.metrics.proxies import LENGTH_BINS, TotalVariation, caption_items, reasoning_steps
 from prism_pl.ranges import PositiveInt, Share
@@ -66,10 +66,11 @@ class ConvergenceProbe(L.Callback):
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._stage = require(pl_module, PolicyStage, "ConvergenceProbe")
-        self._encoder = PromptEncoder(self._stage.policy_path, self.max_prompt_tokens)
-        data = DataFile.open(self.path, "ConvergenceProbe.path")
-        self._prompts = load_prompts(data, self._encoder, ("teacher",), self.num_prompts)
-        self._engine = rollout_of(trainer, "ConvergenceProbe").engine
+        self._prompts = HeldoutPrompts(
+            self.path, "ConvergenceProbe.path", self._stage.policy_path, self.max_prompt_tokens, ("teacher",)
+        )
+        self._encoder = self._prompts.encoder
+        self._ready_engine = rollout_of(trainer, "ConvergenceProbe").ready_engine
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         fresh = (f"convergence/{name}_{aspect}" for name in ("fresh_accuracy", "last_tokens") for aspect in ASPECTS)
@@ -84,10 +85,12 @@ class ConvergenceProbe(L.Callback):
         if self._cadence.is_due(trainer.global_step):
             self._probe(trainer, pl_module.device)
 
+    @within("convergence probe")
     def _probe(self, trainer: Any, device: torch.device) -> None:
-        self._engine.sync(self._stage.policy_weights())
-        own = self._prompts[trainer.global_rank :: trainer.world_size]
-        rollouts = self._engine.answer(own, self.sampling, run_seed(), "convergence")
+        engine = self._ready_engine()
+        engine.sync(self._stage.policy_weights())
+        rows = self._prompts.rows[: self.num_prompts][trainer.global_rank :: trainer.world_size]
+        rollouts = engine.answer(self._prompts.encode(rows), self.sampling, run_seed(), "convergence")
         self._two_samples(rollouts, device)
         self._distances(rollouts)
         metrics = self._stage.report(self._metrics)

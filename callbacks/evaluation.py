@@ -6,16 +6,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
 
+from callbacks.ending import LastWork
 from callbacks.every import EveryUpdates
 from callbacks.export import write_models
-from callbacks.heldout import load_prompts, rollout_of
+from callbacks.heldout import HeldoutPrompts, rollout_of
 from prism_pl.contracts import PolicyStage, require
-from prism_pl.data.conversation import PromptEncoder
-from prism_pl.data.files import DataFile, DataSource
+from prism_pl.data.files import DataSource
 from prism_pl.engines import RolloutEngine
+from prism_pl.heartbeat import within
 from prism_pl.metrics.collection import StepMetrics, local, means, sums
 from prism_pl.metrics.intervals import MeanWithInterval, PassAtK, WilsonAccuracy
 from prism_pl.ranges import NonNegativeInt, PositiveInt
@@ -23,12 +23,12 @@ from prism_pl.rewards import AnswerReward, Reward
 from prism_pl.runs.files import write_atomically
 from prism_pl.seeds import run_seed
 from prism_pl.segments import parse_response
-from prism_pl.types import Prompt, Rollouts, SamplingOptions
+from prism_pl.types import Rollouts, SamplingOptions
 
 _PROMPTS_A_CALL = 256
 
 
-class EvaluationCallback(L.Callback):
+class EvaluationCallback(LastWork):
     """Logs held-out accuracy with 95% intervals, and keeps the best model under ``best/``.
 
     ``heldout/accuracy``: greedy; ``heldout/accuracy_sampled``: avg@k, the mean over k samples at temperature 1;
@@ -73,27 +73,29 @@ class EvaluationCallback(L.Callback):
         self.keep_best = keep_best
         self.engine = engine
         self.best: dict[str, float] | None = None
+        self._started = False
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._stage = require(pl_module, PolicyStage, "EvaluationCallback")
-        encoder = PromptEncoder(self._stage.policy_path, self.max_prompt_tokens)
-        count = max(self.num_prompts, self.num_final)
-        data = DataFile.open(self.path, "EvaluationCallback.path")
-        self.source = {"image_root": str(data.root), **data.reading.changes}
-        self.prompts = load_prompts(data, encoder, ("answer",), count)
-        if self.engine is not None:
-            self.engine.start(self._stage.policy_path, self.max_prompt_tokens, self.greedy)
-        self._engine = self.engine or rollout_of(trainer, "EvaluationCallback").engine
+        self.prompts = HeldoutPrompts(
+            self.path, "EvaluationCallback.path", self._stage.policy_path, self.max_prompt_tokens, ("answer",)
+        )
+        self.source = {"image_root": str(self.prompts.data.root), **self.prompts.data.reading.changes}
+        if self.engine is None:
+            self._ready_engine = rollout_of(trainer, "EvaluationCallback").ready_engine
+        else:
+            self.engine.check()
+            self._ready_engine = self._own_engine
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         self._cadence.restart(trainer.global_step)
         if trainer.global_step == 0 and self.engine is None:
-            self._evaluate(trainer, self.prompts[: self.num_prompts])
+            self._evaluate(trainer, self.num_prompts)
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if not self._cadence.is_due(trainer.global_step):
             return
-        accuracy = self._evaluate(trainer, self.prompts[: self.num_prompts])[0]["heldout/accuracy"]
+        accuracy = self._evaluate(trainer, self.num_prompts)[0]["heldout/accuracy"]
         if self.keep_best and (self.best is None or accuracy > self.best["heldout/accuracy"]):
             self.best = {"updates": trainer.global_step, "heldout/accuracy": accuracy}
             folder = Path(trainer.default_root_dir) / "best"
@@ -101,12 +103,14 @@ class EvaluationCallback(L.Callback):
             if trainer.is_global_zero:
                 write_atomically(folder / "best.json", json.dumps(self.best) + "\n")
 
-    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        _, records = self._evaluate(trainer, self.prompts[: self.num_final])
+    def finish(self, trainer: Any, pl_module: Any) -> None:
+        _, records = self._evaluate(trainer, self.num_final)
         if trainer.is_global_zero:
             lines = "".join(json.dumps(record) + "\n" for record in records)
             write_atomically(Path(trainer.default_root_dir) / "heldout.jsonl", lines)
-        if self.engine is not None:
+
+    def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        if self.engine is not None and self._started:
             self.engine.close()
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,6 +118,13 @@ class EvaluationCallback(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+
+    def _own_engine(self) -> RolloutEngine:
+        assert self.engine is not None
+        if not self._started:
+            self._started = True
+            self.engine.start(self._stage.policy_path, self.max_prompt_tokens, self.greedy)
+        return self.engine
 
     @cached_property
     def _metrics(self) -> StepMetrics:
@@ -125,18 +136,21 @@ class EvaluationCallback(L.Callback):
         kept |= sums(*(f"heldout/{self.reward.name}/{counter}" for counter in self.reward.counters))
         return StepMetrics(kept | self._stage.heldout_metrics())
 
-    def _evaluate(self, trainer: Any, prompts: list[Prompt]) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    @within("evaluation")
+    def _evaluate(self, trainer: Any, count: int) -> tuple[dict[str, float], list[dict[str, Any]]]:
         """Metrics over all ranks; the records of all ranks, in the order of the prompts."""
+        engine = self._ready_engine()
         # Always: a run that was killed after its last update comes here without having trained a step.
-        self._engine.sync(self._stage.policy_weights())
-        own = prompts[trainer.global_rank :: trainer.world_size]
+        engine.sync(self._stage.policy_weights())
+        rows = self.prompts.rows[:count]
+        own = rows[trainer.global_rank :: trainer.world_size]
         records = []
         # The stage's metrics are collectives: all ranks make the same number of calls, whatever their share.
-        calls = -(-len(prompts) // (trainer.world_size * _PROMPTS_A_CALL))
+        calls = -(-len(rows) // (trainer.world_size * _PROMPTS_A_CALL))
         for index in torch.arange(len(own)).tensor_split(calls):
-            part = [own[i] for i in index.tolist()]
-            greedy = self._engine.answer(part, self.greedy, run_seed(), "heldout")
-            sampled = self._engine.answer(part, self.sampled, run_seed(), "heldout")
+            part = self.prompts.encode([own[i] for i in index.tolist()])
+            greedy = engine.answer(part, self.greedy, run_seed(), "heldout")
+            sampled = engine.answer(part, self.sampled, run_seed(), "heldout")
             records += self._records(greedy, sampled)
             well_formed = [float(parse_response(text) is not None) for group in sampled.texts for text in group]
             self._metrics.add("heldout/format_rate", torch.tensor(well_formed))

@@ -7,16 +7,18 @@ from typing import Any
 import torch
 
 from prism_pl.contracts import Stage
+from prism_pl.heartbeat import within
 from prism_pl.runs.folders import atomic_folder
 
 
 def write_models(trainer: Any, stage: Stage, folder: Path) -> None:
     """Each model of the stage under its own name in ``folder``. All ranks must call it; the first one writes."""
-    for name, model in stage.exports().items():
-        weights, adapters = (_gathered(tensors, trainer) for tensors in (model.weights(), model.adapters()))
-        if trainer.is_global_zero:
-            with atomic_folder(folder / name) as partial:
-                model.save(partial, stage.policy_path, weights, adapters)
+    with within("export"):
+        for name, model in stage.exports().items():
+            weights, adapters = (_gathered(tensors, trainer) for tensors in (model.weights(), model.adapters()))
+            if trainer.is_global_zero:
+                with atomic_folder(folder / name) as partial:
+                    model.save(partial, stage.policy_path, weights, adapters)
 
 
 def _gathered(tensors: Iterator[tuple[str, torch.Tensor]], trainer: Any) -> dict[str, torch.Tensor]:

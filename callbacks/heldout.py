@@ -5,16 +5,31 @@ from typing import Any
 
 from callbacks.rollout import RolloutCallback
 from prism_pl.data.conversation import PromptEncoder
-from prism_pl.data.files import DataFile
+from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.errors import UserError
 from prism_pl.types import Prompt
 
 
-def load_prompts(data: DataFile, encoder: PromptEncoder, needs: Sequence[str], count: int) -> list[Prompt]:
-    """The first ``count`` prompts of a data file."""
-    rows = usable_rows(data, encoder, Requirements(tuple(needs)))[:count].tolist()
-    return encoder.encode([data.prompt_row(row) for row in rows])
+class HeldoutPrompts:
+    """The usable rows of a data file. Prompts are encoded when they are asked for: each rank needs its share alone.
+
+    Args:
+        path: the data file.
+        key: its configuration key, for error messages.
+        policy: the model whose processor encodes the rows.
+        max_prompt_tokens: limit of a prompt, images included.
+        needs: columns that every row must have.
+    """
+
+    def __init__(self, path: str | DataSource, key: str, policy: str, max_prompt_tokens: int, needs: Sequence[str]) -> None:
+        self.data = DataFile.open(path, key)
+        self.encoder = PromptEncoder(policy, max_prompt_tokens)
+        self.rows: list[int] = usable_rows(self.data, self.encoder, Requirements(tuple(needs))).tolist()
+
+    def encode(self, rows: Sequence[int]) -> list[Prompt]:
+        """The prompts of these rows."""
+        return self.encoder.encode([self.data.prompt_row(row) for row in rows])
 
 
 def rollout_of(trainer: Any, asker: str) -> RolloutCallback:

@@ -10,12 +10,12 @@ import lightning as L
 import torch
 
 from callbacks.every import EveryUpdates
+from callbacks.probe import ProbeOptions, bounds, judge
 from prism_pl.contracts import PromptSource, RolloutStage, require
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
 from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.metrics.timing import seconds, timed
-from prism_pl.ranges import NonNegativeFloat, PositiveInt
 from prism_pl.seeds import run_seed
 from prism_pl.types import Prompt, PromptBatch, Response, Rollouts, SamplingOptions
 
@@ -26,14 +26,12 @@ Group = tuple[Prompt, tuple[Response, ...]]
 """A prompt and its responses."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ProbeOptions:
-    """The proof that the engine samples from the trainer's weights."""
+@dataclass(frozen=True)
+class Entry:
+    """A group as ranks hand it on and checkpoints hold it: the prompt by its name, without its images."""
 
-    every: PositiveInt = 10
-    """In policy updates; the probe also runs before the first one and after a resume."""
-    max_gap: NonNegativeFloat = 1e-4
-    """Largest |log p (engine) - log p (trainer)| over the probe's tokens. 1e-4 suits fp32; bf16 needs about 0.3."""
+    source: str
+    responses: tuple[Response, ...]
 
 
 class RolloutCallback(L.Callback):
@@ -51,7 +49,7 @@ class RolloutCallback(L.Callback):
         self,
         engine: RolloutEngine,
         sampling: SamplingOptions,
-        probe: ProbeOptions = ProbeOptions(),
+        probe: ProbeOptions = ProbeOptions(),  # noqa: B008 (frozen)
     ) -> None:
         if not sampling.temperature and sampling.group_size > 1:
             raise UserError(
@@ -66,42 +64,45 @@ class RolloutCallback(L.Callback):
         self.sampling = sampling
         self.probe_options = probe
         self._probe_cadence = EveryUpdates(probe.every)
-        self._surplus: deque[Group] = deque()
-        self._restored: list[dict[str, Any]] = []
+        self._surplus: deque[Entry] = deque()
+        """Usable groups that no batch has taken yet, the same on all ranks."""
+        self._started = False
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._seed = run_seed()
         self._stage = require(pl_module, RolloutStage, "RolloutCallback")
         self._data = require(trainer.datamodule, PromptSource, "RolloutCallback")
-        names = ("tokens_per_second", "probe_gap", "usable_groups", "prompts_sampled", "surplus_groups")
+        gaps = ("probe_gap", "probe_gap_mean", "probe_gap_p99")
+        names = ("tokens_per_second", *gaps, "usable_groups", "prompts_sampled", "surplus_groups")
         self._metrics = StepMetrics(means(*(f"rollout/{name}" for name in names)) | seconds("rollout", "sync"))
-        self.engine.start(self._stage.policy_path, self._data.max_prompt_tokens, self.sampling)
+        self.engine.check()
+
+    def ready_engine(self) -> RolloutEngine:
+        """The engine, started by the first hook that uses it: all that Lightning does to a GPU's memory has gone before."""
+        if not self._started:
+            self._started = True
+            self.engine.start(self._stage.policy_path, self._data.max_prompt_tokens, self.sampling)
+        return self.engine
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.engine.sync(self._stage.policy_weights())
+        self.ready_engine().sync(self._stage.policy_weights())
         self._probed = False
-        prompts = self._data.by_source([entry["source"] for entry in self._restored]) if self._restored else []
-        for prompt, entry in zip(prompts, self._restored, strict=True):
-            self._surplus.append((prompt, tuple(Response(**response) for response in entry["responses"])))
-        self._restored = []
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        # Every rank has its own surplus; the file is written by the first.
-        own = [{"source": p.source, "responses": [asdict(r) for r in group]} for p, group in self._surplus]
-        checkpoint["surplus"] = self._stage.gather(own)
+        # All ranks hold the same.
+        checkpoint["surplus"] = [asdict(entry) for entry in self._surplus]
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        saved = checkpoint["surplus"]
-        if len(saved) == trainer.world_size:
-            self._restored = saved[trainer.global_rank]
-        else:  # another number of ranks: dealt anew
-            self._restored = [entry for own in saved for entry in own][trainer.global_rank :: trainer.world_size]
+        self._surplus = deque(
+            Entry(entry["source"], tuple(Response(**response) for response in entry["responses"]))
+            for entry in checkpoint["surplus"]
+        )
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int) -> None:
         if self._probe_cadence.is_due(trainer.global_step) or not self._probed:
-            self._probe(trainer.global_step, batch)
+            self._probe(trainer, batch)
         with timed("rollout", self._metrics) as watch:
-            batch.rollouts = self._sample(trainer.global_step, trainer.global_rank, batch.prompts)
+            batch.rollouts = self._sample(trainer, batch.prompts)
         tokens = sum(len(response.token_ids) for response in batch.rollouts.flat_responses)
         self._metrics.add("rollout/tokens_per_second", tokens / watch.seconds)
 
@@ -111,51 +112,77 @@ class RolloutCallback(L.Callback):
         self._stage.report(self._metrics)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
-        self.engine.close()
+        if self._started:
+            self.engine.close()
 
-    def _sample(self, step: int, rank: int, prompts: list[Prompt]) -> Rollouts:
-        """Responses to the prompts; groups that the algorithm cannot use are replaced, up to its cap.
+    def _sample(self, trainer: Any, prompts: list[Prompt]) -> Rollouts:
+        """Responses to the prompts; groups that the algorithm cannot use are replaced, up to its cap."""
+        step = trainer.global_step
+        sampled = self.engine.answer(prompts, self.sampling, self._seed, "rollout", step, 0)
+        usable = self._stage.usable_groups(sampled).tolist()
+        if not self._stage.max_resampling:
+            self._metrics.add("rollout/usable_groups", torch.tensor(usable, dtype=torch.float))
+            return sampled
+        replaced = self._replace(trainer, step, usable)
+        groups: list[Group] = list(zip(sampled.prompts, sampled.responses, strict=True))
+        fresh = self._data.by_source([entry.source for entry in replaced.values()]) if replaced else []
+        for (own, entry), prompt in zip(replaced.items(), fresh, strict=True):
+            groups[own] = prompt, entry.responses
+            usable[own] = True
+        self._metrics.add("rollout/usable_groups", torch.tensor(usable, dtype=torch.float))
+        kept_prompts, responses = zip(*groups, strict=True)
+        return Rollouts(kept_prompts, responses, self.sampling)
+
+    def _replace(self, trainer: Any, step: int, usable: list[bool]) -> dict[int, Entry]:
+        """Other groups for those of this rank's that are of no use, by their places.
 
         Replacements come from the surplus of earlier steps first, then from further prompts, as many as the share of usable
         groups so far makes necessary; what is left over is the next steps' surplus. Its responses are older than the
         weights, which the importance weights between engine and trainer account for. When the cap is reached the batch goes
-        on with unused groups in it: they carry no gradient, and the run lives.
+        on with unused groups in it: they carry no gradient, and the run lives. All of it is decided on the whole batch, by
+        all ranks alike, so that it does not depend on how many there are.
         """
-        most = self._stage.max_resampling
-        sampled = self.engine.answer(prompts, self.sampling, self._seed, "rollout", step, 0)
-        groups = _groups(sampled)
-        usable = self._stage.usable_groups(sampled).tolist()
-        holes = [p for p, good in enumerate(usable) if not good]
-        tried, found = len(usable), len(usable) - len(holes)
+        rank, world_size, most = trainer.global_rank, trainer.world_size, self._stage.max_resampling
+        everyone: list[bool] = self._stage.whole_batch(usable)
+        holes = [place for place, good in enumerate(everyone) if not good]
+        tried, found = len(everyone), len(everyone) - len(holes)
+        replaced: dict[int, Entry] = {}
         for attempt in range(most + 1):
             while holes and self._surplus:
-                p = holes.pop(0)
-                groups[p] = self._surplus.popleft()
-                usable[p] = True
+                replaced[holes.pop(0)] = self._surplus.popleft()
             if not holes or attempt == most:
                 break
-            count = min(len(usable), math.ceil(len(holes) * tried / max(found, 1)))
-            fresh = self._data.draw(count, step, attempt + 1, rank)
-            extra = self.engine.answer(fresh, self.sampling, self._seed, "rollout", step, attempt + 1)
-            good = self._stage.usable_groups(extra).tolist()
-            self._surplus.extend(group for group, kept in zip(_groups(extra), good, strict=True) if kept)
-            tried, found = tried + len(good), found + sum(good)
-        if holes and most:
+            count = min(len(everyone), math.ceil(len(holes) * tried / max(found, 1)))
+            drawn = self._data.draw(count, step, attempt + 1)
+            entries = self._stage.whole_batch(self._try(drawn[rank::world_size], step, attempt + 1))
+            good = [entry for entry in entries if entry is not None]
+            self._surplus.extend(good)
+            tried, found = tried + len(entries), found + len(good)
+        if holes and trainer.is_global_zero:
             _log.warning(
                 "step %d: %d of %d groups still of no use after %d rounds of resampling; going on with them.",
-                step, len(holes), len(usable), most,
+                step, len(holes), len(everyone), most,
             )  # fmt: skip
-        while len(self._surplus) > len(usable):
+        while len(self._surplus) > len(everyone):
             self._surplus.popleft()
-        self._metrics.add("rollout/usable_groups", torch.tensor(usable, dtype=torch.float))
-        if most:
-            self._metrics.add("rollout/prompts_sampled", float(tried))
-            self._metrics.add("rollout/surplus_groups", float(len(self._surplus)))
-        kept_prompts, responses = zip(*groups, strict=True)
-        return Rollouts(kept_prompts, responses, self.sampling)
+        self._metrics.add("rollout/prompts_sampled", float(tried))
+        self._metrics.add("rollout/surplus_groups", float(len(self._surplus)))
+        return {place // world_size: entry for place, entry in replaced.items() if place % world_size == rank}
 
-    def _probe(self, step: int, batch: PromptBatch) -> None:
-        """|log p (engine) - log p (trainer)| on sampled responses to an image prompt; ends the run above the bound."""
+    def _try(self, sources: list[str], step: int, attempt: int) -> list[Entry | None]:
+        """Groups of further prompts; None where a group is of no use."""
+        if not sources:
+            return []
+        extra = self.engine.answer(self._data.by_source(sources), self.sampling, self._seed, "rollout", step, attempt)
+        kept = self._stage.usable_groups(extra).tolist()
+        return [Entry(s, group) if good else None for s, group, good in zip(sources, extra.responses, kept, strict=True)]
+
+    def _probe(self, trainer: Any, batch: PromptBatch) -> None:
+        """|log p (engine) - log p (trainer)| on sampled responses to an image prompt; ends the run above the bounds.
+
+        The trainer computes as it does in training. Each rank probes its own engine; all of them end together.
+        """
+        step = trainer.global_step
         prompt = next((prompt for prompt in batch.prompts if prompt.images), batch.prompts[0])
         sampling = SamplingOptions(
             max_new_tokens=self.sampling.max_new_tokens,
@@ -163,21 +190,20 @@ class RolloutCallback(L.Callback):
             temperature=self.sampling.temperature or 1.0,
         )
         probe = self.engine.answer([prompt], sampling, self._seed, "probe", step)
-        own = self._stage.response_logprobs(probe)
-        gap = max(
-            float((torch.tensor(response.engine_logp) - own[index].cpu()).abs().max())
-            for index, response in enumerate(probe.flat_responses)
+        with trainer.precision_plugin.train_step_context():
+            own = self._stage.response_logprobs(probe)
+        gap_N = torch.cat(
+            [
+                (torch.tensor(response.engine_logp) - own[index].cpu()).abs()
+                for index, response in enumerate(probe.flat_responses)
+            ]
         )
+        exact = trainer.precision == "32-true" and self.engine.precision == torch.float32
+        verdict = judge(gap_N, bounds(self.probe_options, exact=exact))
         self._probed = True
         self._probe_cadence.restart(step)
-        self._metrics.add("rollout/probe_gap", gap)
-        if not gap <= self.probe_options.max_gap:
-            raise RuntimeError(
-                f"Log-prob probe failed before update {step + 1}: |log p (engine) - log p (trainer)| is "
-                f"{gap:.2e}, the bound probe.max_gap is {self.probe_options.max_gap:.0e}. The engine does not sample from "
-                f"the trainer's weights, or the two compute in different precision."
-            )
-
-
-def _groups(rollouts: Rollouts) -> list[Group]:
-    return list(zip(rollouts.prompts, rollouts.responses, strict=True))
+        for name, value in (("", verdict.largest), ("_mean", verdict.mean), ("_p99", verdict.p99)):
+            self._metrics.add(f"rollout/probe_gap{name}", value)
+        for rank, problem in enumerate(self._stage.gather(verdict.problem)):
+            if problem:
+                raise RuntimeError(f"Log-prob probe failed before update {step + 1} on rank {rank}: {problem}")

@@ -7,15 +7,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import lightning as L
-
+from callbacks.ending import LastWork
 from callbacks.export import write_models
 from prism_pl.contracts import Stage, require
 from prism_pl.runs.files import drop_after, finish
 from prism_pl.runs.folders import atomic_folder
 
 
-class RunFolder(L.Callback):
+class RunFolder(LastWork):
     """On by itself in every run.
 
     A stage that ends writes each of its models as a complete Hugging Face folder (``model/``, in alignment also
@@ -44,10 +43,12 @@ class RunFolder(L.Callback):
             if folder.is_dir() and folder != target and not folder.with_name(f"{folder.name}.ckpt").exists():
                 shutil.rmtree(folder)
 
+    def finish(self, trainer: Any, pl_module: Any) -> None:
+        write_models(trainer, require(pl_module, Stage, "RunFolder"), Path(trainer.default_root_dir))
+
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        # Not on_train_end, which Lightning leaves out when a resumed run has no update left to do.
+        super().on_fit_end(trainer, pl_module)
         folder = Path(trainer.default_root_dir)
-        write_models(trainer, require(pl_module, Stage, "RunFolder"), folder)
         if trainer.is_global_zero:
             finish(folder, trainer.global_step, _commit())
             # A finished stage hands over its models; the checkpoints, several times their size, have served.

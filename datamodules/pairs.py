@@ -1,5 +1,6 @@
 """Pairs of teacher and policy responses for the warm-up of the discriminator."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import DataCheck, Requirements, usable_rows
 from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answer_rows, kept_texts
+from prism_pl.heartbeat import within
 from prism_pl.ranges import NonNegativeInt, PositiveInt
-from prism_pl.runs.files import read_lines
+from prism_pl.ranks import gather_objects
+from prism_pl.runs.files import read_lines, write_atomically
 from prism_pl.types import Pair, SamplingOptions
 
 
@@ -28,22 +31,20 @@ class _Side:
     file: Path
     sampling: SamplingOptions
 
-    @property
-    def unanswered(self) -> bool:
-        return not self.data.has_policy_side and len(read_lines(self.file)) < len(self.rows)
+    def share(self, rank: int) -> Path:
+        """Where a rank keeps its answers until all are there."""
+        return self.file.with_name(f"{self.file.stem}.rank{rank}.jsonl")
 
-    def pairs(self) -> list[tuple[int, str | None]]:
-        """Row and response, one pair a response; None where the row itself holds it."""
-        if self.data.has_policy_side:
-            return [(row, None) for row in self.rows]
-        return [(line["row"], text) for line in read_lines(self.file) for text in line["responses"]]
+    def shares(self) -> list[Path]:
+        """All ranks' files that are on this disk, also those of a run on more ranks."""
+        return sorted(self.file.parent.glob(f"{self.file.stem}.rank*.jsonl"))
 
 
 class PairDataModule(OrderedDataModule):
     """Rows with a teacher's response, and the policy's.
 
     A file that brings the policy's side along (``student_response``; or ``student_caption`` and ``student_cot``, as in
-    PRISM's warm-up data) is used as it is. Otherwise the policy is sampled once and its responses are kept in the run
+    PRISM's warm-up data) is used as it is. Otherwise all ranks sample the policy once and its responses are kept in the run
     folder; ``python -m prism_pl pairs`` does the same ahead of time, for several runs.
 
     Args:
@@ -89,22 +90,69 @@ class PairDataModule(OrderedDataModule):
         paths = {"data.path": self.path, "data.heldout_path": self.heldout_path}
         return [DataCheck(p, key, self.policy, self.max_prompt_tokens, self.requirements) for key, p in paths.items()]
 
-    def prepare_data(self) -> None:
-        """Samples the policy's responses to ``pairs.jsonl`` and ``pairs_heldout.jsonl``, going on where a run stopped."""
-        self._open()
-        unanswered = [side for side in self.sides if side.unanswered]
-        if not unanswered:
-            return
-        self.engine.start(self.policy, self.max_prompt_tokens, self.sampling)
-        for side in unanswered:
-            answer_rows(
-                self.engine, side.data, self.encoder, side.rows, side.file, side.sampling, kept_texts, self.seed, "pairs"
-            )
-        self.engine.close()
-
     def setup(self, stage: str) -> None:
+        """Samples the policy's responses to ``pairs.jsonl`` and ``pairs_heldout.jsonl``, going on where a run stopped.
+
+        Each rank samples its share and keeps it on disk as it comes; what is there is gathered, whoever has sampled it. Not
+        in ``prepare_data``, which Lightning calls on one rank while the others wait: an engine starts on all or on none.
+        """
         self._open()
-        self.items, self.heldout_items = ([(side.data, row, text) for row, text in side.pairs()] for side in self.sides)
+        started = False
+        sampled = []
+        for side in self.sides:
+            if side.data.has_policy_side:
+                sampled.append([(side.data, row, None) for row in side.rows])
+                continue
+            kept = self._kept(side)
+            todo = [row for row in side.rows if row not in kept]
+            if todo:
+                if not started:
+                    self.engine.start(self.policy, self.max_prompt_tokens, self.sampling)
+                    started = True
+                self._sample(side, todo)
+                kept = self._kept(side)
+            self._join(side, kept)
+            sampled.append([(side.data, row, text) for row in side.rows for text in kept[row]])
+        if started:
+            self.engine.close()
+        self.items, self.heldout_items = sampled
+
+    def _kept(self, side: _Side) -> dict[int, list[str]]:
+        """The responses on all disks by row; one rank reads each disk."""
+        assert self.trainer is not None
+        lines = [line for file in (side.file, *side.shares()) for line in read_lines(file)] if self._reads_disk else []
+        everyone = gather_objects([(line["row"], line["responses"]) for line in lines])
+        return {row: texts for own in everyone for row, texts in own}
+
+    @property
+    def _reads_disk(self) -> bool:
+        """Whether this rank is the first of its node."""
+        assert self.trainer is not None
+        return self.trainer.local_rank == 0
+
+    def _sample(self, side: _Side, todo: list[int]) -> None:
+        """This rank's share of the rows, to a file of its own."""
+        assert self.trainer is not None
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        with within("pairs"):
+            answer_rows(
+                self.engine, side.data, self.encoder, todo[rank::world_size], side.share(rank), side.sampling, kept_texts,
+                self.seed, "pairs", total=len(side.rows[rank::world_size]),
+            )  # fmt: skip
+        # All files are written before anyone reads them.
+        self.trainer.strategy.barrier("sampled")
+
+    def _join(self, side: _Side, kept: dict[int, list[str]]) -> None:
+        """One file in the order of the rows, in place of the ranks'."""
+        assert self.trainer is not None
+        if self.trainer.is_global_zero and (side.shares() or not side.file.exists()):
+            lines = "".join(json.dumps({"row": row, "responses": kept[row]}) + "\n" for row in side.rows)
+            write_atomically(side.file, lines)
+        # On a disk of its own a node's shares are all that it has; on a shared one they have been joined.
+        self.trainer.strategy.barrier("joined")
+        if side.file.exists() and self._reads_disk:
+            for file in side.shares():
+                file.unlink(missing_ok=True)
 
     def _open(self) -> None:
         if hasattr(self, "sides"):

@@ -44,14 +44,15 @@ class PromptDataModule(MixtureDataModule):
     def encode(self, rows: list[int]) -> PromptBatch:
         return PromptBatch(self._prompts(rows))
 
-    def draw(self, count: int, *words: int | str) -> list[Prompt]:
-        """Random prompts in place of groups that are of no use: a function of the seed and ``words``, all rows alike."""
+    def draw(self, count: int, *words: int | str) -> list[str]:
+        """Names of random prompts to replace groups of no use: a function of the seed and ``words``, all rows alike."""
         ends = np.cumsum([len(part) for part in self.parts]).tolist()
         rng = random.Random(derive_seed(self.seed, "draw", *words))
         positions = rng.sample(range(ends[-1]), min(count, ends[-1]))
         numbers = np.searchsorted(ends, positions, side="right").tolist()
         # A position within its part, counted from the part's end.
-        return self._prompts([int(self.parts[n][p - ends[n]]) for n, p in zip(numbers, positions, strict=True)])
+        rows = [int(self.parts[n][p - ends[n]]) for n, p in zip(numbers, positions, strict=True)]
+        return [self.data.source(row) for row in rows]
 
     def by_source(self, sources: list[str]) -> list[Prompt]:
         """The prompts that earlier batches called ``file:row``."""

@@ -103,7 +103,7 @@ class AdversarialAlignModule(StageModule):
         self.batches_done = 0
 
     def build(self) -> None:
-        self.policy = self.policy_options.build("model.policy")
+        self.policy = self.policy_options.build("model.policy", as_stored=self.shards)
         self.prepare(self.policy)
         self.policy_step = PolicyStep(
             self, self.policy, self.algorithm, self.reuse, self.mismatch, self.policy_path, "model.policy.path"

@@ -37,7 +37,6 @@ from prism_pl.game.monitors import (
 )
 from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.model.packing import nonfinite_segments
-from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt
 
 
@@ -154,9 +153,8 @@ class DiscriminatorStep:
         """Backward of the approximate R1 penalty."""
         stage, groups = self.stage, teacher_groups(batch)
         total = float(stage.all_reduce(float(2 * len(groups))))
-        for index, (packed, is_padding) in enumerate(stage.micro_batches(groups)):
-            seed = derive_seed("r1", stage.trainer.global_step, stage.global_rank, index)
-            square_B = noise_effect(self.discriminator, packed, options.r1_noise, seed)
+        for packed, is_padding in stage.micro_batches(groups):
+            square_B = noise_effect(self.discriminator, packed, groups, options.r1_noise, "r1", stage.trainer.global_step)
             stage.backward_share(options.r1_weight * square_B.sum() / total, is_padding)
             with stage.metrics.paused(is_padding):
                 stage.metrics.add("discriminator/r1", square_B)

@@ -41,7 +41,7 @@ class SFTModule(StageModule):
         self.policy_path = policy.path
 
     def build(self) -> None:
-        self.policy = self.policy_options.build("model.policy")
+        self.policy = self.policy_options.build("model.policy", as_stored=self.shards)
         self.prepare(self.policy)
 
     def step_metrics(self) -> dict[str, Metric]:

@@ -21,12 +21,14 @@ from transformers import get_scheduler
 from modules.nonfinite import NonFiniteGuard, Suspects
 from prism_pl.contracts import Exportable
 from prism_pl.errors import UserError
+from prism_pl.heartbeat import enter, within
 from prism_pl.metrics.collection import StepMetrics, means, sums
 from prism_pl.model.attention import Attention, use_attention
 from prism_pl.model.packing import Group, PackedBatch, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import Layered, place_rows, shard
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
+from prism_pl.ranks import gather_objects
 from prism_pl.types import Rollouts
 
 
@@ -82,8 +84,12 @@ class StageModule(L.LightningModule):
 
     def configure_model(self) -> None:
         if not hasattr(self, "metrics"):
-            self.build()
+            with within("loading"):
+                self.build()
             self.metrics = StepMetrics(self.step_metrics())
+
+    def on_train_start(self) -> None:
+        enter("step")
 
     def build(self) -> None:
         """Loads the networks."""
@@ -104,19 +110,25 @@ class StageModule(L.LightningModule):
     def add_heldout_metrics(self, rollouts: Rollouts, metrics: StepMetrics) -> None:
         """The stage's own figures on held-out prompts."""
 
+    @property
+    def shards(self) -> bool:
+        """Whether the strategy gives each rank a share of every weight."""
+        return self.device_mesh is not None
+
     def prepare(self, model: Layered) -> None:
-        """Sets a freshly loaded network's attention, and shards it if the strategy does."""
+        """Sets a freshly loaded network's attention; if the strategy shards, this rank keeps its share of it, in fp32."""
         backbone: Any = model.vlm.model if isinstance(model, Policy) else model.model  # type: ignore[attr-defined]
         use_attention(backbone, self.attention)
-        if self.trainer.world_size == 1:
-            return
         if self.device_mesh is None:
+            if self.trainer.world_size == 1:
+                return
             name = type(self.trainer.strategy).__name__
             raise UserError(
                 f"trainer.strategy: {name} cannot run several backward passes an update on {self.trainer.world_size} "
                 f"devices. Use `--trainer.strategy fsdp2`."
             )
         shard(model, self.device_mesh["data_parallel"])
+        model.float()  # type: ignore[attr-defined]
 
     def make_optimizer(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
         """The main optimizer over a model's trainable parameters, with the stage's schedule."""
@@ -159,11 +171,7 @@ class StageModule(L.LightningModule):
 
     def gather(self, own: Any) -> list[Any]:
         """Every rank's object, in the order of the ranks."""
-        everyone: list[Any] = [own]
-        if self.trainer.world_size > 1:
-            everyone = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(everyone, own)
-        return everyone
+        return gather_objects(own)
 
     def whole_batch(self, own: list[Any]) -> list[Any]:
         """The values of all ranks' rows, in the order of the batch: rank r of w has every w-th row from r on."""

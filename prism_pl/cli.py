@@ -2,18 +2,24 @@
 
 import argparse
 import logging
+import os
+import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentError, Namespace, set_parsing_settings
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch import LightningModule
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from torch.distributed.constants import default_pg_timeout
 from torch.optim import Optimizer
 
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
@@ -28,6 +34,8 @@ from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError, wrapped_mistake
 from prism_pl.game import AdversarialAdvantage
+from prism_pl.heartbeat import Heartbeat
+from prism_pl.ranks import broadcast_object
 from prism_pl.rewards import Reward
 from prism_pl.runs.files import prepare_run_dir
 
@@ -105,7 +113,10 @@ class PrismCLI(LightningCLI):
             super().parse_arguments(parser, args)
         except ArgumentError as error:
             raise UserError(explain(self._parser("fit"), sys.argv[2:], error)) from error
-        self.check(self.config["fit"])
+        config = self.config["fit"]
+        if config.trainer.num_nodes == 1 and torch.distributed.is_torchelastic_launched():
+            config.trainer.num_nodes = int(os.environ["GROUP_WORLD_SIZE"])
+        self.check(config)
 
     def check(self, config: Namespace) -> None:
         """Raises UserError for what no run could do."""
@@ -114,17 +125,56 @@ class PrismCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         config = self.config[self.subcommand]
-        # Only the first process of all decides, whoever has started them: Lightning, torchrun or SLURM.
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            prepare_run_dir(Path(config.run_dir))
-        if config.ckpt_path is None:
-            newest = newest_checkpoint(Path(config.run_dir))
-            config.ckpt_path = None if newest is None else str(newest)
         # A checkpoint is data: nothing in it is executed.
         config.weights_only = True
-        if config.ckpt_path is not None:
-            logging.getLogger(__name__).warning("Resuming from %s.", config.ckpt_path)
+        if config.trainer.enable_progress_bar is False:
+            kept = [callback for callback in self.trainer_defaults["callbacks"] if not isinstance(callback, ProgressBar)]
+            self.trainer_defaults["callbacks"] = kept
         self._place_loggers(config)
+
+    def fit(self, model: LightningModule, **options: Any) -> None:
+        """``Trainer.fit``, after the ranks have agreed on where the run starts."""
+        strategy = self.trainer.strategy
+        begin = partial(self._begin, model, options["ckpt_path"])
+        options["ckpt_path"] = begin() if strategy.launcher is None else strategy.launcher.launch(begin)
+        if self.trainer.world_size == 1:
+            self.trainer.fit(model, **options)
+            return
+        heartbeat = self._heartbeat()
+        heartbeat.start()
+        try:
+            self.trainer.fit(model, **options)
+        except RuntimeError as error:
+            error.add_note(heartbeat.explain())
+            raise
+        heartbeat.stop()
+
+    def _heartbeat(self) -> Heartbeat:
+        trainer, strategy = self.trainer, self.trainer.strategy
+        folder = Path(self.config_init[self.subcommand].run_dir) / "heartbeat"
+        limit = getattr(strategy, "time_limit", default_pg_timeout.total_seconds())
+
+        def end_own_processes() -> None:
+            if isinstance(strategy.launcher, _SubprocessScriptLauncher):
+                strategy.launcher.kill(signal.SIGKILL)
+
+        return Heartbeat(folder, trainer.global_rank, trainer.world_size, limit, end_own_processes)
+
+    def _begin(self, model: LightningModule, chosen: str | None) -> str | None:
+        """The checkpoint to resume from. Only the first process of all looks into the run's folder, which a finished run
+        may have to leave first; the others are told, as they may be too early, or on a disk of their own."""
+        strategy = self.trainer.strategy
+        if self.trainer.world_size > 1:
+            strategy.connect(model)
+            strategy.setup_environment()
+        if self.trainer.is_global_zero:
+            folder = Path(self.config_init[self.subcommand].run_dir)
+            prepare_run_dir(folder)
+            newest = newest_checkpoint(folder)
+            chosen = chosen or (None if newest is None else str(newest))
+            if chosen is not None:
+                logging.getLogger(__name__).warning("Resuming from %s.", chosen)
+        return broadcast_object(chosen)
 
     def instantiate_classes(self) -> None:
         try:

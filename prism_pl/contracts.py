@@ -86,8 +86,8 @@ class PromptSource(Protocol):
 
     max_prompt_tokens: int
 
-    def draw(self, count: int, *words: int | str) -> list[Prompt]:
-        """Random prompts: a function of the seed and ``words``."""
+    def draw(self, count: int, *words: int | str) -> list[str]:
+        """Names ``file:row`` of random prompts: a function of the seed and ``words``."""
 
     def by_source(self, sources: list[str]) -> list[Prompt]:
         """The prompts that earlier batches called ``file:row``."""

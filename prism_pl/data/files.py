@@ -126,6 +126,11 @@ class Mixture:
         file, row = self._locate(index)
         return file.demonstration(row, learnt, mask_history)
 
+    def source(self, index: int) -> str:
+        """``file:row`` of a row."""
+        file, row = self._locate(index)
+        return file.source(row)
+
     def find(self, source: str) -> int:
         """The number of the row that is called ``file:row``."""
         name, _, row = source.rpartition(":")

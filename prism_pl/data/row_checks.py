@@ -8,8 +8,10 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import datasets.config
 import numpy as np
 from datasets import Dataset, Features, Value, disable_progress_bars, enable_progress_bars
 
@@ -18,6 +20,7 @@ from prism_pl.data.conversation import Outline, PromptEncoder, PromptRow
 from prism_pl.data.files import DataFile, DataPath, Mixture
 from prism_pl.data.rows import LearntResponse, check_needs
 from prism_pl.errors import UserError
+from prism_pl.runs.folders import sole_builder
 
 _log = logging.getLogger(__name__)
 _ROWS_A_BATCH = 256
@@ -195,13 +198,16 @@ def _map(data: DataFile, encoder: PromptEncoder, requirements: Requirements, fre
     long = len(data) >= _LONG
     if long:
         enable_progress_bars()
+    fingerprint = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     try:
-        return data.table.map(
-            measure, batched=True, batch_size=_ROWS_A_BATCH, with_indices=True,
-            input_columns=[narrow], remove_columns=data.table.column_names, features=_COLUMNS,
-            new_fingerprint=hashlib.sha256(repr(parts).encode()).hexdigest()[:32], load_from_cache_file=not fresh,
-            num_proc=min(_MAX_PROCESSES, len(os.sched_getaffinity(0))) if long else None,
-            desc=f"checking {data.name}",
-        )  # fmt: skip
+        # Once a disk, however many processes on however many nodes want it: the others find it in the cache.
+        with sole_builder(Path(datasets.config.HF_DATASETS_CACHE) / "prism_pl" / fingerprint):
+            return data.table.map(
+                measure, batched=True, batch_size=_ROWS_A_BATCH, with_indices=True,
+                input_columns=[narrow], remove_columns=data.table.column_names, features=_COLUMNS,
+                new_fingerprint=fingerprint, load_from_cache_file=not fresh,
+                num_proc=min(_MAX_PROCESSES, len(os.sched_getaffinity(0))) if long else None,
+                desc=f"checking {data.name}",
+            )  # fmt: skip
     finally:
         disable_progress_bars()

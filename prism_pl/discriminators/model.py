@@ -7,7 +7,7 @@ All segments of a prompt share a packed batch: the prompt and its image are comp
 folder, heads included; its config.json records the class and the options that its scores depend on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,12 +40,12 @@ class Scorer(nn.Module):
     score_clip: float | None = None
 
     def forward(
-        self, packed: PackedBatch, aspect_B: torch.Tensor, noise: tuple[float, int] | None = None
+        self, packed: PackedBatch, aspect_B: torch.Tensor, noise: tuple[float, Sequence[int]] | None = None
     ) -> tuple[torch.Tensor, Usage | None]:
         """``(score_B, usage)``: each segment's score, read by its expert's head.
 
-        ``noise`` is (relative strength, seed): Gaussian noise on the embeddings of the segments' tokens, in units of their
-        standard deviation.
+        ``noise`` is (relative strength, a seed a segment): Gaussian noise on the embeddings of a segment's tokens, in units
+        of their standard deviation. It does not depend on what else is packed.
         """
         if self.routing is not None:
             kind_N = torch.where(packed.segment_N < 0, 0, 1 + aspect_B[packed.segment_N.clamp_min(0)])
@@ -70,17 +70,20 @@ class Scorer(nn.Module):
         return total_BH.index_add(0, segment_M, hidden_NH[in_segment_N]) / packed.token_mask_BT.sum(1, keepdim=True)
 
     @contextmanager
-    def _noisy_embeddings(self, packed: PackedBatch, noise: tuple[float, int] | None) -> Iterator[None]:
+    def _noisy_embeddings(self, packed: PackedBatch, noise: tuple[float, Sequence[int]] | None) -> Iterator[None]:
         if noise is None:
             yield
             return
-        strength, seed = noise
+        strength, seed_B = noise
 
         def add_noise(module: nn.Module, inputs: Any, embedded_1NH: torch.Tensor) -> torch.Tensor:
-            generator = torch.Generator().manual_seed(seed)
-            drawn_1NH = torch.randn(embedded_1NH.shape, generator=generator).to(embedded_1NH)
-            in_segment_1N1 = (packed.segment_N >= 0)[None, :, None]
-            return embedded_1NH + strength * embedded_1NH.detach().std() * drawn_1NH * in_segment_1N1
+            drawn_1NH = torch.zeros_like(embedded_1NH)
+            for index, seed in enumerate(seed_B):
+                own_N = packed.segment_N == index
+                own_TH = embedded_1NH[0, own_N].detach()
+                own_noise_TH = torch.randn(own_TH.shape, generator=torch.Generator().manual_seed(seed)).to(own_TH)
+                drawn_1NH[0, own_N] = strength * own_TH.std() * own_noise_TH
+            return embedded_1NH + drawn_1NH
 
         hook = self.model.language_model.embed_tokens.register_forward_hook(add_noise)
         try:

@@ -48,9 +48,11 @@ def answers(
     settings = {"policy": policy, "path": data.name, "seed": seed, **reading, **settings, **vars(sampling)}
     with only_process(file.parent):
         keep_settings(file.parent / f"{command}.json", settings, content)
-        if len(read_lines(file)) < len(rows):
+        done = {line["row"] for line in read_lines(file)}
+        todo = [row for row in rows if row not in done]
+        if todo:
             engine.start(policy, encoder.max_prompt_tokens, sampling)
-            answer_rows(engine, data, encoder, rows, file, sampling, record, seed, command)
+            answer_rows(engine, data, encoder, todo, file, sampling, record, seed, command, total=len(rows))
             engine.close()
     return {line["row"]: line for line in read_lines(file)}
 
@@ -59,19 +61,19 @@ def answer_rows(
     engine: RolloutEngine,
     data: DataFile,
     encoder: PromptEncoder,
-    rows: Sequence[int],
+    todo: Sequence[int],
     file: Path,
     sampling: SamplingOptions,
     record: Record,
     *seed: int | str,
+    total: int,
 ) -> None:
-    """One line of JSON a row: its number under ``row``, and what ``record`` makes of each prompt's responses.
+    """Appends a line of JSON a row: its number under ``row``, and what ``record`` makes of each prompt's responses.
 
-    Rows that the file holds already are not sampled again. The seeds are a function of ``seed`` and the prompt alone.
+    ``todo`` are the rows that nobody has answered yet, of the ``total`` that the bar counts to. The seeds are a function of
+    ``seed`` and the prompt alone.
     """
-    done = {line["row"] for line in read_lines(file)}
-    todo = [row for row in rows if row not in done]
-    with tqdm(total=len(rows), initial=len(rows) - len(todo), desc=file.stem, unit="prompt") as bar:
+    with tqdm(total=total, initial=total - len(todo), desc=file.stem, unit="prompt") as bar:
         for start in range(0, len(todo), _PROMPTS_A_CALL):
             own = todo[start : start + _PROMPTS_A_CALL]
             rollouts = engine.answer(encoder.encode([data.prompt_row(row) for row in own]), sampling, *seed)

@@ -19,9 +19,20 @@ class RolloutEngine(ABC):
     in the batch, on the number of ranks or on a resume.
     """
 
+    @property
+    def precision(self) -> torch.dtype:
+        """What the engine computes in, once it is started."""
+        return torch.float32
+
+    def check(self) -> None:  # noqa: B027 (most engines need nothing)
+        """Raises UserError for what ``start`` cannot do without, before anything is loaded."""
+
     @abstractmethod
     def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
-        """Loads the Hugging Face folder ``model``. Called once, before anything else."""
+        """Loads the Hugging Face folder ``model``. Called before anything else, and again after ``close``.
+
+        On several ranks all must call it, each on the device that its strategy has chosen.
+        """
 
     @abstractmethod
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:

@@ -2,7 +2,8 @@
 
 import importlib.util
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -43,12 +44,19 @@ class VLLMEngine(RolloutEngine):
         self._llm: Any = None
         self._suppressed: list[int] = []
 
-    def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
+    @property
+    def precision(self) -> torch.dtype:
+        return self._llm.llm_engine.model_config.dtype
+
+    def check(self) -> None:
         if importlib.util.find_spec("vllm") is None:
             raise UserError(
                 "VLLMEngine: vllm is not installed. Install it with `pip install -e '.[vllm]'` on a CUDA machine or "
                 "`make install` on a CPU, or set the engine's class_path to TransformersEngine."
             )
+
+    def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
+        self.check()
         # Before the import: vLLM reads its environment when it is loaded.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -57,7 +65,7 @@ class VLLMEngine(RolloutEngine):
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
         folder = model_folder(model, "the engine's model")
         self._suppressed = suppressed_tokens(AutoConfig.from_pretrained(folder))
-        with preserved_random_state():
+        with preserved_random_state(), own_device() as rank_arguments:
             threads, set_threads = torch.get_num_threads(), torch.set_num_threads
             import vllm
 
@@ -74,7 +82,7 @@ class VLLMEngine(RolloutEngine):
                 disable_log_stats=True,
                 seed=0,
                 **_cpu_arguments(max_prompt_tokens + sampling.max_new_tokens),
-                **_rank_arguments(),
+                **rank_arguments,
             )
             # vllm-cpu replaces torch.set_num_threads by a function that only warns.
             torch.set_num_threads = set_threads
@@ -124,14 +132,28 @@ class VLLMEngine(RolloutEngine):
             self._llm = None
 
 
-def _rank_arguments() -> dict[str, Any]:
-    """One engine a process, each on its own GPU; by itself vLLM would put every one of them on the first."""
+@contextmanager
+def own_device() -> Iterator[dict[str, Any]]:
+    """One engine a process, each on its process's GPU; by itself vLLM would put every one of them on the first.
+
+    vLLM asks torchrun's variables for rank and GPU. Other launchers leave them unset, and with chosen devices
+    (``devices: [2, 3]``) they are not the GPU's number: inside the block they are what the strategy has set up.
+    """
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if not distributed or torch.distributed.get_world_size() == 1 or not torch.cuda.is_available():
-        return {}
-    # Lightning sets all the launcher's variables but this one.
-    os.environ["RANK"] = str(torch.distributed.get_rank())
-    return {"distributed_executor_backend": "external_launcher"}
+        yield {}
+        return
+    own = {"RANK": str(torch.distributed.get_rank()), "LOCAL_RANK": str(torch.cuda.current_device())}
+    before = {name: os.environ.get(name) for name in own}
+    os.environ |= own
+    try:
+        yield {"distributed_executor_backend": "external_launcher"}
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _cpu_arguments(max_model_len: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from torchmetrics import Metric
 
+from prism_pl.heartbeat import within
 from prism_pl.metrics.collection import StepMetrics, means
 
 
@@ -22,10 +23,11 @@ def seconds(*phases: str) -> dict[str, Metric]:
 
 @contextmanager
 def timed(phase: str, metrics: StepMetrics) -> Iterator[Stopwatch]:
-    """Adds the wall-clock time of the block as ``seconds/<phase>``."""
+    """Adds the wall-clock time of the block as ``seconds/<phase>``; the rank's sign of life tells the phase."""
     watch, start = Stopwatch(), time.perf_counter()
     try:
-        yield watch
+        with within(phase):
+            yield watch
     finally:
         watch.seconds = time.perf_counter() - start
         metrics.add(f"seconds/{phase}", watch.seconds)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -27,6 +28,15 @@ _CLASSES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VL
 
 SUPPRESSED_LOGIT = -1e4
 """The logit of a token that is never generated: its probability is exactly 0 in fp32, and 0 times it is still 0."""
+
+
+def stored_dtype(folder: str) -> torch.dtype:
+    """The precision of a folder's weights, by the files themselves; fp32 if they have several."""
+    found = set()
+    for file in Path(folder).glob("*.safetensors"):
+        with safe_open(file, "pt") as opened:
+            found |= {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    return torch.bfloat16 if found == {"BF16"} else torch.float16 if found == {"F16"} else torch.float32
 
 
 def suppressed_tokens(config: PreTrainedConfig) -> list[int]:
@@ -65,9 +75,13 @@ class PolicyOptions(PolicySource):
     gradient_checkpointing: bool = False
     """Computes activations again in the backward pass, for less memory."""
 
-    def build(self, purpose: str) -> "Policy":
-        """The policy, ready to be trained. ``purpose`` is the configuration key, for error messages."""
-        policy = Policy.load(self.path, f"{purpose}.path")
+    def build(self, purpose: str, *, as_stored: bool = False) -> "Policy":
+        """The policy, ready to be trained. ``purpose`` is the configuration key, for error messages.
+
+        ``as_stored`` leaves the weights in the file's precision, for ranks that shard them before they make them fp32.
+        """
+        # Adapters start in the precision of the weights beside them: they must not be rounded.
+        policy = Policy.load(self.path, f"{purpose}.path", as_stored=as_stored and self.lora is None)
         policy.freeze(self.freeze)
         if self.lora is not None:
             policy.add_lora(self.lora)
@@ -102,12 +116,17 @@ class Policy(nn.Module):
         self.register_buffer("_suppressed", torch.tensor(suppressed_tokens(self.vlm.config)), persistent=False)
 
     @classmethod
-    def load(cls, name: str, purpose: str, dtype: torch.dtype = torch.float32) -> "Policy":
-        """From a Hugging Face folder or hub name. ``purpose`` is the configuration key, for error messages."""
+    def load(cls, name: str, purpose: str, *, as_stored: bool = False) -> "Policy":
+        """In fp32 from a Hugging Face folder or hub name. ``purpose`` is the configuration key, for error messages.
+
+        ``as_stored`` keeps the file's precision: its tensors are then pages of the file, which all processes of a machine
+        share, until somebody writes to them.
+        """
         folder = model_folder(name, purpose)
         kind = AutoConfig.from_pretrained(folder).model_type
         if kind not in _CLASSES:
             raise UserError(f"{purpose}: {name} is a {kind} model; supported are {', '.join(_CLASSES)}.")
+        dtype = stored_dtype(folder) if as_stored else torch.float32
         return cls(_CLASSES[kind].from_pretrained(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True))
 
     def forward(

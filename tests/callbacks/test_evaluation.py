@@ -9,6 +9,10 @@ import pytest
 
 from callbacks import EvaluationCallback
 from callbacks.evaluation import add_accuracy
+from prism_pl.data.conversation import PromptEncoder
+from prism_pl.engines import RolloutEngine
+from prism_pl.types import Response, SamplingOptions
+from tests.callbacks.test_rollout import Module
 
 
 def record(greedy: float, samples: list[float]) -> dict[str, Any]:
@@ -49,6 +53,42 @@ def test_one_sample_has_no_pass_at_k() -> None:
     assert accuracy_metrics([record(0.0, [0.0, 0, 1])])["heldout/pass@3"] == 1.0
 
 
+class Asked(RolloutEngine):
+    """Remembers the prompts; every answer is empty."""
+
+    def __init__(self) -> None:
+        self.sources: list[str] = []
+
+    def start(self, *_: Any) -> None: ...
+
+    def generate(self, prompts: Any, seeds: Any, sampling: SamplingOptions) -> list[list[Response]]:
+        self.sources += [prompt.source.rsplit(":", 1)[1] for prompt in prompts] if sampling.temperature == 0 else []
+        return [[Response((1,), (0.0,), "", False)] * sampling.group_size for _ in prompts]
+
+    def sync(self, weights: Any) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_a_rank_encodes_its_own_prompts_alone(embedded: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[str] = []
+    encode = PromptEncoder.encode
+    monkeypatch.setattr(
+        PromptEncoder, "encode", lambda self, rows: encoded.extend(r.source for r in rows) or encode(self, rows)
+    )
+    engine = Asked()
+    callback = EvaluationCallback("embedded/digits/heldout.jsonl", 1, 8, num_prompts=8, num_final=20, engine=engine)
+    trainer = SimpleNamespace(global_rank=1, world_size=3, is_global_zero=False)
+    policy = Module(set(), 0)
+    policy.policy_path, policy.heldout_metrics = "embedded/digits", dict
+    callback.setup(trainer, policy, "fit")
+    assert encoded == []
+    callback._evaluate(trainer, callback.num_prompts)
+    # Rows 0 to 7 in turn on ranks 0, 1 and 2; files count from 1.
+    assert engine.sources == ["2", "5", "8"]
+    assert [source.rsplit(":", 1)[1] for source in encoded] == ["2", "5", "8"]
+
+
 def test_the_best_model_is_kept_and_a_resumed_run_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[int] = []
     trainer = SimpleNamespace(global_step=0, default_root_dir=str(tmp_path), is_global_zero=True)
@@ -56,7 +96,7 @@ def test_the_best_model_is_kept_and_a_resumed_run_remembers_it(tmp_path: Path, m
         "callbacks.evaluation.write_models", lambda trainer, module, folder: written.append(trainer.global_step)
     )
     callback = EvaluationCallback("none.jsonl", every=2, max_new_tokens=8, keep_best=True)
-    callback.prompts, callback._stage = [], None
+    callback._stage = None
     for step, accuracy in ((2, 0.5), (4, 0.4), (6, 0.7)):
         trainer.global_step = step
         monkeypatch.setattr(callback, "_evaluate", lambda *_, value=accuracy: ({"heldout/accuracy": value}, []))

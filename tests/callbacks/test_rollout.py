@@ -40,8 +40,8 @@ class Source:
 
     max_prompt_tokens = 8
 
-    def draw(self, count: int, step: int, attempt: int, rank: int) -> list[Prompt]:
-        return [prompt(f"{step}.{attempt}.{i}") for i in range(count)]
+    def draw(self, count: int, step: int, attempt: int) -> list[str]:
+        return [f"rows:{step}.{attempt}.{i}" for i in range(count)]
 
     def by_source(self, sources: list[str]) -> list[Prompt]:
         return [prompt(source.removeprefix("rows:")) for source in sources]
@@ -71,7 +71,8 @@ class Module:
         metrics.reset()
         return self.latest
 
-    def whole_batch(self, own: Any) -> Any: ...
+    def whole_batch(self, own: Any) -> Any:
+        return own
 
     def exports(self) -> Any: ...
 
@@ -86,7 +87,7 @@ class Game:
     def __init__(self, good: set[str], cap: int) -> None:
         self.engine = Echo()
         self.callback = RolloutCallback(self.engine, SamplingOptions(max_new_tokens=1, group_size=2))
-        self.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1, datamodule=Source())
+        self.trainer = SimpleNamespace(global_step=0, global_rank=0, world_size=1, is_global_zero=True, datamodule=Source())
         self.module = Module(good, cap)
         self.callback.setup(self.trainer, self.module, "fit")
 
@@ -103,7 +104,7 @@ class Game:
 
     @property
     def surplus(self) -> list[str]:
-        return [own.source.removeprefix("rows:") for own, _ in self.callback._surplus]
+        return [own.source.removeprefix("rows:") for own in self.callback._surplus]
 
 
 def test_a_greedy_group_is_refused() -> None:
@@ -162,14 +163,63 @@ def test_the_surplus_survives_a_resume() -> None:
     assert resumed.step(["e", "x", "f", "g"]) == ["e", "0.1.3", "f", "g"]
 
 
-def test_the_surplus_is_dealt_anew_to_another_number_of_ranks() -> None:
-    entries = [{"source": f"rows:{name}", "responses": []} for name in "abcde"]
-    checkpoint = {"surplus": [entries[:4], entries[4:]]}
-    dealt = []
-    for rank in range(3):
-        game = Game(set(), cap=1)
-        game.trainer.global_rank, game.trainer.world_size = rank, 3
-        game.callback.on_load_checkpoint(game.trainer, game.module, checkpoint)
-        game.callback.on_train_start(game.trainer, game.module)
-        dealt.append(game.surplus)
-    assert dealt == [["a", "d"], ["b", "e"], ["c"]]
+class Ranks:
+    """Ranks one after the other, each told what the others would say: the same is asked of all in the same order."""
+
+    def __init__(self, names: list[str], good: set[str], cap: int, count: int) -> None:
+        self.games = [Game(good, cap) for _ in range(count)]
+        whole = [prompt(name) for name in names]
+        for rank, game in enumerate(self.games):
+            game.trainer.global_rank, game.trainer.world_size = rank, count
+            game.trainer.is_global_zero = rank == 0
+        # What each collective has been given, by rank: a rank that comes before the others repeats until they have come.
+        self.told: list[list[Any]] = [[] for _ in self.games]
+        self.whole = whole
+
+    def step(self) -> list[str]:
+        """The batch after resampling, in order."""
+        count = len(self.games)
+        for _ in range(20):
+            done = [self._attempt(rank) for rank in range(count)]
+            if all(done):
+                break
+        own = [[p.source.removeprefix("rows:") for p in rollouts.prompts] for rollouts in done]
+        return [share[row] for row in range(len(own[0])) for share in own]
+
+    def _attempt(self, rank: int) -> Any:
+        """This rank's rollouts, or None where it has to wait for what another one tells."""
+        count, calls = len(self.games), 0
+
+        class WaitError(Exception):
+            pass
+
+        def whole_batch(own: list[Any]) -> list[Any]:
+            nonlocal calls
+            calls += 1
+            if len(self.told[rank]) < calls:
+                self.told[rank].append(own)
+            if any(len(told) < calls for told in self.told):
+                raise WaitError
+            shares = [told[calls - 1] for told in self.told]
+            return [share[row] for row in range(max(map(len, shares))) for share in shares if row < len(share)]
+
+        game = self.games[rank]
+        game.module.whole_batch = whole_batch  # type: ignore[method-assign]
+        game.callback._surplus.clear()
+        try:
+            return game.callback._sample(game.trainer, self.whole[rank::count])
+        except WaitError:
+            return None
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_what_replaces_a_group_does_not_depend_on_the_number_of_ranks(count: int) -> None:
+    names = ["a", "b", "c", "d", "e", "f"]
+    good = {"a", "e", "0.1.1", "0.1.4", "0.2.0", "0.2.3", "0.2.5", "0.3.1"}
+    alone, several = Ranks(names, good, 5, 1), Ranks(names, good, 5, count)
+    # Two of six are usable: twelve further prompts are wanted, a batch of six is the most. Two of these fill the first
+    # holes; the next round has three for the two that are left.
+    assert alone.step() == several.step() == ["a", "0.1.1", "0.1.4", "0.2.0", "e", "0.2.3"]
+    assert [game.surplus for game in several.games] == [["0.2.5"]] * count
+    asked = {source for game in several.games for call in game.engine.asked for source in call}
+    assert asked == {source for call in alone.games[0].engine.asked for source in call}

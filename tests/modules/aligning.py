@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +46,27 @@ def write_config(folder: Path) -> Path:
     return path
 
 
-def start(config: Path, folder: Path, **options: str) -> "subprocess.Popen[str]":
+def arguments(config: Path, folder: Path, **options: str) -> list[str]:
     """``options`` have ``__`` for a dot."""
     chosen = OPTIONS | {key.replace("__", "."): value for key, value in options.items()}
-    arguments = [f"--{key}={value}" for key, value in chosen.items()]
-    return command_line.start("fit", "--config", str(config), "--run_dir", str(folder), *arguments)
+    return ["--config", str(config), "--run_dir", str(folder), *(f"--{key}={value}" for key, value in chosen.items())]
+
+
+def start(config: Path, folder: Path, **options: str) -> "subprocess.Popen[str]":
+    """``options`` have ``__`` for a dot."""
+    return command_line.start("fit", *arguments(config, folder, **options))
+
+
+def wait_for(running: Callable[[], bool], folder: Path, step: int) -> None:
+    """Until ``step`` is logged."""
+    while not any(line["step"] >= step for line in read_lines(folder / "metrics.jsonl")):
+        assert running(), "the run ended before it could be killed"
+        time.sleep(0.02)
 
 
 def kill_after(process: "subprocess.Popen[str]", folder: Path, step: int) -> None:
     """kill -9 of all the run's processes once ``step`` is logged."""
-    while not any(line["step"] >= step for line in read_lines(folder / "metrics.jsonl")):
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.02)
+    wait_for(lambda: process.poll() is None, folder, step)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (folder / "finished.json").exists()

@@ -27,7 +27,7 @@ def write_config(folder: Path, **poison: list[int]) -> Path:
     rollout["init_args"] |= {
         "engine": {"class_path": "tests.modules.scripted.ScriptedEngine"},
         "sampling": {"max_new_tokens": 60, "group_size": 4},
-        "probe": {"max_gap": 1e9},
+        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
     }
     content["trainer"]["callbacks"] = [rollout, {"class_path": "tests.modules.poison.Poison", "init_args": poison}]
     path = folder / "align.yaml"

@@ -14,21 +14,22 @@ from prism_pl.data.files import Mixture
 from prism_pl.data.row_checks import Requirements, usable_mixture
 from prism_pl.runs.files import read_lines
 from prism_pl.types import ASPECTS
-from tests import command_line
+from tests import launchers
 from tests.command_line import finish
-from tests.modules.aligning import kill_after, metrics, start, write_config
+from tests.modules.aligning import arguments, metrics, start, wait_for, write_config
 
 
-def test_two_sharded_processes_killed_and_resumed_give_the_losses_of_one(tmp_path: Path) -> None:
+def test_two_processes_killed_and_resumed_on_two_nodes_give_the_losses_of_one(tmp_path: Path) -> None:
+    """Started by Lightning, killed, and continued by two torchruns: the second "node" has a disk of its own, on which there
+    is nothing to resume from."""
     config = write_config(tmp_path)
-    common = {
-        "model__discriminator_loss__r1_weight": "0.0",  # its noise is drawn by each process for itself
-        "data__batch_size": "4",
-    }
+    common = {"data__batch_size": "4"}
     finish(start(config, tmp_path / "one", **common))
-    sharded = {"trainer__devices": "2", "trainer__strategy": "fsdp2", "trainer__accelerator": "cpu"}
+    running = launchers.lightning(arguments(config, tmp_path / "two", **common), tmp_path / "lightning")
     # Killed before the discriminator's first step: at that checkpoint its optimizer has no state.
-    kill_after(start(config, tmp_path / "two", **common, **sharded), tmp_path / "two", 3)
+    wait_for(lambda: running.alive, tmp_path / "two", 3)
+    running.kill()
+    assert not (tmp_path / "two" / "finished.json").exists()
     models = export(str(tmp_path / "two"), str(tmp_path / "exported"))
     assert [folder.name for folder in models] == ["model", "discriminator"]
     for folder in models:
@@ -36,7 +37,14 @@ def test_two_sharded_processes_killed_and_resumed_give_the_losses_of_one(tmp_pat
         own, other = (load_file(path / "model.safetensors") for path in (folder, beside))
         assert own.keys() == other.keys()
         assert all(torch.equal(own[name], other[name]) for name in own)
-    finish(start(config, tmp_path / "two", **common, **sharded))
+    # A finished run that lies there is none of the second rank's business.
+    (tmp_path / "another_disk").mkdir()
+    (tmp_path / "another_disk" / "finished.json").write_text("{}")
+    nodes = [arguments(config, tmp_path / folder, **common) for folder in ("two", "another_disk")]
+    launchers.torchrun(nodes, tmp_path / "torchrun", per_node=1).finish()
+    assert "Resuming from" in (tmp_path / "torchrun.0.log").read_text()
+    assert (tmp_path / "another_disk" / "finished.json").read_text() == "{}"
+    assert not (tmp_path / "another_disk.1").exists()
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert sorted(one) == sorted(two) == [1, 2, 3, 4, 5]
     keys = ["policy/loss", "policy/gradient_norm", "policy/entropy", "response/tokens"]
@@ -58,7 +66,10 @@ def reward(inputs):
 
 
 def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: Path, embedded: Path) -> None:
-    """All responses of the second process have advantage zero: it has no row to train on, and nothing to log of any."""
+    """All responses of the second process have advantage zero: it has no row to train on, and nothing to log of any.
+
+    Started as SLURM does, in a folder with a finished run, which one of the two must set aside.
+    """
     source = f"{embedded.relative_to(Path.cwd())}/rlvr.jsonl"
     rows = usable_mixture(
         Mixture.open("embedded/digits/rlvr.jsonl", "test"), PromptEncoder("embedded/digits", 64), Requirements(("answer",))
@@ -78,11 +89,14 @@ def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: P
     }
     config = tmp_path / "rlvr.yaml"
     config.write_text(yaml.safe_dump(content))
-    sharded = ["--trainer.devices=2", "--trainer.strategy=fsdp2", "--trainer.accelerator=cpu"]
-    for name, further in (("one", []), ("two", sharded)):
-        folder = str(tmp_path / name)
-        own = ["--config", str(config), "--run_dir", folder, "--trainer.max_steps=2", "--data.batch_size=4", *further]
-        finish(command_line.start("fit", *own))
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "finished.json").write_text("{}")
+    common = ["--config", str(config), "--trainer.max_steps=2", "--data.batch_size=4"]
+    launchers.alone([*common, f"--run_dir={tmp_path / 'one'}"], tmp_path / "alone").finish()
+    launchers.slurm([*common, f"--run_dir={tmp_path / 'two'}"], tmp_path / "slurm").finish()
+    assert (tmp_path / "two.1" / "finished.json").exists()
+    assert not (tmp_path / "two.2").exists()
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert one[1]["advantage/zero_std_groups"] == 0.5
     assert one[1]["policy/trained_responses"] == 0.5
@@ -105,7 +119,7 @@ def test_what_is_replayed_does_not_depend_on_the_number_of_processes(tmp_path: P
     rollout["init_args"] |= {
         "engine": {"class_path": "tests.modules.scripted.ScriptedEngine"},
         "sampling": {"max_new_tokens": 60, "group_size": 4},
-        "probe": {"max_gap": 1e9},
+        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
     }
     content["trainer"]["callbacks"] = [rollout]
     config = tmp_path / "align.yaml"
@@ -113,7 +127,6 @@ def test_what_is_replayed_does_not_depend_on_the_number_of_processes(tmp_path: P
     options = {
         "data__batch_size": "4",
         "model__replay__prompts_per_update": "3",
-        "model__discriminator_loss__r1_weight": "0",  # its noise is drawn by each process for itself
         "model__cadence__discriminator_every": "1",
     }
     finish(start(config, tmp_path / "one", **options))
@@ -124,9 +137,8 @@ def test_what_is_replayed_does_not_depend_on_the_number_of_processes(tmp_path: P
     replayed = [step for step in one if "replay/reward_gap/perception" in one[step]]
     assert replayed == [2, 3, 4, 5]
     # Each rank's own, by definition; and the scripted engine's probabilities are nobody's.
-    of_a_rank = {f"margin/{aspect}_{level}" for aspect in ASPECTS for level in ("p10", "p50", "p90")} | {
-        "rollout/probe_gap"
-    }
+    of_a_rank = {f"margin/{aspect}_{level}" for aspect in ASPECTS for level in ("p10", "p50", "p90")}
+    of_a_rank |= {f"rollout/probe_gap{kind}" for kind in ("", "_mean", "_p99")}
     for step in one:
         assert one[step].keys() == two[step].keys()
         for name in one[step].keys() - of_a_rank:

@@ -1,12 +1,14 @@
 """What is found in rows is right, is remembered, and is forgotten when it no longer holds."""
 
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from prism_pl.data import row_checks
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource, Mixture
 from prism_pl.data.row_checks import Requirements, usable_mixture, usable_rows
@@ -105,3 +107,32 @@ def test_a_mixtures_rows_have_the_mixtures_numbers(folder: Path, encoder: Prompt
     mixture = Mixture.open([source, source], "test")
     parts = usable_mixture(mixture, encoder, Requirements(drop_too_long=True))
     assert [part.tolist() for part in parts] == [[0, 2], [3, 5]]
+
+
+def measure(folder: Path, start: Any) -> None:
+    """A process of its own that counts how often rows are looked at."""
+    data = DataFile.open(str(folder / "data.jsonl"), "test")
+    encoder = PromptEncoder("embedded/digits", 300)
+    check = row_checks.check_rows
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        with (folder / "looks").open("a") as out:
+            out.write("x")
+        return check(*arguments, **options)
+
+    row_checks.check_rows = counted
+    start.wait()
+    assert usable_rows(data, encoder, Requirements()).tolist() == [0, 1, 2]
+
+
+def test_processes_that_come_at_once_measure_the_rows_once_a_disk(folder: Path, encoder: PromptEncoder) -> None:
+    opened(folder, {}, {"question": "Add.12"}, {})
+    context = multiprocessing.get_context("fork")
+    start = context.Barrier(4)
+    processes = [context.Process(target=measure, args=(folder, start)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * 4
+    assert (folder / "looks").read_text() == "x"

@@ -1,6 +1,7 @@
 """The engine of vLLM agrees with the trainer; without vLLM it says what to install."""
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import torch
 
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.engines import RolloutEngine, VLLMEngine
+from prism_pl.engines.vllm_engine import own_device
 from prism_pl.errors import UserError
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt, SamplingOptions
@@ -19,6 +21,25 @@ def test_a_missing_vllm_names_both_ways_out(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"vllm is not installed.*\.\[vllm\].*TransformersEngine"):
         VLLMEngine().start("embedded/digits", 64, SamplingOptions(max_new_tokens=8))
+
+
+@pytest.mark.parametrize("launcher", [{}, {"LOCAL_RANK": "0", "RANK": "5"}])
+def test_each_process_has_its_own_gpu_whoever_started_it(monkeypatch: pytest.MonkeyPatch, launcher: dict[str, str]) -> None:
+    """Rank 5 of a run whose strategy has taken GPU 3: under SLURM, which sets neither variable, and with chosen devices, of
+    which the launcher's variable is no GPU's number."""
+    for name in ("LOCAL_RANK", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in launcher.items():
+        monkeypatch.setenv(name, value)
+    for name, value in (("is_initialized", True), ("get_world_size", 8), ("get_rank", 5)):
+        monkeypatch.setattr(torch.distributed, name, lambda *_, value=value: value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    with own_device() as arguments:
+        assert arguments == {"distributed_executor_backend": "external_launcher"}
+        assert (os.environ["RANK"], os.environ["LOCAL_RANK"]) == ("5", "3")
+    # Lightning asks the launcher's variables at any time.
+    assert {name: os.environ[name] for name in ("LOCAL_RANK", "RANK") if name in os.environ} == launcher
 
 
 @pytest.fixture(scope="module")

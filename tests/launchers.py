@@ -1,0 +1,108 @@
+"""The ways to start a run on several processes, as a user or a cluster would; all of them can be killed."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from prism_pl.ranks import CHECK_VARIABLE
+
+SHARDED = ("--trainer.strategy=fsdp2", "--trainer.accelerator=cpu")
+_TIMEOUT = 900
+# What a surrounding run may have set.
+_FOREIGN = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+class Processes:
+    """What one launch has started; its own process groups can be killed as a whole."""
+
+    def __init__(self, commands: Sequence[tuple[Sequence[str], Mapping[str, str]]], logs: Path) -> None:
+        self.logs = [logs.with_name(f"{logs.name}.{number}.log") for number in range(len(commands))]
+        logs.parent.mkdir(parents=True, exist_ok=True)
+        inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+        self.started = []
+        for (command, environment), log in zip(commands, self.logs, strict=True):
+            with log.open("w") as output:
+                self.started.append(
+                    subprocess.Popen(
+                        command,
+                        # torch compares the ranks' collectives: a difference is named instead of waited for.
+                        env=inherited | {"OMP_NUM_THREADS": "1", CHECK_VARIABLE: "1"} | environment,
+                        stdout=output,
+                        stderr=subprocess.STDOUT,
+                        start_new_session=True,
+                    )
+                )
+
+    def wait(self) -> list[int]:
+        """The exit codes."""
+        return [process.wait(_TIMEOUT) for process in self.started]
+
+    def finish(self) -> None:
+        """Waits until all have ended well."""
+        try:
+            codes = self.wait()
+        finally:
+            self.kill()
+        assert not any(codes), "\n".join(f"{log}\n{log.read_text()[-3000:]}" for log in self.logs)
+
+    def kill(self) -> None:
+        """kill -9 of all, with what they have started."""
+        for process in self.started:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            process.wait()
+
+    @property
+    def alive(self) -> bool:
+        return all(process.poll() is None for process in self.started)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def alone(arguments: Sequence[str], logs: Path) -> Processes:
+    """One process without a strategy."""
+    return Processes([([sys.executable, "-m", "prism_pl", "fit", *arguments], {})], logs)
+
+
+def lightning(arguments: Sequence[str], logs: Path, devices: int = 2) -> Processes:
+    """Lightning starts the further processes itself."""
+    command = [sys.executable, "-m", "prism_pl", "fit", *arguments, *SHARDED, f"--trainer.devices={devices}"]
+    return Processes([(command, {})], logs)
+
+
+def torchrun(arguments: Sequence[Sequence[str]], logs: Path, per_node: int) -> Processes:
+    """A torchrun on each "node", with the node's arguments."""
+    port = free_port()
+    commands = []
+    for node, own in enumerate(arguments):
+        launcher = ["-m", "torch.distributed.run", f"--nnodes={len(arguments)}", f"--nproc_per_node={per_node}"]
+        launcher += [f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}"]
+        program = ["-m", "prism_pl", "fit", *own, *SHARDED, f"--trainer.devices={per_node}"]
+        commands.append(([sys.executable, *launcher, *program], {}))
+    return Processes(commands, logs)
+
+
+def slurm_tasks(tasks: int) -> list[dict[str, str]]:
+    """What ``srun`` sets for each task of an sbatch job on one node."""
+    job = {
+        "SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "prism", "SLURM_NODELIST": "localhost", "SLURM_JOB_NODELIST": "localhost",
+        "SLURM_NNODES": "1", "SLURM_NTASKS": str(tasks), "SLURM_NTASKS_PER_NODE": str(tasks), "SLURM_NODEID": "0",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
+    }  # fmt: skip
+    return [job | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)} for task in range(tasks)]
+
+
+def slurm(arguments: Sequence[str], logs: Path, tasks: int = 2, sharded: Sequence[str] = SHARDED) -> Processes:
+    """``srun`` of an sbatch job on one node: a process a task."""
+    command = [sys.executable, "-m", "prism_pl", "fit", *arguments, *sharded, f"--trainer.devices={tasks}"]
+    return Processes([(command, task) for task in slurm_tasks(tasks)], logs)

@@ -1,0 +1,127 @@
+"""The cases of the matrix: algorithms, discriminators, adapters, frozen parts, mixtures, rows without images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VLMoeForConditionalGeneration
+
+from prism_pl.discriminators.upcycling import mixture_config
+from prism_pl.embedded import embedded_folder
+
+REWARD = """
+def reward(inputs):
+    return [(i["response_length"] * 7 + len(set(i["response"]))) % 5 / 4 for i in inputs]
+"""
+ALGORITHMS = ["GRPO", "DAPO", "GSPO", "DrGRPO", "RLOO", "ReinforcePlusPlus", "CISPO", "SAPO"]
+DISCRIMINATORS = [
+    "DedicatedExpertsDiscriminator", "SharedMixtureDiscriminator", "DenseDiscriminator", "TextOnlyDiscriminator",
+]  # fmt: skip
+
+
+def rlvr(
+    folder: Path, algorithm: str, policy: dict[str, Any] | None = None, rows: dict[str, str] | None = None
+) -> dict[str, Any]:
+    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
+    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
+    rollout["init_args"]["engine"] = {"class_path": "TransformersEngine"}
+    rollout["init_args"]["sampling"] |= {"max_new_tokens": 10, "group_size": 4}
+    content["trainer"]["callbacks"] = [rollout]
+    (folder / "mine.py").write_text(REWARD)
+    reward = {"class_path": "PythonReward", "init_args": {"function": f"{folder}/mine.py:reward"}}
+    content["model"]["init_args"] |= {
+        "rewards": [reward],
+        "algorithm": {"class_path": algorithm},
+        "policy": {"path": "embedded/digits"} | (policy or {}),
+        "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
+    }
+    content["data"]["init_args"] |= {"batch_size": 4} | ({"path": rows} if rows else {})
+    return content
+
+
+def align(name: str, policy: dict[str, Any] | None = None, discriminator: dict[str, Any] | None = None) -> dict[str, Any]:
+    content = yaml.safe_load(Path("configs/align.yaml").read_text())
+    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
+    rollout["init_args"] |= {
+        "engine": {"class_path": "tests.modules.scripted.ScriptedEngine"},
+        "sampling": {"max_new_tokens": 60, "group_size": 4},
+        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
+    }
+    content["trainer"]["callbacks"] = [rollout]
+    content["model"]["init_args"] |= {
+        "policy": {"path": "embedded/digits"} | (policy or {}),
+        "discriminator": {"class_path": name, "init_args": discriminator or {}},
+        "discriminator_loss": {"in_batch_weight": 1.0, "r1_weight": 0.1, "balance_weight": 0.01},
+        "replay": {"prompts_per_update": 2},
+        "discriminator_optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
+    }
+    content["data"]["init_args"]["batch_size"] = 4
+    return content
+
+
+def sft() -> dict[str, Any]:
+    """Vision tower and projector are frozen."""
+    content = yaml.safe_load(Path("configs/sft.yaml").read_text())
+    content["trainer"]["callbacks"] = []
+    content["model"]["init_args"]["policy"] = {"path": "embedded/digits"}
+    content["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 1e-4
+    # Two micro-batches a rank, and not equally many on both.
+    content["model"]["init_args"]["max_tokens"] = 700
+    content["data"]["init_args"]["batch_size"] = 10
+    return content
+
+
+def mixture(folder: Path) -> str:
+    """A policy that is a mixture, with random weights."""
+    source = embedded_folder() / "model"
+    config = mixture_config(json.loads((source / "config.json").read_text()), num_experts=4, top_k=2)
+    torch.manual_seed(0)
+    model = Qwen3VLMoeForConditionalGeneration(config).float()
+    model.generation_config.eos_token_id = model.config.text_config.eos_token_id
+    model.generation_config.pad_token_id = model.config.text_config.pad_token_id
+    model.save_pretrained(folder / "mixture")
+    AutoProcessor.from_pretrained(source).save_pretrained(folder / "mixture")
+    return str(folder / "mixture")
+
+
+def half(folder: Path) -> str:
+    """The embedded model stored in bf16, as published models are; it is trained in fp32."""
+    source = embedded_folder() / "model"
+    Qwen3VLForConditionalGeneration.from_pretrained(source, dtype=torch.bfloat16).save_pretrained(folder / "half")
+    AutoProcessor.from_pretrained(source).save_pretrained(folder / "half")
+    return str(folder / "half")
+
+
+def text_only(folder: Path) -> dict[str, str]:
+    """Rows of which every second one has no image, so that a rank may have none at all."""
+    source = embedded_folder().resolve()
+    rows = [json.loads(line) for line in (source / "rlvr.jsonl").read_text().splitlines()[:40]]
+    for index, row in enumerate(rows):
+        if index % 2:
+            row["images"] = []
+            row["messages"][1]["content"] = row["messages"][1]["content"].replace("<image>", "")
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return {"path": str(folder / "rows.jsonl"), "image_root": "embedded/digits"}
+
+
+def write_cases(folder: Path) -> list[str]:
+    """A configuration a case; their names."""
+    lora = {"lora": {"rank": 4, "alpha": 8.0}}
+    cases = {f"rlvr-{algorithm}": rlvr(folder, algorithm) for algorithm in ALGORITHMS}
+    cases |= {f"align-{name}": align(name) for name in DISCRIMINATORS}
+    frozen = {"freeze": {"vision_tower": True, "projector": False, "language_model": False}}
+    cases |= {
+        "align-lora": align("DedicatedExpertsDiscriminator", policy=lora, discriminator=lora),
+        "align-frozen": align("DenseDiscriminator", policy=frozen),
+        "rlvr-mixture": rlvr(folder, "GRPO", {"path": mixture(folder)}),
+        "rlvr-half": rlvr(folder, "GRPO", {"path": half(folder)}),
+        "rlvr-text-only": rlvr(folder, "GRPO", rows=text_only(folder)),
+        "sft-frozen": sft(),
+    }
+    for name, content in cases.items():
+        content["trainer"] |= {"max_steps": 2, "logger": False, "enable_progress_bar": False}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
+        (folder / f"{name}.arguments").write_text(json.dumps(["--config", str(folder / f"{name}.yaml")]))
+    return [*cases]
