@@ -98,7 +98,7 @@ class PairDataModule(OrderedDataModule):
         """
         self._open()
         started = False
-        sampled = []
+        sampled: list[list[tuple[DataFile, int, str | None]]] = []
         for side in self.sides:
             if side.data.has_policy_side:
                 sampled.append([(side.data, row, None) for row in side.rows])
