@@ -93,7 +93,7 @@ def stage(folder: Path, name: str, data: Any) -> str:
         callback["init_args"]["sampling"] |= {"max_new_tokens": 4, "group_size": 2}
     content["trainer"] |= {"max_steps": 1, "logger": False, "enable_progress_bar": False, "callbacks": rollout}
     content["model"]["init_args"]["policy"]["path"] = "embedded/digits"
-    if name == "align":
+    if name in ("warmup", "align"):
         content["model"]["init_args"]["discriminator"] = {"class_path": "DedicatedExpertsDiscriminator"}
     if name == "warmup":
         content["data"]["init_args"] |= {"heldout_path": data, "num_heldout": 8}

@@ -27,8 +27,8 @@ class's own: --model.algorithm=GSPO --model.algorithm.clip_high=5e-4.
   --run_dir FOLDER            everything the run writes; an unfinished run in it is continued, a finished one set aside
   --seed_everything N         seed of the run
   --model CLASS, --data CLASS, and --model.KEY, --data.KEY: the stage's method and its data
-  --data.path SOURCE          a file, or how to read one: {path: FILE, image_root: FOLDER, columns: {answer: solution},
-                              ignore: [tools], system_prompt: TEXT} (docs/data.md)
+  --data.path SOURCE          a file, or how to read one: {{path: FILE, image_root: FOLDER, columns: {{answer: solution}},
+                              ignore: [tools], system_prompt: TEXT}} (docs/data.md)
   --model.policy.path MODEL   what the stage starts from: a folder or a name on the hub
   --trainer.KEY               Lightning's trainer: max_steps, devices, strategy, precision, logger, callbacks ...
   --checkpoint.KEY            when checkpoints are written: every_n_train_steps, save_top_k ...
@@ -49,8 +49,8 @@ mine.parquet or --data.max_prompt_tokens 1024.
 
 {config}
   --data.KEY                  overrides the configuration, as in fit
-  --data.path SOURCE          a file, or how to read one: {path: FILE, image_root: FOLDER, columns: {answer: solution},
-                              ignore: [tools], system_prompt: TEXT} (docs/data.md)
+  --data.path SOURCE          a file, or how to read one: {{path: FILE, image_root: FOLDER, columns: {{answer: solution}},
+                              ignore: [tools], system_prompt: TEXT}} (docs/data.md)
   --write-clean FOLDER        writes the good rows of each file to this folder
 
   check-data --config NAME --help     the keys that this configuration sets, with their values

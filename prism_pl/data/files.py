@@ -54,6 +54,7 @@ class DataFile:
     def open(cls, source: str | DataSource, key: str) -> "DataFile":
         """``key`` is the configuration key, for errors. Raises UserError if there is nothing to read, or no row in it."""
         source = DataSource(path=source) if isinstance(source, str) else source
+        source.check(key)
         name, root, table = _load(source, key)
         for column, feature in table.features.items():
             # Bytes and paths as they are; datasets would decode every image of a row that is only counted.

@@ -76,21 +76,22 @@ class Reading:
     system_prompt: str | None = SYSTEM_PROMPT
     """The system turn of rows that bring none, PRISM's by default; null is none."""
 
-    def __post_init__(self) -> None:
+    def check(self, key: str) -> None:
+        """Raises UserError for names that say nothing; ``key`` is the source's configuration key."""
         for name, theirs in self.columns.items():
             if name not in READ:
                 raise UserError(
-                    f"columns: no column is read as `{name}`.{nearest(name, READ)} The keys are {', '.join(READ)}."
+                    f"{key}.columns: no column is read as `{name}`.{nearest(name, READ)} The keys are {', '.join(READ)}."
                 )
             if not isinstance(theirs, str) or not theirs:
-                raise UserError(f"columns.{name}: the name of a column of the file is needed, it is {shown(theirs)}.")
+                raise UserError(f"{key}.columns.{name}: the name of a column of the file is needed, it is {shown(theirs)}.")
             if name in self.ignore:
-                raise UserError(f"columns, ignore: both name `{name}`; a column is either read or ignored.")
+                raise UserError(f"{key}.columns, {key}.ignore: both name `{name}`; a column is either read or ignored.")
         if len(set(self.columns.values())) < len(self.columns):
-            raise UserError("columns: one column of the file is named twice.")
+            raise UserError(f"{key}.columns: one column of the file is named twice.")
         for name in self.ignore:
             if name not in get_args(Ignorable):
-                raise UserError(f"ignore: `{name}` is nothing to ignore.{nearest(name, get_args(Ignorable))}")
+                raise UserError(f"{key}.ignore: `{name}` is nothing to ignore.{nearest(name, get_args(Ignorable))}")
 
     @property
     def changes(self) -> dict[str, Any]:

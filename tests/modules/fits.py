@@ -11,6 +11,7 @@ import yaml
 from filelock import FileLock
 
 import callbacks
+from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.runs.files import read_lines
 from tests.command_line import run
 
@@ -23,8 +24,11 @@ def fit(config: Path, folder: Path, *arguments: str, run_folder: type[callbacks.
 
 
 def with_engine(config: str, folder: Path) -> Path:
-    """The repository's configuration with the engine that needs no start-up, short responses and small evaluations."""
-    content = yaml.safe_load((Path("configs") / config).read_text())
+    """The repository's configuration with the engine that needs no start-up, short responses and small evaluations.
+
+    Stages that start from the demo's base start from the untrained model.
+    """
+    content = yaml.safe_load((Path("configs") / config).read_text().replace("runs/demo/base/model", EMBEDDED_NAME))
     for callback in content["trainer"].get("callbacks", []):
         options = callback.get("init_args", {})
         if callback["class_path"] == "RolloutCallback":

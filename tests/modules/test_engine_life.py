@@ -13,6 +13,7 @@ from lightning.pytorch.strategies import SingleDeviceStrategy
 
 import callbacks
 from modules import FSDP2Strategy
+from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.types import Prompt, Response, SamplingOptions
 from tests.modules.fits import finished_updates, fit, logged, with_engine
 from tests.modules.scripted import ScriptedEngine
@@ -127,7 +128,7 @@ def test_supervised_training_starts_its_own_engine_when_it_evaluates(tmp_path: P
 
 
 def test_a_warm_up_closes_its_engine_before_the_models_are_set_up(tmp_path: Path, embedded: Path) -> None:
-    content = yaml.safe_load(Path("configs/warmup.yaml").read_text())
+    content = yaml.safe_load(Path("configs/warmup.yaml").read_text().replace("runs/demo/base/model", EMBEDDED_NAME))
     rows = (embedded / "align.jsonl").read_text().splitlines(keepends=True)[:8]
     (tmp_path / "rows.jsonl").write_text("".join(rows))
     source = {"path": str(tmp_path / "rows.jsonl"), "image_root": "embedded/digits"}

@@ -22,7 +22,7 @@ def write_config(folder: Path, endpoint: dict[str, str]) -> Path:
     rollout["init_args"] |= {
         "engine": {"class_path": "tests.modules.scripted.WordyEngine"},
         "sampling": {"max_new_tokens": 60, "group_size": 4},
-        "probe": {"max_gap": 1e9},
+        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
     }
     evaluation["init_args"] |= {"every": 0, "num_prompts": 2, "num_final": 2, "max_new_tokens": 60, "reward": judge}
     content["trainer"]["callbacks"] = [rollout, evaluation]

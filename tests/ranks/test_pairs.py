@@ -8,6 +8,7 @@ import pytest
 import torch.distributed as dist
 import yaml
 
+from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.runs.files import read_lines
 from prism_pl.types import Prompt, Response, SamplingOptions
 from tests import launchers
@@ -43,7 +44,7 @@ def test_all_ranks_sample_and_nothing_is_sampled_twice(tmp_path: Path, embedded:
         source = embedded / ("align.jsonl" if name == "rows" else "heldout.jsonl")
         (tmp_path / f"{name}.jsonl").write_text("".join(source.read_text().splitlines(keepends=True)[:ROWS]))
     for name in ("one", "two"):
-        content = yaml.safe_load(Path("configs/warmup.yaml").read_text())
+        content = yaml.safe_load(Path("configs/warmup.yaml").read_text().replace("runs/demo/base/model", EMBEDDED_NAME))
         paths = {
             key: {"path": str(tmp_path / f"{file}.jsonl"), "image_root": "embedded/digits"}
             for key, file in (("path", "rows"), ("heldout_path", "heldout"))

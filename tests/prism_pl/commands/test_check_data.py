@@ -114,7 +114,7 @@ def test_a_source_says_how_its_rows_are_read(folder: Path, config: str, capsys: 
 def test_demonstrations_are_measured_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     turns = [*GOOD["messages"], {"role": "assistant", "content": TEACHER}]
     path = write(folder, [GOOD | {"messages": turns}, GOOD])
-    assert check("--config", "sft.yaml", "--data.path", str(path)) == 1
+    assert check("--config", "sft.yaml", "--data.path", str(path), "--model.policy.path=embedded/digits") == 1
     out = capsys.readouterr().out
     assert "response tokens  p50" in out
     assert "row 2: a demonstration must end with an assistant turn" in out
