@@ -212,16 +212,16 @@ def test_written_rows_have_our_names_and_are_read_as_before(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("reading", "message"),
     [
-        ({"columns": {"anwser": "a"}}, "columns: no column is read as `anwser`. Did you mean answer?"),
+        ({"columns": {"anwser": "a"}}, "data.path.columns: no column is read as `anwser`. Did you mean answer?"),
         ({"columns": {"answer": ""}}, "columns.answer: the name of a column of the file is needed, it is ''"),
         ({"columns": {"answer": "a", "question": "a"}}, "one column of the file is named twice"),
-        ({"columns": {"answer": "a"}, "ignore": ["answer"]}, "columns, ignore: both name `answer`"),
+        ({"columns": {"answer": "a"}, "ignore": ["answer"]}, "data.path.columns, data.path.ignore: both name `answer`"),
         ({"ignore": ["tool_cals"]}, "ignore: `tool_cals` is nothing to ignore. Did you mean tool_calls?"),
     ],
 )
 def test_a_mistake_in_the_configuration_is_named_before_any_row_is_read(reading: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message.replace("?", r"\?")):
-        Reading(**reading)
+        Reading(**reading).check("data.path")
 
 
 def test_a_column_that_the_file_has_not_is_named(tmp_path: Path) -> None:
