@@ -32,11 +32,17 @@ def captured(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
     return code, output.out, output.err
 
 
+def own_environment() -> dict[str, str]:
+    """The environment of a new run: without what a surrounding run, or a sharded one in this process, has set."""
+    foreign = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+    return {name: value for name, value in os.environ.items() if name not in foreign} | {"OMP_NUM_THREADS": "1"}
+
+
 def start(*arguments: str) -> "subprocess.Popen[str]":
     """The same in a process of its own, the leader of its group."""
     return subprocess.Popen(
         [sys.executable, "-m", "prism_pl", *arguments],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=own_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prism_pl.ranks import CHECK_VARIABLE
+from tests.command_line import own_environment
 
 SHARDED = ("--trainer.strategy=fsdp2", "--trainer.accelerator=cpu")
 _TIMEOUT = 900
-# What a surrounding run may have set.
-_FOREIGN = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
 class Processes:
@@ -22,7 +21,6 @@ class Processes:
     def __init__(self, commands: Sequence[tuple[Sequence[str], Mapping[str, str]]], logs: Path) -> None:
         self.logs = [logs.with_name(f"{logs.name}.{number}.log") for number in range(len(commands))]
         logs.parent.mkdir(parents=True, exist_ok=True)
-        inherited = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
         self.started = []
         for (command, environment), log in zip(commands, self.logs, strict=True):
             with log.open("w") as output:
@@ -30,7 +28,7 @@ class Processes:
                     subprocess.Popen(
                         command,
                         # torch compares the ranks' collectives: a difference is named instead of waited for.
-                        env=inherited | {"OMP_NUM_THREADS": "1", CHECK_VARIABLE: "1"} | environment,
+                        env=own_environment() | {CHECK_VARIABLE: "1"} | environment,
                         stdout=output,
                         stderr=subprocess.STDOUT,
                         start_new_session=True,

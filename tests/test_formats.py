@@ -65,7 +65,7 @@ def warmup_pairs(row: Row, embedded: Path) -> Row:
     (caption, cot), question = parts(row["teacher"]), row["messages"][1]["content"].removeprefix("<image>")
     return {
         "prompt": question, "image": row["images"][0], "teacher_caption": caption, "teacher_cot": cot,
-        "student_caption": caption.replace("digit", "number"), "student_cot": cot,
+        "student_caption": caption.replace("Digits", "Numbers"), "student_cot": cot,
     }  # fmt: skip
 
 
