@@ -20,7 +20,7 @@ from prism_pl.data.conversation import Outline, PromptEncoder, PromptRow
 from prism_pl.data.files import DataFile, DataPath, Mixture
 from prism_pl.data.rows import LearntResponse, check_needs
 from prism_pl.errors import UserError
-from prism_pl.runs.folders import sole_builder
+from prism_pl.runs.files import only_writer
 
 _log = logging.getLogger(__name__)
 _ROWS_A_BATCH = 256
@@ -201,7 +201,7 @@ def _map(data: DataFile, encoder: PromptEncoder, requirements: Requirements, fre
     fingerprint = hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
     try:
         # Once a disk, however many processes on however many nodes want it: the others find it in the cache.
-        with sole_builder(Path(datasets.config.HF_DATASETS_CACHE) / "prism_pl" / fingerprint):
+        with only_writer(Path(datasets.config.HF_DATASETS_CACHE) / "prism_pl" / fingerprint):
             return data.table.map(
                 measure, batched=True, batch_size=_ROWS_A_BATCH, with_indices=True,
                 input_columns=[narrow], remove_columns=data.table.column_names, features=_COLUMNS,

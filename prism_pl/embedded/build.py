@@ -18,7 +18,8 @@ from prism_pl.embedded.demonstrations import (
 )
 from prism_pl.embedded.digits import DigitPool, draw_scene, load_pools
 from prism_pl.embedded.model import save_start_model
-from prism_pl.runs.folders import atomic_folder, sole_builder
+from prism_pl.runs.files import only_writer
+from prism_pl.runs.folders import atomic_folder
 
 EMBEDDED_NAME = "embedded/digits"
 # Part of the folder's name: raise it when the data or the model change, and old folders are left alone.
@@ -42,7 +43,7 @@ def embedded_folder(root: Path = Path("runs/embedded")) -> Path:
     folder = root / f"digits-v{_VERSION}"
     if not folder.exists():
         # Two stages of a pipeline may come here at once.
-        with sole_builder(folder):
+        with only_writer(folder):
             if not folder.exists():
                 with atomic_folder(folder) as partial:
                     build(partial)

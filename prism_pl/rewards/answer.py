@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 
 from prism_pl.ranges import PositiveInt
-from prism_pl.rewards.base import Reward, require_math_verify
+from prism_pl.rewards.base import Reward, grade_together, require_math_verify
 from prism_pl.segments import parse_response
 from prism_pl.types import Prompt
 from prism_pl.verification import Question, agree
@@ -30,17 +29,9 @@ class AnswerReward(Reward):
 
     def grade(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float]]:
         """The whole batch at once."""
-        items = [
-            (response, answer, prompt.options)
-            for prompt, group in zip(prompts, responses, strict=True)
-            for response in group
-            for answer in prompt.answers
-        ]
-        scores = iter(self._scores(items))
-        return [
-            [max(islice(scores, len(prompt.answers))) for _ in group]
-            for prompt, group in zip(prompts, responses, strict=True)
-        ]
+        return grade_together(
+            prompts, responses, lambda response, answer, prompt: (response, answer, prompt.options), self._scores
+        )
 
     def _scores(self, items: Sequence[tuple[str, str, tuple[str, ...]]]) -> list[float]:
         sections = [parse_response(response) for response, _, _ in items]

@@ -4,14 +4,17 @@ import hashlib
 import importlib.util
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from itertools import islice
+from typing import ClassVar, TypeVar
 
 import torch
 
 from prism_pl.errors import UserError
 from prism_pl.types import Prompt, Rollouts
+
+Item = TypeVar("Item")
 
 _GROUPS_KEPT = 4096
 
@@ -53,6 +56,25 @@ class Reward(ABC):
     def take_counts(self) -> dict[str, int]:
         """Each of ``counters`` since the last call."""
         return {}
+
+
+def grade_together(
+    prompts: Sequence[Prompt],
+    responses: Sequence[Sequence[str]],
+    item: Callable[[str, str, Prompt], Item],
+    score: Callable[[list[Item]], list[float]],
+) -> list[list[float]]:
+    """The whole batch in one call of ``score``: an item for each response and true answer, of which the best counts."""
+    items = [
+        item(response, answer, prompt)
+        for prompt, group in zip(prompts, responses, strict=True)
+        for response in group
+        for answer in prompt.answers
+    ]
+    scores = iter(score(items))
+    return [
+        [max(islice(scores, len(prompt.answers))) for _ in group] for prompt, group in zip(prompts, responses, strict=True)
+    ]
 
 
 @dataclass(frozen=True)

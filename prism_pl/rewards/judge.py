@@ -11,13 +11,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
 from prism_pl.endpoint import Endpoint, EndpointOptions, NoAnswer
 from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from prism_pl.rewards.base import Reward, require_math_verify
+from prism_pl.rewards.base import Reward, grade_together, require_math_verify
 from prism_pl.rewards.judging import INSTRUCTION, Case, judge_request, parse_verdict
 from prism_pl.rewards.verdict_file import VerdictFile
 from prism_pl.segments import parse_response
@@ -79,17 +78,12 @@ class JudgeReward(Reward):
 
     def grade(self, prompts: Sequence[Prompt], responses: Sequence[Sequence[str]]) -> list[list[float]]:
         """The whole batch at once, each question to the judge once; of several true answers the best counts."""
-        items = [
-            (response, Case(prompt.question, answer, "", prompt.options))
-            for prompt, group in zip(prompts, responses, strict=True)
-            for response in group
-            for answer in prompt.answers
-        ]
-        scores = iter(self._scores(items))
-        return [
-            [max(islice(scores, len(prompt.answers))) for _ in group]
-            for prompt, group in zip(prompts, responses, strict=True)
-        ]
+        return grade_together(
+            prompts,
+            responses,
+            lambda response, answer, prompt: (response, Case(prompt.question, answer, "", prompt.options)),
+            self._scores,
+        )
 
     def take_counts(self) -> dict[str, int]:
         counts = {name: self._counts[name] for name in self.counters}

@@ -80,7 +80,10 @@ def only_process(folder: Path, key: str = "out") -> Iterator[None]:
 
 @contextmanager
 def only_writer(file: Path) -> Iterator[None]:
-    """Waits until no other process is in here with the same file. A kill leaves nothing to clean up."""
+    """Waits until no other process is in here with the same file or folder; look then whether it has been made meanwhile.
+
+    A kill leaves nothing to clean up.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.with_name(f".{file.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

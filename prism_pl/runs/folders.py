@@ -1,6 +1,5 @@
 """Folders that are either complete or absent."""
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -29,12 +28,3 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             os.rename(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextmanager
-def sole_builder(target: Path) -> Iterator[None]:
-    """Waits until no other process is in here with the same ``target``; look then whether it has been made meanwhile."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.with_name(f".{target.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

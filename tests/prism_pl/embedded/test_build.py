@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prism_pl.embedded import build
-from prism_pl.runs.folders import sole_builder
+from prism_pl.runs.files import only_writer
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def test_what_another_process_built_meanwhile_is_taken(
 ) -> None:
     @contextmanager
     def waits_for_the_other(target: Path) -> Iterator[None]:
-        with sole_builder(target):
+        with only_writer(target):
             target.mkdir()
             yield
 
-    monkeypatch.setattr(build, "sole_builder", waits_for_the_other)
+    monkeypatch.setattr(build, "only_writer", waits_for_the_other)
     assert build.embedded_folder(tmp_path).is_dir()
     assert builds == []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prism_pl.runs.folders import atomic_folder, sole_builder
+from prism_pl.runs.files import only_writer
+from prism_pl.runs.folders import atomic_folder
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -61,7 +62,7 @@ def test_an_existing_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 def test_one_process_at_a_time_builds(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "task"
-    with sole_builder(target), (target.parent / ".task.lock").open("w") as another, pytest.raises(BlockingIOError):
+    with only_writer(target), (target.parent / ".task.lock").open("w") as another, pytest.raises(BlockingIOError):
         fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with (target.parent / ".task.lock").open("w") as another:
         fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
