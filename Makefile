@@ -1,4 +1,5 @@
 # Two commands: `make demo` and `make test`. Both install what they need into .venv first; a second run reuses it.
+# Another demo beside the first: make demo OPTIONS="--seed 1 --run_dir runs/second"
 # On a CUDA machine install with `pip install -e ".[vllm]"` instead (docs/running.md).
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test ranks lint bench install clean
 
 demo: install
-	$(RUN) -m prism_pl pipeline --config demo.yaml
+	$(RUN) -m prism_pl pipeline --config demo.yaml $(OPTIONS)
 
 test: install
 	$(RUN) -m pytest

@@ -23,7 +23,7 @@ from prism_pl.runs.folders import atomic_folder
 
 EMBEDDED_NAME = "embedded/digits"
 # Part of the folder's name: raise it when the data or the model change, and old folders are left alone.
-_VERSION = 2
+_VERSION = 3
 _SEED = 0
 
 # Rows per file. The base learns to see, to reckon and to do both in order.
@@ -34,12 +34,13 @@ NUM_EXERCISES = 3000
 NUM_PUBLIC = 7720
 NUM_CURATED = 280
 NUM_ALIGN = 1500
-NUM_RLVR = 2000
+NUM_RLVR = 1000
 NUM_HELDOUT = 1000
+NUM_TEST = 500
 
 
 def embedded_folder(root: Path = Path("runs/embedded")) -> Path:
-    """The folder of the embedded task, built if it is not there yet: ``model/`` and five ``.jsonl`` files with images."""
+    """The folder of the embedded task, built if it is not there yet: ``model/`` and six ``.jsonl`` files with images."""
     folder = root / f"digits-v{_VERSION}"
     if not folder.exists():
         # Two stages of a pipeline may come here at once.
@@ -52,7 +53,8 @@ def embedded_folder(root: Path = Path("runs/embedded")) -> Path:
 
 def build(folder: Path) -> None:
     """Renders the images, composes the rows and saves the start model."""
-    training, heldout = load_pools()
+    pools = load_pools()
+    training = pools.training
     rng = random.Random(_SEED)
     base = _base_rows(folder, training, rng)
     _write(folder / "base.jsonl", base)
@@ -65,8 +67,8 @@ def build(folder: Path) -> None:
     _write(folder / "align.jsonl", [_taught(*question, rng) for question in align])
     rlvr = _questions(folder, "rlvr", training, NUM_RLVR, rng)
     _write(folder / "rlvr.jsonl", [prompt | {"answer": solve(kind, scene.digits)[1]} for prompt, kind, scene in rlvr])
-    asked = _questions(folder, "heldout", heldout, NUM_HELDOUT, rng)
-    _write(folder / "heldout.jsonl", [_taught(*question, rng) for question in asked])
+    for name, pool, count in (("heldout", pools.heldout, NUM_HELDOUT), ("test", pools.test, NUM_TEST)):
+        _write(folder / f"{name}.jsonl", [_taught(*question, rng) for question in _questions(folder, name, pool, count, rng)])
     texts = [f"{message['role']}\n{message['content']}" for row in base + demonstrations for message in row["messages"]]
     save_start_model(folder / "model", texts, _SEED)
 

@@ -10,8 +10,9 @@ from sklearn.model_selection import train_test_split
 
 from prism_pl.embedded.demonstrations import Scene
 
-# Of the digit images; no held-out one is ever seen in training, and every writer and digit is in both parts.
-_HELDOUT_SHARE = 0.25
+# Of the digit images; none of these is ever seen in training, and every digit is in each part. Half of them are held out
+# for the stages, where settings are chosen; the other half are for the study, which chooses nothing.
+_UNSEEN_SHARE = 0.25
 _CELL = 32
 _MAX_SHIFT = 3
 # Mean ink (0 to 16) above which a digit counts as bold: the median of the training digits.
@@ -26,12 +27,28 @@ class DigitPool:
     labels: np.ndarray
 
 
-def load_pools() -> tuple[DigitPool, DigitPool]:
-    """The training and the held-out digits; they share no image."""
+@dataclass(frozen=True)
+class DigitPools:
+    """Pools that share no image."""
+
+    training: DigitPool
+    heldout: DigitPool
+    test: DigitPool
+
+
+def load_pools() -> DigitPools:
+    """All digits of scikit-learn, split by a fixed seed: 75 % training, 12.5 % held out, 12.5 % test."""
     digits = load_digits()
-    parts = train_test_split(digits.images, digits.target, test_size=_HELDOUT_SHARE, stratify=digits.target, random_state=0)
-    training, heldout, training_labels, heldout_labels = parts
-    return DigitPool(training, training_labels), DigitPool(heldout, heldout_labels)
+    training, unseen = _split(DigitPool(digits.images, digits.target), _UNSEEN_SHARE)
+    heldout, test = _split(unseen, 0.5)
+    return DigitPools(training, heldout, test)
+
+
+def _split(pool: DigitPool, share: float) -> tuple[DigitPool, DigitPool]:
+    """The pool without ``share`` of its images, and these; every digit is in both in its proportion."""
+    parts = train_test_split(pool.images, pool.labels, test_size=share, stratify=pool.labels, random_state=0)
+    images, other_images, labels, other_labels = parts
+    return DigitPool(images, labels), DigitPool(other_images, other_labels)
 
 
 def draw_scene(pool: DigitPool, rng: random.Random) -> tuple[Image.Image, Scene]:

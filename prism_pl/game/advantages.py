@@ -1,8 +1,9 @@
 """From scores to advantages: the forms under discussion, each a class.
 
-All but the released one keep malformed responses out of every mean and std: they take ``-format_penalty`` after the
-normalisation and shift nobody. ``alpha`` weighs perception, ``1 - alpha`` reasoning. A group with fewer than two valid
-responses, or whose scores are equal, carries no preference.
+All but the released one keep malformed responses out of every mean and std, so they shift nobody. After the normalisation
+a malformed response is ``format_penalty`` below the worst valid one of its group, whatever the scale of the scores: else a
+disliked response would gain by losing its format. ``alpha`` weighs perception, ``1 - alpha`` reasoning. A group with fewer
+than two valid responses, or whose scores are equal, carries no preference.
 
 A response whose score is not finite takes 0, and is kept out of every mean and std, too: the others have the advantages of
 a group without it.
@@ -29,13 +30,16 @@ class AdversarialAdvantage(ABC):
     alpha: Share = 0.5
     """Weight of the perception score."""
     format_penalty: NonNegativeFloat = 1.5
-    """A malformed response's advantage, negated."""
+    """How far a malformed response's advantage is below the group's worst."""
 
     def __call__(self, scores: Scores) -> torch.Tensor:
         """The advantage (P, G) of each response."""
         kept_PG = scores.valid_PG & ~scores.lost_PG
         kept = Scores(scores.teacher_PK, scores.policy_PGK.masked_fill(~kept_PG[..., None], 0.0), kept_PG)
-        advantage_PG = torch.where(scores.valid_PG, self.preference(kept), -self.format_penalty)
+        preference_PG = self.preference(kept)
+        # Of centred values the least is not above 0; without a valid response it is 0.
+        worst_P1 = preference_PG.masked_fill(~kept_PG, 0.0).amin(1, keepdim=True)
+        advantage_PG = torch.where(scores.valid_PG, preference_PG, worst_P1 - self.format_penalty)
         return advantage_PG.masked_fill(scores.lost_PG, 0.0)
 
     @abstractmethod

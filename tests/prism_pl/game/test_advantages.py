@@ -43,9 +43,9 @@ def make_scores(
 def test_each_form_by_hand(form: type[AdversarialAdvantage], alpha: float, expected_G: list[float]) -> None:
     advantage = form(alpha=alpha)
     torch.testing.assert_close(advantage(make_scores(THREE)), torch.tensor([expected_G]), atol=1e-6, rtol=0)
-    # A malformed response takes the penalty and shifts nobody, wherever it stands.
+    # A malformed response stands 1.5 below the worst and shifts nobody, wherever it stands.
     with_malformed = make_scores([THREE[0], [9.0, 9.0], *THREE[1:]], [True, False, True, True])
-    expected = torch.tensor([[expected_G[0], -1.5, *expected_G[1:]]])
+    expected = torch.tensor([[expected_G[0], min(expected_G) - 1.5, *expected_G[1:]]])
     torch.testing.assert_close(advantage(with_malformed), expected, atol=1e-6, rtol=0)
 
 
@@ -65,7 +65,7 @@ def test_one_malformed_response_of_sixteen_changes_no_other(
     alone_G = advantage(make_scores(policy_GK, dtype=torch.float64))[0]
     sixteen = [*policy_GK[:position], [0.0, 0.0], *policy_GK[position:]]
     joined_G = advantage(make_scores(sixteen, [g != position for g in range(16)], torch.float64))[0]
-    assert joined_G[position] == -2.0
+    assert float(joined_G[position]) == pytest.approx(float(alone_G.min()) - 2.0, abs=1e-9)
     others_G = torch.cat([joined_G[:position], joined_G[position + 1 :]])
     torch.testing.assert_close(others_G, alone_G, atol=1e-9, rtol=0)
 
@@ -179,7 +179,8 @@ def test_one_malformed_response_drowns_a_released_group() -> None:
     repaired_G = NormaliseThenMix()(scores)[0]
     assert repaired_G[:15].std().item() == pytest.approx(1, abs=1e-4)
     assert repaired_G[:15].mean().item() == pytest.approx(0, abs=1e-5)
-    assert repaired_G[15] == -1.5
+    # The worst of fifteen evenly spaced is 7 / sqrt(20) = 1.565248 below their mean.
+    assert repaired_G[15].item() == pytest.approx(-1.565248 - 1.5, abs=1e-4)
 
 
 @pytest.mark.parametrize("form", [*OWN_FORMS, ReleasedAdvantage])
@@ -220,5 +221,5 @@ def test_a_lost_score_by_hand() -> None:
     # Perception 1, 2, 3 as above; the fourth response's is lost, the fifth is malformed.
     scores = make_scores([*THREE, [math.nan, 5.0], [0.0, 0.0]], [True, True, True, True, False])
     advantage_PG = NormaliseThenMix(alpha=1.0)(scores)
-    torch.testing.assert_close(advantage_PG, torch.tensor([[-1.0, 0.0, 1.0, 0.0, -1.5]]), atol=1e-6, rtol=0)
+    torch.testing.assert_close(advantage_PG, torch.tensor([[-1.0, 0.0, 1.0, 0.0, -2.5]]), atol=1e-6, rtol=0)
     assert scores.columns["reasoning"].isnan().tolist() == [[False, False, False, True, True]]
