@@ -26,12 +26,18 @@ from prism_pl.game import (
     Scored,
     Scores,
 )
-from prism_pl.game.monitors import add_game_metrics, add_length_correlation, add_pair_metrics, length_correlations
+from prism_pl.game.monitors import (
+    accuracy,
+    add_game_metrics,
+    add_length_correlation,
+    add_pair_metrics,
+    length_correlations,
+)
 from prism_pl.hub import model_folder
-from prism_pl.metrics.collection import StepMetrics, sums
+from prism_pl.metrics.collection import StepMetrics, means, sums
 from prism_pl.metrics.timing import seconds, timed
 from prism_pl.model.policy import PolicyOptions
-from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Share
 from prism_pl.runs.samples import make_samples
 from prism_pl.segments import well_formed
 from prism_pl.types import PromptBatch, Rollouts, Sample
@@ -45,6 +51,9 @@ class CadenceOptions:
     """Batches from one update of the discriminator to the next."""
     discriminator_updates: PositiveInt = 1
     """Its updates on such a batch."""
+    rest_above: Share = 1.0
+    """The discriminator rests on a batch whose fresh pairs it tells apart more often than this, in each aspect; 1 is never.
+    So it does not run away from a policy that is slow, without a ratio set by hand."""
     policy_delay: NonNegativeInt = 0
     """Batches at the start on which only the discriminator learns (GAD, arXiv 2511.10643, takes 10)."""
 
@@ -116,6 +125,8 @@ class AdversarialAlignModule(StageModule):
     def step_metrics(self) -> dict[str, Metric]:
         own = self.policy_step.metrics() | self.discriminator_step.metrics() | response_metrics()
         own |= sums("score/nonfinite")
+        if self.cadence.rest_above < 1:
+            own |= means("discriminator/rests")
         return own | length_correlations() | seconds("score", "reference", "discriminator_update", "policy_update")
 
     def configure_optimizers(self) -> Any:
@@ -133,7 +144,7 @@ class AdversarialAlignModule(StageModule):
         self._look_at(scores, rollouts)
         advantage_PG = self.advantage(scores)
         delayed = self.batches_done < self.cadence.policy_delay
-        if delayed or (self.batches_done + 1) % self.cadence.discriminator_every == 0:
+        if delayed or self._discriminator_learns(scores):
             with timed("discriminator_update", metrics):
                 self._update_discriminator(shown, scored)
         if not delayed:
@@ -161,6 +172,18 @@ class AdversarialAlignModule(StageModule):
         if self.all_reduce(float(len(lost)), "max"):
             everyone = [name for own in self.gather(lost) for name in own]
         self.guard.scored(self.trainer.global_step, everyone, speaks=self.trainer.is_global_zero)
+
+    def _discriminator_learns(self, scores: Scores) -> bool:
+        """The same on all ranks. Without a single pair it learns: there are replay and other prompts' teachers."""
+        if (self.batches_done + 1) % self.cadence.discriminator_every:
+            return False
+        if self.cadence.rest_above == 1:
+            return True
+        right_K = self.all_reduce(accuracy(scores.margin_MK).sum(0))
+        num_pairs = self.all_reduce(float(len(scores.margin_MK)))
+        learns = bool((right_K <= self.cadence.rest_above * num_pairs).any())
+        self.metrics.add("discriminator/rests", float(not learns))
+        return learns
 
     def _update_discriminator(self, shown: DiscriminatorBatch, scored: Scored) -> None:
         optimizers = self.optimizers()

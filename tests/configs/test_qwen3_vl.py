@@ -81,7 +81,7 @@ def test_the_corrected_one_takes_our_parts(size: str, capsys: pytest.CaptureFixt
     model = config["model"]["init_args"]
     assert model["discriminator"]["class_path"].endswith(".DedicatedExpertsDiscriminator")
     assert model["discriminator"]["init_args"]["score_clip"] is None
-    assert model["advantage"]["class_path"].endswith(".NormaliseThenMix")
+    assert model["advantage"]["class_path"].endswith(".MixCentred")
     assert model["discriminator_loss"]["balance_weight"] == 0.01
     assert model["discriminator_loss"]["in_batch_weight"] > 0
     assert own(config, "ConvergenceProbe")["every"] == 100
