@@ -10,11 +10,8 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VL
 
 from prism_pl.discriminators.upcycling import mixture_config
 from prism_pl.embedded import embedded_folder
+from tests.modules.small_stages import rewarded, scripted, write
 
-REWARD = """
-def reward(inputs):
-    return [(i["response_length"] * 7 + len(set(i["response"]))) % 5 / 4 for i in inputs]
-"""
 ALGORITHMS = ["GRPO", "DAPO", "GSPO", "DrGRPO", "RLOO", "ReinforcePlusPlus", "CISPO", "SAPO"]
 DISCRIMINATORS = [
     "DedicatedExpertsDiscriminator", "SharedMixtureDiscriminator", "DenseDiscriminator", "TextOnlyDiscriminator",
@@ -24,15 +21,8 @@ DISCRIMINATORS = [
 def rlvr(
     folder: Path, algorithm: str, policy: dict[str, Any] | None = None, rows: dict[str, str] | None = None
 ) -> dict[str, Any]:
-    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
-    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
-    rollout["init_args"]["engine"] = {"class_path": "TransformersEngine"}
-    rollout["init_args"]["sampling"] |= {"max_new_tokens": 10, "group_size": 4}
-    content["trainer"]["callbacks"] = [rollout]
-    (folder / "mine.py").write_text(REWARD)
-    reward = {"class_path": "PythonReward", "init_args": {"function": f"{folder}/mine.py:reward"}}
+    content = rewarded(folder, max_new_tokens=10)
     content["model"]["init_args"] |= {
-        "rewards": [reward],
         "algorithm": {"class_path": algorithm},
         "policy": {"path": "embedded/digits"} | (policy or {}),
         "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
@@ -42,14 +32,7 @@ def rlvr(
 
 
 def align(name: str, policy: dict[str, Any] | None = None, discriminator: dict[str, Any] | None = None) -> dict[str, Any]:
-    content = yaml.safe_load(Path("configs/align.yaml").read_text())
-    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
-    rollout["init_args"] |= {
-        "engine": {"class_path": "tests.modules.scripted.ScriptedEngine"},
-        "sampling": {"max_new_tokens": 60, "group_size": 4},
-        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
-    }
-    content["trainer"]["callbacks"] = [rollout]
+    content = scripted()
     content["model"]["init_args"] |= {
         "policy": {"path": "embedded/digits"} | (policy or {}),
         "discriminator": {"class_path": name, "init_args": discriminator or {}},
@@ -122,6 +105,6 @@ def write_cases(folder: Path) -> list[str]:
     }
     for name, content in cases.items():
         content["trainer"] |= {"max_steps": 2, "logger": False, "enable_progress_bar": False}
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
-        (folder / f"{name}.arguments").write_text(json.dumps(["--config", str(folder / f"{name}.yaml")]))
+        config = write(content, folder / f"{name}.yaml")
+        (folder / f"{name}.arguments").write_text(json.dumps(["--config", str(config)]))
     return [*cases]
