@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from prism_pl.runs.files import read_lines
@@ -79,3 +80,16 @@ def metrics(folder: Path) -> dict[int, dict[str, Any]]:
         timeless = {k: v for k, v in line.items() if not k.startswith("seconds/") and "per_second" not in k}
         found.setdefault(line["step"], {}).update(timeless)
     return found
+
+
+def assert_same_metrics(one: Path, two: Path) -> None:
+    """Two runs on different numbers of ranks logged the same.
+
+    Left out is what is of a rank by definition: percentiles of its own pairs, and the probe, of its own first prompt.
+    """
+    expected, found = metrics(one), metrics(two)
+    assert sorted(expected) == sorted(found)
+    for step, line in expected.items():
+        assert line.keys() == found[step].keys(), (two, step)
+        for key in (key for key in line if "probe_gap" not in key and not key.startswith("margin/")):
+            assert found[step][key] == pytest.approx(line[key], abs=1e-4, rel=1e-4), (two, step, key)
