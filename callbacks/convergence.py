@@ -69,6 +69,8 @@ class ConvergenceProbe(L.Callback):
         self._prompts = HeldoutPrompts(
             self.path, "ConvergenceProbe.path", self._stage.policy_path, self.max_prompt_tokens, ("teacher",)
         )
+        # A fresh discriminator learns on one half of them and is tested on the other.
+        self._prompts.check_shares(self.num_prompts, "ConvergenceProbe.num_prompts", trainer.world_size, each=2)
         self._encoder = self._prompts.encoder
         self._ready_engine = rollout_of(trainer, "ConvergenceProbe").ready_engine
 

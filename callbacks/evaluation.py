@@ -80,6 +80,8 @@ class EvaluationCallback(LastWork):
         self.prompts = HeldoutPrompts(
             self.path, "EvaluationCallback.path", self._stage.policy_path, self.max_prompt_tokens, ("answer",)
         )
+        for key in ("num_prompts", "num_final"):
+            self.prompts.check_shares(getattr(self, key), f"EvaluationCallback.{key}", trainer.world_size)
         self.source = {"image_root": str(self.prompts.data.root), **self.prompts.data.reading.changes}
         if self.engine is None:
             self._ready_engine = rollout_of(trainer, "EvaluationCallback").ready_engine

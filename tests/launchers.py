@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -36,17 +37,19 @@ class Processes:
                     )
                 )
 
-    def wait(self) -> list[int]:
-        """The exit codes."""
-        return [process.wait(_TIMEOUT) for process in self.started]
-
     def finish(self) -> None:
-        """Waits until all have ended well."""
+        """Waits until all have ended well. If one has failed, the others would wait for it: they are killed."""
+        end = time.monotonic() + _TIMEOUT
         try:
-            codes = self.wait()
+            while not all(process.poll() == 0 for process in self.started):
+                assert not any(process.poll() for process in self.started), self._told()
+                assert time.monotonic() < end, self._told()
+                time.sleep(0.1)
         finally:
             self.kill()
-        assert not any(codes), "\n".join(f"{log}\n{log.read_text()[-3000:]}" for log in self.logs)
+
+    def _told(self) -> str:
+        return "\n".join(f"{log}\n{log.read_text()[-3000:]}" for log in self.logs)
 
     def kill(self) -> None:
         """kill -9 of all, with what they have started."""
