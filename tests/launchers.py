@@ -14,7 +14,8 @@ from tests.command_line import own_environment
 from tests.ports import own_port
 
 SHARDED = ("--trainer.strategy=fsdp2", "--trainer.accelerator=cpu")
-_TIMEOUT = 900
+# Only a hang lasts longer, on however busy a machine: a process that fails ends the wait at once.
+_TIMEOUT = 3600
 
 
 class Processes:
