@@ -107,8 +107,7 @@ def test_three_ranks_log_what_one_process_logs(runs: Path, case: str) -> None:
 def test_one_rank_was_really_without(runs: Path) -> None:
     """What the three cases are about has happened."""
     # A third of all groups, and no other.
-    first = metrics(runs / "zero-advantages" / "three")[1]
-    assert first["advantage/zero_std_groups"] == first["policy/trained_responses"] / 2 == pytest.approx(1 / 3)
+    assert metrics(runs / "zero-advantages" / "three")[1]["advantage/zero_std_groups"] == pytest.approx(1 / 3)
     # Three of four responses of two thirds of the prompts.
     aligned = metrics(runs / "nothing-well-formed" / "three")
     assert aligned[1]["format_rate"] == pytest.approx(0.5)
