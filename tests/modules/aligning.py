@@ -88,8 +88,8 @@ _OF_A_RANK = ("margin/", "probe_gap", "image/swap_")
 def assert_same_metrics(one: Path, two: Path) -> None:
     """Two runs on different numbers of ranks logged the same.
 
-    Left out is what is of a rank by definition: percentiles of its own pairs, the probe of its own first prompt, and what its
-    own held-out images do when swapped.
+    Left out is what is of a rank by definition: percentiles of its own pairs, the probe of its own first prompt, and its
+    held-out images swapped among themselves.
     """
     expected, found = metrics(one), metrics(two)
     assert sorted(expected) == sorted(found)
