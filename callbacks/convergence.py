@@ -34,7 +34,7 @@ class ConvergenceProbe(L.Callback):
         path: prompts with teachers that no stage trains on.
         every: updates between two probes.
         discriminator: class of the fresh discriminator, built from the model the stage started from.
-        num_prompts: half of them train it, half of them test it.
+        num_prompts: half of them train it, half of them test it; at least two a device.
         max_new_tokens: length limit of a response.
         max_prompt_tokens: limit of a prompt, images included.
         last_tokens: what the last-tokens probe sees.
