@@ -34,7 +34,7 @@ class ConvergenceProbe(L.Callback):
         path: prompts with teachers that no stage trains on.
         every: updates between two probes.
         discriminator: class of the fresh discriminator, built from the model the stage started from.
-        num_prompts: half of them train it, half of them test it.
+        num_prompts: half of them train it, half of them test it; at least two a device.
         max_new_tokens: length limit of a response.
         max_prompt_tokens: limit of a prompt, images included.
         last_tokens: what the last-tokens probe sees.
@@ -69,6 +69,8 @@ class ConvergenceProbe(L.Callback):
         self._prompts = HeldoutPrompts(
             self.path, "ConvergenceProbe.path", self._stage.policy_path, self.max_prompt_tokens, ("teacher",)
         )
+        # A fresh discriminator learns on one half of them and is tested on the other.
+        self._prompts.check_shares(self.num_prompts, "ConvergenceProbe.num_prompts", trainer.world_size, each=2)
         self._encoder = self._prompts.encoder
         self._ready_engine = rollout_of(trainer, "ConvergenceProbe").ready_engine
 

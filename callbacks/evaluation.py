@@ -39,8 +39,8 @@ class EvaluationCallback(LastWork):
     Args:
         path: prompts with answers that no stage trains on.
         every: updates between two evaluations; 0 evaluates only at the end.
-        num_prompts: prompts of an evaluation during training.
-        num_final: prompts of the one at the end.
+        num_prompts: prompts of an evaluation during training, at least one a device.
+        num_final: prompts of the one at the end, at least one a device.
         num_samples: k, samples a prompt.
         max_new_tokens: length limit of a response.
         max_prompt_tokens: limit of a prompt, images included.
@@ -80,6 +80,8 @@ class EvaluationCallback(LastWork):
         self.prompts = HeldoutPrompts(
             self.path, "EvaluationCallback.path", self._stage.policy_path, self.max_prompt_tokens, ("answer",)
         )
+        for key in ("num_prompts", "num_final"):
+            self.prompts.check_shares(getattr(self, key), f"EvaluationCallback.{key}", trainer.world_size)
         self.source = {"image_root": str(self.prompts.data.root), **self.prompts.data.reading.changes}
         if self.engine is None:
             self._ready_engine = rollout_of(trainer, "EvaluationCallback").ready_engine

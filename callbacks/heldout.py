@@ -27,6 +27,15 @@ class HeldoutPrompts:
         self.encoder = PromptEncoder(policy, max_prompt_tokens)
         self.rows: list[int] = usable_rows(self.data, self.encoder, Requirements(tuple(needs))).tolist()
 
+    def check_shares(self, count: int, key: str, num_ranks: int, each: int = 1) -> None:
+        """Raises UserError unless each rank gets ``each`` of the first ``count`` prompts. ``key`` is the count's."""
+        found = min(count, len(self.rows))
+        if found < each * num_ranks:
+            raise UserError(
+                f"{key}: {found} held-out prompts are too few for {num_ranks} devices, of which each needs {each}. Raise "
+                f"it, add rows to the file, or use fewer devices."
+            )
+
     def encode(self, rows: Sequence[int]) -> list[Prompt]:
         """The prompts of these rows."""
         return self.encoder.encode([self.data.prompt_row(row) for row in rows])

@@ -109,7 +109,7 @@ class DiscriminatorStep:
             stage.metrics.add("discriminator/balance", balance_loss(usage, usage, reach_CE))
             add_expert_load(usage, reach_CE, stage.metrics)
         groups = batch.scoring.groups
-        suspects = partial(nonfinite_segments, scored.score_N, torch.arange(len(scored.score_N)), groups)
+        suspects = nonfinite_segments(scored.score_N, torch.arange(len(scored.score_N)), groups)
         backward = partial(stage.backward_share, suspects=suspects)
         differentiate(self.discriminator, batch.scoring, gradient_N, stage.micro_batches(groups), backward, balance)
         if options.r1_weight:

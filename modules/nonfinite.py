@@ -7,18 +7,20 @@ not finite costs its response's advantage alone; so many batches in a row with s
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 
 from prism_pl.errors import UserError
+from prism_pl.model.packing import Suspects
 
 _log = logging.getLogger(__name__)
 _MOST_NAMED = 8
 _SCORE = "score"
 """Beside the optimizers' names."""
 
-Suspects = Callable[[], Iterable[str]]
-"""Names what may have made a micro-batch's loss not finite, ``file:row`` first. Asked only if it is not."""
+Look = tuple[torch.Tensor, Suspects | None]
+"""Whether a micro-batch's loss is not finite, as a scalar on the device, and what may have made it so."""
 
 
 class NonFiniteGuard:
@@ -30,21 +32,18 @@ class NonFiniteGuard:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._seen = False
-        self._suspects: dict[str, None] = {}
+        self._looks: list[Look] = []
         self._in_a_row: Counter[str] = Counter()
 
     def look(self, loss: torch.Tensor, suspects: Suspects | None = None) -> None:
-        """Looks at a micro-batch's loss, a scalar, before its backward."""
-        if not loss.isfinite():
-            self._seen = True
-            self._suspects |= dict.fromkeys(suspects() if suspects else ())
+        """Looks at a micro-batch's loss, a scalar, without waiting for the device: its next work is queued at once."""
+        self._looks.append((~loss.detach().isfinite(), suspects))
 
-    def take(self, norm: torch.Tensor) -> tuple[bool, list[str]]:
-        """Whether a loss since the last update, or the gradient's norm, was not finite on this rank; and the suspects."""
-        found = self._seen or not bool(norm.isfinite()), [*self._suspects]
-        self._seen, self._suspects = False, {}
-        return found
+    def take(self, norm: torch.Tensor) -> tuple[torch.Tensor, Callable[[], list[str]]]:
+        """Whether a loss since the last update, or the gradient's norm, was not finite on this rank, as a scalar on the
+        device; and what names the suspects, to be asked if it was."""
+        looks, self._looks = self._looks, []
+        return torch.stack([~norm.isfinite(), *(bad for bad, _ in looks)]).any(), partial(_names, looks)
 
     def applied(self, name: str) -> None:
         """An update of the optimizer ``name`` was finite."""
@@ -90,6 +89,11 @@ class NonFiniteGuard:
                 "others of their groups are compared without them (%d batches in a row, the run stops at %d): %s.",
                 step, len(names), count, self.limit, _told(names),
             )  # fmt: skip
+
+
+def _names(looks: Iterable[Look]) -> list[str]:
+    found = (suspects.names() for bad, suspects in looks if suspects is not None and bad)
+    return [*dict.fromkeys(name for names in found for name in names)]
 
 
 def _told(suspects: list[str]) -> str:

@@ -1,7 +1,6 @@
 """The policy's part of a step, shared by alignment and RLVR: log-probabilities and updates of a rollout batch."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 
 import torch
 from torchmetrics import Metric
@@ -109,7 +108,7 @@ class PolicyStep:
             with metrics.paused(is_padding):
                 add_input_metrics(inputs, metrics, first_epoch=first_epoch)
                 loss = self.algorithm.loss(inputs, metrics)
-            stage.backward_share(loss, is_padding, partial(nonfinite_responses, inputs, packed, terms.rollouts))
+            stage.backward_share(loss, is_padding, nonfinite_responses(inputs, packed, terms.rollouts))
         stage.apply_gradients(stage.main_optimizer, "policy")
 
 

@@ -1,7 +1,6 @@
 """Stage 1: supervised fine-tuning on demonstrations."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import torch
@@ -60,7 +59,7 @@ class SFTModule(StageModule):
                 logp_BT, entropy_BT = self.policy(packed)
                 with self.metrics.paused(is_padding):
                     loss = supervised_loss(logp_BT, entropy_BT, packed.token_mask_BT, num_tokens, self.metrics)
-                self.backward_share(loss, is_padding, partial(nonfinite_segments, logp_BT, packed.order_B, groups))
+                self.backward_share(loss, is_padding, nonfinite_segments(logp_BT, packed.order_B, groups))
             self.apply_gradients(self.main_optimizer, "policy")
         self.metrics.add("sft/tokens_per_second", num_tokens / watch.seconds)
         self.report(self.metrics)

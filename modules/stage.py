@@ -18,13 +18,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 from transformers import get_scheduler
 
-from modules.nonfinite import NonFiniteGuard, Suspects
+from modules.nonfinite import NonFiniteGuard
 from prism_pl.contracts import Exportable
 from prism_pl.errors import UserError
 from prism_pl.heartbeat import enter, within
 from prism_pl.metrics.collection import StepMetrics, means, sums
 from prism_pl.model.attention import Attention, use_attention
-from prism_pl.model.packing import Group, PackedBatch, micro_batches, pack
+from prism_pl.model.packing import Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import Layered, place_rows, shard
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
@@ -208,8 +208,9 @@ class StageModule(L.LightningModule):
         self.metrics.add(f"{name}/gradient_norm", norm)
         self.metrics.add(f"{name}/learning_rate", optimizer.param_groups[0]["lr"])
         not_finite, suspects = self.guard.take(norm)
-        if self.all_reduce(float(not_finite), "max"):
-            self._leave_out(optimizer, name, suspects)
+        # Here the update's losses are waited for, all at once.
+        if self.all_reduce(not_finite, "max"):
+            self._leave_out(optimizer, name, suspects())
             return
         self.guard.applied(name)
         self._count_skipped(name, 0)

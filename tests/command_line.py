@@ -10,6 +10,7 @@ import callbacks
 import datamodules  # noqa: F401 (imported so that class_path accepts short names)
 import modules  # noqa: F401
 from prism_pl.cli import main
+from tests.ports import own_port
 
 
 def run(*arguments: str, run_folder: type[callbacks.RunFolder] = callbacks.RunFolder) -> int:
@@ -33,9 +34,11 @@ def captured(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 
 
 def own_environment() -> dict[str, str]:
-    """The environment of a new run: without what a surrounding run, or a sharded one in this process, has set."""
+    """The environment of a new run: without what a surrounding run, or a sharded one in this process, has set, and with a
+    port of its own, which Lightning's launcher takes."""
     foreign = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
-    return {name: value for name, value in os.environ.items() if name not in foreign} | {"OMP_NUM_THREADS": "1"}
+    kept = {name: value for name, value in os.environ.items() if name not in foreign}
+    return kept | {"OMP_NUM_THREADS": "1", "MASTER_PORT": str(own_port())}
 
 
 def start(*arguments: str) -> "subprocess.Popen[str]":

@@ -1,6 +1,7 @@
 """Fixtures shared by all tests: the embedded task and the small real models on it, loaded once a session."""
 
 import copy
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,7 +18,10 @@ from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
 from tests.plain_forward import add_noise
+from tests.ports import own_port
 
+# Of a sharded fit in this process.
+os.environ["MASTER_PORT"] = str(own_port())
 # The models are tiny: a second thread only waits, and waits badly beside a training run.
 torch.set_num_threads(1)
 # No test may fail because the machine is busy.

@@ -1,22 +1,25 @@
 """The ways to start a run on several processes, as a user or a cluster would; all of them can be killed."""
 
-import os
-import signal
-import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from prism_pl.ranks import CHECK_VARIABLE
 from tests.command_line import own_environment
+from tests.ports import own_port
 
 SHARDED = ("--trainer.strategy=fsdp2", "--trainer.accelerator=cpu")
-_TIMEOUT = 900
+# Only a hang lasts longer, on however busy a machine: a process that fails ends the wait at once.
+_TIMEOUT = 3600
 
 
 class Processes:
-    """What one launch has started; its own process groups can be killed as a whole."""
+    """What one launch has started; all of it can be killed."""
 
     def __init__(self, commands: Sequence[tuple[Sequence[str], Mapping[str, str]]], logs: Path) -> None:
         self.logs = [logs.with_name(f"{logs.name}.{number}.log") for number in range(len(commands))]
@@ -35,36 +38,34 @@ class Processes:
                     )
                 )
 
-    def wait(self) -> list[int]:
-        """The exit codes."""
-        return [process.wait(_TIMEOUT) for process in self.started]
-
     def finish(self) -> None:
-        """Waits until all have ended well."""
+        """Waits until all have ended well. If one has failed, the others would wait for it: they are killed."""
+        end = time.monotonic() + _TIMEOUT
         try:
-            codes = self.wait()
+            while not all(process.poll() == 0 for process in self.started):
+                assert not any(process.poll() for process in self.started), self._told()
+                assert time.monotonic() < end, self._told()
+                time.sleep(0.1)
         finally:
             self.kill()
-        assert not any(codes), "\n".join(f"{log}\n{log.read_text()[-3000:]}" for log in self.logs)
+
+    def _told(self) -> str:
+        return "\n".join(f"{log}\n{log.read_text()[-3000:]}" for log in self.logs)
 
     def kill(self) -> None:
         """kill -9 of all, with what they have started."""
         for process in self.started:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+            if process.poll() is None:
+                # torchrun's workers are leaders of sessions of their own.
+                own = psutil.Process(process.pid)
+                for descendant in (own, *own.children(recursive=True)):
+                    with suppress(psutil.NoSuchProcess):
+                        descendant.kill()
             process.wait()
 
     @property
     def alive(self) -> bool:
         return all(process.poll() is None for process in self.started)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def alone(arguments: Sequence[str], logs: Path) -> Processes:
@@ -78,13 +79,19 @@ def lightning(arguments: Sequence[str], logs: Path, devices: int = 2) -> Process
     return Processes([(command, {})], logs)
 
 
-def torchrun(arguments: Sequence[Sequence[str]], logs: Path, per_node: int) -> Processes:
-    """A torchrun on each "node", with the node's arguments."""
-    port = free_port()
-    commands = []
+def torchrun(arguments: Sequence[Sequence[str]], logs: Path, per_node: int = 1, *, dynamic: bool = False) -> Processes:
+    """A torchrun on each "node", with the node's arguments.
+
+    ``dynamic`` lets the nodes find each other as docs/scaling.md shows it; torch then chooses the first of them. Otherwise
+    it is the first of ``arguments``.
+    """
+    port, commands = own_port(), []
     for node, own in enumerate(arguments):
         launcher = ["-m", "torch.distributed.run", f"--nnodes={len(arguments)}", f"--nproc_per_node={per_node}"]
-        launcher += [f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}"]
+        if dynamic:
+            launcher += ["--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{port}", "--rdzv_id=test"]
+        else:
+            launcher += [f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}"]
         program = ["-m", "prism_pl", "fit", *own, *SHARDED, f"--trainer.devices={per_node}"]
         commands.append(([sys.executable, *launcher, *program], {}))
     return Processes(commands, logs)
@@ -95,7 +102,7 @@ def slurm_tasks(tasks: int) -> list[dict[str, str]]:
     job = {
         "SLURM_JOB_ID": "4711", "SLURM_JOB_NAME": "prism", "SLURM_NODELIST": "localhost", "SLURM_JOB_NODELIST": "localhost",
         "SLURM_NNODES": "1", "SLURM_NTASKS": str(tasks), "SLURM_NTASKS_PER_NODE": str(tasks), "SLURM_NODEID": "0",
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(own_port()),
     }  # fmt: skip
     return [job | {"SLURM_PROCID": str(task), "SLURM_LOCALID": str(task)} for task in range(tasks)]
 

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from prism_pl.algorithms.importance import EngineMismatch, MismatchOptions, importance_weights
 from prism_pl.algorithms.inputs import LossInputs
 from prism_pl.metrics.collection import StepMetrics, local, means
-from prism_pl.model.packing import Group, PackedBatch
+from prism_pl.model.packing import Group, PackedBatch, Suspects
 from prism_pl.ranges import PositiveInt
 from prism_pl.types import Rollouts
 
@@ -123,7 +123,7 @@ class RolloutTerms:
         )
 
 
-def nonfinite_responses(inputs: LossInputs, packed: PackedBatch, rollouts: Rollouts) -> list[str]:
+def nonfinite_responses(inputs: LossInputs, packed: PackedBatch, rollouts: Rollouts) -> Suspects:
     """The responses of a micro-batch of which something that the loss reads is not finite.
 
     Each as its prompt's ``file:row`` and its place in the group, from 1.
@@ -132,10 +132,13 @@ def nonfinite_responses(inputs: LossInputs, packed: PackedBatch, rollouts: Rollo
     bad_B = ~inputs.advantage_B.isfinite()
     for column_BT in columns:
         if column_BT is not None:
-            bad_B = bad_B | (~column_BT.isfinite() & inputs.mask_BT).any(-1)
+            bad_B = bad_B | (~column_BT.detach().isfinite() & inputs.mask_BT).any(-1)
     size = len(rollouts.responses[0])
-    rows = sorted(packed.order_B[bad_B].tolist())
-    return [f"{rollouts.prompts[b // size].source}, response {b % size + 1} of {size}" for b in rows]
+
+    def name(b: int) -> str:
+        return f"{rollouts.prompts[b // size].source}, response {b % size + 1} of {size}"
+
+    return Suspects(bad_B, packed.order_B, name)
 
 
 def _padded(rows: list[torch.Tensor], like_BT: torch.Tensor) -> torch.Tensor:

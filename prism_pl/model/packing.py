@@ -8,7 +8,7 @@ from its prompt, so a segment's hidden states equal those of the plain sequence 
 and its image are computed once instead of n times. Nothing is padded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -198,15 +198,31 @@ def by_index(values_BT: torch.Tensor, packed: PackedBatch) -> dict[int, torch.Te
     return {index: values[mask] for index, values, mask in zip(order, values_BT, masks, strict=True)}
 
 
-def nonfinite_segments(values_B: torch.Tensor, order_B: torch.Tensor, groups: Sequence[Group]) -> list[str]:
+@dataclass(frozen=True)
+class Suspects:
+    """Segments that may have made a loss not finite. It holds neither a graph nor the packed batch: many can be kept."""
+
+    bad_B: torch.Tensor
+    """True where something that the loss reads is not finite. Still on the device, which nobody has waited for."""
+    order_B: torch.Tensor
+    """Each segment's index in the whole batch."""
+    name: Callable[[int], str]
+    """From such an index to ``file:row`` and the segment's place there."""
+
+    def names(self) -> list[str]:
+        """The segments' names, by their indices. Waits for the device."""
+        return [self.name(index) for index in sorted(self.order_B[self.bad_B].tolist())]
+
+
+def nonfinite_segments(values_B: torch.Tensor, order_B: torch.Tensor, groups: Sequence[Group]) -> Suspects:
     """The segments of which some value is not finite, each as its prompt's ``file:row`` and its place among the prompt's.
 
     ``values_B`` may have further axes, and ``order_B`` is each segment's index in the whole batch, as in ``groups``.
     """
-    bad = set(order_B[~values_B.isfinite().reshape(len(order_B), -1).all(1)].tolist())
-    return [
-        f"{group.prompt.source}, segment {place} of {len(group.order)}"
-        for group in groups
-        for place, index in enumerate(group.order, 1)
-        if index in bad
-    ]
+
+    def name(index: int) -> str:
+        group = next(group for group in groups if index in group.order)
+        return f"{group.prompt.source}, segment {group.order.index(index) + 1} of {len(group.order)}"
+
+    bad_B = ~values_B.detach().isfinite()
+    return Suspects(bad_B.flatten(1).any(1) if bad_B.ndim > 1 else bad_B, order_B, name)

@@ -11,6 +11,7 @@ from callbacks import EvaluationCallback
 from callbacks.evaluation import add_accuracy
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.engines import RolloutEngine
+from prism_pl.errors import UserError
 from prism_pl.types import Response, SamplingOptions
 from tests.callbacks.test_rollout import Module
 
@@ -87,6 +88,18 @@ def test_a_rank_encodes_its_own_prompts_alone(embedded: Path, monkeypatch: pytes
     # Rows 0 to 7 in turn on ranks 0, 1 and 2; files count from 1.
     assert engine.sources == ["2", "5", "8"]
     assert [source.rsplit(":", 1)[1] for source in encoded] == ["2", "5", "8"]
+
+
+@pytest.mark.parametrize(("counts", "key"), [((2, 20), "num_prompts"), ((20, 2), "num_final")])
+def test_fewer_prompts_than_ranks_are_refused(embedded: Path, counts: tuple[int, int], key: str) -> None:
+    callback = EvaluationCallback(
+        "embedded/digits/heldout.jsonl", 1, 8, num_prompts=counts[0], num_final=counts[1], engine=Asked()
+    )
+    policy = Module(set(), 0)
+    policy.policy_path = "embedded/digits"
+    with pytest.raises(UserError, match=rf"EvaluationCallback.{key}: 2 held-out prompts are too few for 3 devices"):
+        callback.setup(SimpleNamespace(world_size=3), policy, "fit")
+    callback.setup(SimpleNamespace(world_size=2), policy, "fit")
 
 
 def test_the_best_model_is_kept_and_a_resumed_run_remembers_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

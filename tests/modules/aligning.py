@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from prism_pl.runs.files import read_lines
@@ -79,3 +80,21 @@ def metrics(folder: Path) -> dict[int, dict[str, Any]]:
         timeless = {k: v for k, v in line.items() if not k.startswith("seconds/") and "per_second" not in k}
         found.setdefault(line["step"], {}).update(timeless)
     return found
+
+
+_OF_A_RANK = ("margin/", "probe_gap", "image/swap_")
+
+
+def assert_same_metrics(one: Path, two: Path) -> None:
+    """Two runs on different numbers of ranks logged the same.
+
+    Left out is what is of a rank by definition: percentiles of its own pairs, the probe of its own first prompt, and its
+    held-out images swapped among themselves.
+    """
+    expected, found = metrics(one), metrics(two)
+    assert sorted(expected) == sorted(found)
+    for step, line in expected.items():
+        keys, others = ({k for k in own if not any(part in k for part in _OF_A_RANK)} for own in (line, found[step]))
+        assert keys == others, (two, step)
+        for key in keys:
+            assert found[step][key] == pytest.approx(line[key], abs=1e-4, rel=1e-4), (two, step, key)

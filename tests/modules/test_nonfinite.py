@@ -8,31 +8,22 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 
 import callbacks
 from modules.nonfinite import NonFiniteGuard
 from prism_pl.errors import UserError
+from prism_pl.model.packing import Suspects, nonfinite_segments
 from tests.command_line import captured, finish
 from tests.modules.aligning import OPTIONS, start
 from tests.modules.fits import fit, logged
+from tests.modules.small_stages import scripted, write
 
 Weights = dict[str, torch.Tensor]
 
 
 def write_config(folder: Path, **poison: list[int]) -> Path:
     """Alignment on written responses, with a poison."""
-    content = yaml.safe_load(Path("configs/align.yaml").read_text())
-    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
-    rollout["init_args"] |= {
-        "engine": {"class_path": "tests.modules.scripted.ScriptedEngine"},
-        "sampling": {"max_new_tokens": 60, "group_size": 4},
-        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
-    }
-    content["trainer"]["callbacks"] = [rollout, {"class_path": "tests.modules.poison.Poison", "init_args": poison}]
-    path = folder / "align.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    return write(scripted({"class_path": "tests.modules.poison.Poison", "init_args": poison}), folder / "align.yaml")
 
 
 def options(**changed: str) -> list[str]:
@@ -180,15 +171,41 @@ def test_the_count_in_a_row_is_of_each_optimizer_and_starts_anew() -> None:
 def test_what_the_guard_sees_is_of_one_update(bad: float) -> None:
     guard = NonFiniteGuard(2)
     one = torch.tensor(1.0)
-    guard.look(one, lambda: ["never asked"])
-    assert guard.take(one) == (False, [])
+
+    def taken(norm: torch.Tensor) -> tuple[bool, list[str]]:
+        not_finite, suspects = guard.take(norm)
+        return bool(not_finite), suspects()
+
+    # Nobody is suspected whose own loss is finite.
+    guard.look(one, suspects([5]))
+    assert taken(one) == (False, [])
     # A gradient alone names nobody.
-    assert guard.take(torch.tensor(bad)) == (True, [])
-    guard.look(torch.tensor(bad), lambda: ["a.jsonl:3", "a.jsonl:4"])
-    guard.look(torch.tensor(bad), lambda: ["a.jsonl:3"])
-    guard.look(one)
-    assert guard.take(one) == (True, ["a.jsonl:3", "a.jsonl:4"])
-    assert guard.take(one) == (False, [])
+    guard.look(one, suspects([5]))
+    assert taken(torch.tensor(bad)) == (True, [])
+    guard.look(torch.tensor(bad), suspects([3, 4]))
+    guard.look(one, suspects([5]))
+    guard.look(torch.tensor(bad), suspects([3]))
+    guard.look(torch.tensor(bad))
+    assert taken(one) == (True, ["a.jsonl:3", "a.jsonl:4"])
+    assert taken(one) == (False, [])
+
+
+def suspects(bad: list[int]) -> Suspects:
+    """Of six rows in reversed order."""
+    rows = [5, 4, 3, 2, 1, 0]
+    return Suspects(torch.tensor([row in bad for row in rows]), torch.tensor(rows), "a.jsonl:{}".format)
+
+
+def test_nothing_waits_for_the_device_before_the_update() -> None:
+    """A tensor without data, as on a device that has not computed it yet, cannot be waited for."""
+    nowhere = torch.zeros((), device="meta")
+    with pytest.raises(RuntimeError):
+        bool(nowhere)
+    guard = NonFiniteGuard(2)
+    for _ in range(3):
+        guard.look(nowhere, nonfinite_segments(torch.zeros(2, 4, device="meta"), torch.arange(2, device="meta"), []))
+    not_finite, _ = guard.take(nowhere)
+    assert not_finite.is_meta
 
 
 def test_at_most_eight_are_named() -> None:

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 import yaml
@@ -10,29 +9,17 @@ from transformers import AutoProcessor, Qwen3VLForConditionalGeneration, Qwen3VL
 
 from prism_pl.discriminators.upcycling import mixture_config
 from prism_pl.embedded import embedded_folder
+from tests.modules.small_stages import Content, rewarded, scripted, write
 
-REWARD = """
-def reward(inputs):
-    return [(i["response_length"] * 7 + len(set(i["response"]))) % 5 / 4 for i in inputs]
-"""
 ALGORITHMS = ["GRPO", "DAPO", "GSPO", "DrGRPO", "RLOO", "ReinforcePlusPlus", "CISPO", "SAPO"]
 DISCRIMINATORS = [
     "DedicatedExpertsDiscriminator", "SharedMixtureDiscriminator", "DenseDiscriminator", "TextOnlyDiscriminator",
 ]  # fmt: skip
 
 
-def rlvr(
-    folder: Path, algorithm: str, policy: dict[str, Any] | None = None, rows: dict[str, str] | None = None
-) -> dict[str, Any]:
-    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
-    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
-    rollout["init_args"]["engine"] = {"class_path": "TransformersEngine"}
-    rollout["init_args"]["sampling"] |= {"max_new_tokens": 10, "group_size": 4}
-    content["trainer"]["callbacks"] = [rollout]
-    (folder / "mine.py").write_text(REWARD)
-    reward = {"class_path": "PythonReward", "init_args": {"function": f"{folder}/mine.py:reward"}}
+def rlvr(folder: Path, algorithm: str, policy: Content | None = None, rows: dict[str, str] | None = None) -> Content:
+    content = rewarded(folder, max_new_tokens=10)
     content["model"]["init_args"] |= {
-        "rewards": [reward],
         "algorithm": {"class_path": algorithm},
         "policy": {"path": "embedded/digits"} | (policy or {}),
         "optimizer": {"class_path": "torch.optim.AdamW", "init_args": {"lr": 1e-4}},
@@ -41,15 +28,8 @@ def rlvr(
     return content
 
 
-def align(name: str, policy: dict[str, Any] | None = None, discriminator: dict[str, Any] | None = None) -> dict[str, Any]:
-    content = yaml.safe_load(Path("configs/align.yaml").read_text())
-    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
-    rollout["init_args"] |= {
-        "engine": {"class_path": "tests.modules.scripted.ScriptedEngine"},
-        "sampling": {"max_new_tokens": 60, "group_size": 4},
-        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
-    }
-    content["trainer"]["callbacks"] = [rollout]
+def align(name: str, policy: Content | None = None, discriminator: Content | None = None) -> Content:
+    content = scripted()
     content["model"]["init_args"] |= {
         "policy": {"path": "embedded/digits"} | (policy or {}),
         "discriminator": {"class_path": name, "init_args": discriminator or {}},
@@ -61,7 +41,7 @@ def align(name: str, policy: dict[str, Any] | None = None, discriminator: dict[s
     return content
 
 
-def sft() -> dict[str, Any]:
+def sft() -> Content:
     """Vision tower and projector are frozen."""
     content = yaml.safe_load(Path("configs/sft.yaml").read_text())
     content["trainer"]["callbacks"] = []
@@ -106,22 +86,35 @@ def text_only(folder: Path) -> dict[str, str]:
     return {"path": str(folder / "rows.jsonl"), "image_root": "embedded/digits"}
 
 
-def write_cases(folder: Path) -> list[str]:
-    """A configuration a case; their names."""
-    lora = {"lora": {"rank": 4, "alpha": 8.0}}
+LORA = {"lora": {"rank": 4, "alpha": 8.0}}
+FROZEN = {"freeze": {"vision_tower": True, "projector": False, "language_model": False}}
+
+
+def small(folder: Path) -> dict[str, Content]:
+    """Two cases with something of everything: both games, adapters, frozen parts, a mixture each, rows without images."""
+    return {
+        "align": align("DedicatedExpertsDiscriminator", policy=FROZEN, discriminator=LORA),
+        "dapo": rlvr(folder, "DAPO", {"path": mixture(folder)} | LORA, text_only(folder)),
+    }
+
+
+def full(folder: Path) -> dict[str, Content]:
+    """One thing a case."""
     cases = {f"rlvr-{algorithm}": rlvr(folder, algorithm) for algorithm in ALGORITHMS}
     cases |= {f"align-{name}": align(name) for name in DISCRIMINATORS}
-    frozen = {"freeze": {"vision_tower": True, "projector": False, "language_model": False}}
-    cases |= {
-        "align-lora": align("DedicatedExpertsDiscriminator", policy=lora, discriminator=lora),
-        "align-frozen": align("DenseDiscriminator", policy=frozen),
+    return cases | {
+        "align-lora": align("DedicatedExpertsDiscriminator", policy=LORA, discriminator=LORA),
+        "align-frozen": align("DenseDiscriminator", policy=FROZEN),
         "rlvr-mixture": rlvr(folder, "GRPO", {"path": mixture(folder)}),
         "rlvr-half": rlvr(folder, "GRPO", {"path": half(folder)}),
         "rlvr-text-only": rlvr(folder, "GRPO", rows=text_only(folder)),
         "sft-frozen": sft(),
     }
+
+
+def write_cases(cases: dict[str, Content], folder: Path) -> None:
+    """For ``tests.ranks.several_fits``, two updates each."""
     for name, content in cases.items():
         content["trainer"] |= {"max_steps": 2, "logger": False, "enable_progress_bar": False}
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(content))
-        (folder / f"{name}.arguments").write_text(json.dumps(["--config", str(folder / f"{name}.yaml")]))
-    return [*cases]
+        config = write(content, folder / f"{name}.yaml")
+        (folder / f"{name}.arguments").write_text(json.dumps(["--config", str(config)]))

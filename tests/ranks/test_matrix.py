@@ -8,41 +8,50 @@ import pytest
 from safetensors.torch import load_file
 
 from tests import launchers
-from tests.modules.aligning import metrics
-from tests.ranks.matrix import write_cases
+from tests.modules.aligning import assert_same_metrics, metrics
+from tests.modules.fits import fit
+from tests.modules.small_stages import Content
+from tests.ranks.matrix import full, small, write_cases
 
-pytestmark = pytest.mark.ranks
+PROGRAM = [sys.executable, "-m", "tests.ranks.several_fits"]
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All cases on one process and on two, in three processes."""
-    folder = tmp_path_factory.mktemp("matrix")
-    names = write_cases(folder)
-    program = [sys.executable, "-m", "tests.ranks.several_fits", str(folder)]
-    one, two = ([f"{name}:{kind}/{name}" for name in names] for kind in ("one", "two"))
-    launchers.Processes([([*program, "[]", "0", *one], {})], folder / "one-log").finish()
+def start_on_two(cases: dict[str, Content], folder: Path) -> launchers.Processes:
+    """All cases on two ranks, one after the other."""
     sharded = json.dumps([*launchers.SHARDED, "--trainer.devices=2"])
-    commands = [([*program, sharded, "0", *two], task) for task in launchers.slurm_tasks(2)]
-    launchers.Processes(commands, folder / "two-log").finish()
-    return folder
+    program = [*PROGRAM, str(folder), sharded, "0", *(f"{name}:two/{name}" for name in cases)]
+    return launchers.Processes([(program, task) for task in launchers.slurm_tasks(2)], folder / "two-log")
 
 
-def test_losses_and_weights_are_those_of_one_process(runs: Path) -> None:
-    names = sorted(folder.name for folder in (runs / "one").iterdir())
-    assert len(names) == 18
-    for name in names:
-        one, two = metrics(runs / "one" / name), metrics(runs / "two" / name)
+def check(cases: dict[str, Content], folder: Path) -> None:
+    for name in cases:
+        one, two = folder / "one" / name, folder / "two" / name
         # Two updates a rollout batch in RLVR: one line for both.
-        assert sorted(one) == sorted(two)
-        assert max(one) == 2
-        for step, line in one.items():
-            assert line.keys() == two[step].keys(), name
-            # Percentiles are each rank's own; a probe asks another prompt on each.
-            for key in (key for key in line if "probe_gap" not in key and not key.startswith("margin/")):
-                assert two[step][key] == pytest.approx(line[key], abs=1e-4, rel=1e-4), (name, step, key)
-        for model in (runs / "one" / name).glob("*/model.safetensors"):
-            own, other = load_file(model), load_file(runs / "two" / name / model.parent.name / model.name)
+        assert max(metrics(one)) == 2, name
+        assert_same_metrics(one, two)
+        for model in one.glob("*/model.safetensors"):
+            own, other = load_file(model), load_file(two / model.parent.name / model.name)
             assert own.keys() == other.keys()
             for key, tensor in own.items():
                 assert (other[key] - tensor).abs().max() < 1e-4, (name, key)
+
+
+def test_losses_and_weights_are_those_of_one_process_in_small(tmp_path: Path) -> None:
+    cases = small(tmp_path)
+    write_cases(cases, tmp_path)
+    two = start_on_two(cases, tmp_path)
+    for name in cases:
+        fit(tmp_path / f"{name}.yaml", tmp_path / "one" / name)
+    two.finish()
+    check(cases, tmp_path)
+
+
+@pytest.mark.ranks
+def test_losses_and_weights_are_those_of_one_process(tmp_path: Path) -> None:
+    cases = full(tmp_path)
+    write_cases(cases, tmp_path)
+    one = [*PROGRAM, str(tmp_path), "[]", "0", *(f"{name}:one/{name}" for name in cases)]
+    launchers.Processes([(one, {})], tmp_path / "one-log").finish()
+    start_on_two(cases, tmp_path).finish()
+    assert len(cases) == 18
+    check(cases, tmp_path)

@@ -7,26 +7,20 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from prism_pl import heartbeat
 from prism_pl.heartbeat import Heartbeat
 from tests import launchers
-from tests.modules.aligning import arguments, metrics, write_config
+from tests.modules.aligning import arguments, metrics
+from tests.modules.small_stages import scripted, write
 
 LIMIT = 40
 
 
 def test_a_rank_stopped_in_a_rollout_is_named_with_its_phase(tmp_path: Path) -> None:
-    config = write_config(tmp_path)
-    content = yaml.safe_load(config.read_text())
-    (rollout,) = content["trainer"]["callbacks"]
-    rollout["init_args"] |= {
-        "engine": {"class_path": "tests.ranks.stopping.StoppedEngine"},
-        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
-    }
+    content = scripted(engine={"class_path": "tests.ranks.stopping.StoppedEngine"})
     content["trainer"]["strategy"] = {"class_path": "modules.FSDP2Strategy", "init_args": {"time_limit": LIMIT}}
-    config.write_text(yaml.safe_dump(content))
+    config = write(content, tmp_path / "align.yaml")
     run = launchers.slurm(arguments(config, tmp_path / "run"), tmp_path / "slurm", sharded=["--trainer.accelerator=cpu"])
     try:
         code = run.started[0].wait(600)

@@ -8,54 +8,33 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from prism_pl.runs.files import read_lines
 from tests import launchers
 from tests.modules.aligning import OPTIONS, metrics
+from tests.modules.small_stages import rewarded, scripted, write
 
 pytestmark = pytest.mark.ranks
-
-REWARD = """
-def reward(inputs):
-    # About half of all groups have a signal, which is a function of the prompt alone.
-    dead = lambda source: sum(map(ord, source)) % 2
-    return [0.0 if dead(i["source"]) else (i["response_length"] * 7 + len(set(i["response"]))) % 5 / 4 for i in inputs]
-"""
 
 
 def align(folder: Path) -> list[str]:
     """Scripted responses: all kinds of pairs are there."""
-    content = yaml.safe_load(Path("configs/align.yaml").read_text())
-    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
-    rollout["init_args"] |= {
-        "engine": {"class_path": "tests.modules.scripted.ScriptedEngine"},
-        "sampling": {"max_new_tokens": 60, "group_size": 4},
-        "probe": {"mean_gap": 1e9, "p99_gap": 1e9},
-    }
-    content["trainer"]["callbacks"] = [rollout, {"class_path": "SampleLog"}]
+    content = scripted({"class_path": "SampleLog"})
     options = OPTIONS | {"model.cadence.discriminator_every": "1", "model.replay.prompts_per_update": "4"}
     return finished(content, folder / "align.yaml", options)
 
 
 def dapo(folder: Path) -> list[str]:
     """Half of the groups are replaced."""
-    content = yaml.safe_load(Path("configs/rlvr.yaml").read_text())
-    rollout = next(c for c in content["trainer"]["callbacks"] if c["class_path"] == "RolloutCallback")
-    rollout["init_args"]["engine"] = {"class_path": "TransformersEngine"}
-    rollout["init_args"]["sampling"] |= {"max_new_tokens": 12, "group_size": 4}
-    content["trainer"]["callbacks"] = [rollout, {"class_path": "SampleLog"}]
-    (folder / "mine.py").write_text(REWARD)
-    reward = {"class_path": "PythonReward", "init_args": {"function": f"{folder}/mine.py:reward"}}
-    content["model"]["init_args"] |= {"rewards": [reward], "policy": {"path": "embedded/digits"}}
+    # About half of all groups have a signal, which is a function of the prompt alone.
+    content = rewarded(folder, {"class_path": "SampleLog"}, dead="sum(map(ord, source)) % 2")
     content["model"]["init_args"] |= {"reuse": {"mini_batches": 1}, "algorithm": {"class_path": "DAPO"}}
-    content["trainer"]["logger"] = False
     return finished(content, folder / "rlvr.yaml", {"trainer.max_steps": "5", "checkpoint.every_n_train_steps": "2"})
 
 
 def finished(content: dict[str, Any], file: Path, options: dict[str, str]) -> list[str]:
-    file.write_text(yaml.safe_dump(content))
-    return ["--config", str(file), *(f"--{key}={value}" for key, value in options.items()), "--data.batch_size=6"]
+    chosen = options | {"data.batch_size": "6"}
+    return ["--config", str(write(content, file)), *(f"--{key}={value}" for key, value in chosen.items())]
 
 
 def samples(folder: Path) -> list[tuple[int, str, str]]:

@@ -119,13 +119,14 @@ def test_responses_that_are_not_finite_are_told_by_row_and_place() -> None:
     zeros_BT = torch.zeros(packed.token_mask_BT.shape)
     terms = RolloutTerms(rollouts, torch.zeros(3, 2), MismatchOptions(action="off"))
     clean = terms.loss_inputs(packed, zeros_BT, zeros_BT, (1.0, 1.0), is_padding=False)
-    assert nonfinite_responses(clean, packed, rollouts) == []
+    assert nonfinite_responses(clean, packed, rollouts).names() == []
     # The second of the three packed rows is response 4: the first of the third prompt's two.
     poisoned_BT = zeros_BT.index_put((torch.tensor(1), torch.tensor(4)), torch.tensor(torch.inf))
     for column in ("logp_BT", "old_logp_BT", "weight_BT", "reference_logp_BT", "entropy_BT"):
-        assert nonfinite_responses(replace(clean, **{column: poisoned_BT}), packed, rollouts) == ["rows:2, response 1 of 2"]
+        found = nonfinite_responses(replace(clean, **{column: poisoned_BT}), packed, rollouts)
+        assert found.names() == ["rows:2, response 1 of 2"]
     # It has five tokens, and the sixth column of its row is padding.
     padded_BT = zeros_BT.index_put((torch.tensor(1), torch.tensor(5)), torch.tensor(torch.nan))
-    assert nonfinite_responses(replace(clean, logp_BT=padded_BT), packed, rollouts) == []
+    assert nonfinite_responses(replace(clean, logp_BT=padded_BT), packed, rollouts).names() == []
     without = replace(clean, advantage_B=torch.tensor([torch.nan, 0.0, torch.nan]))
-    assert nonfinite_responses(without, packed, rollouts) == ["rows:0, response 2 of 2", "rows:2, response 2 of 2"]
+    assert nonfinite_responses(without, packed, rollouts).names() == ["rows:0, response 2 of 2", "rows:2, response 2 of 2"]

@@ -253,6 +253,6 @@ def test_segments_that_are_not_finite_are_told_by_row_and_place() -> None:
     score_B, order_B = torch.tensor([0.0, torch.nan, 1.0, 2.0, -torch.inf]), torch.tensor([3, 4, 0, 2, 1])
     # The second score is the last segment's, the fifth the second one's.
     expected = ["rows:0, segment 2 of 2", "rows:1, segment 3 of 3"]
-    assert nonfinite_segments(score_B, order_B, groups) == expected
-    assert nonfinite_segments(torch.stack([torch.zeros(5), score_B], dim=1), order_B, groups) == expected
-    assert nonfinite_segments(torch.zeros(5), order_B, groups) == []
+    assert nonfinite_segments(score_B, order_B, groups).names() == expected
+    assert nonfinite_segments(torch.stack([torch.zeros(5), score_B], dim=1), order_B, groups).names() == expected
+    assert nonfinite_segments(torch.zeros(5), order_B, groups).names() == []
