@@ -68,7 +68,8 @@ def build(folder: Path) -> None:
     rlvr = _questions(folder, "rlvr", training, NUM_RLVR, rng)
     _write(folder / "rlvr.jsonl", [prompt | {"answer": solve(kind, scene.digits)[1]} for prompt, kind, scene in rlvr])
     for name, pool, count in (("heldout", pools.heldout, NUM_HELDOUT), ("test", pools.test, NUM_TEST)):
-        _write(folder / f"{name}.jsonl", [_taught(*question, rng) for question in _questions(folder, name, pool, count, rng)])
+        asked = _questions(folder, name, pool, count, rng)
+        _write(folder / f"{name}.jsonl", [_taught(*question, rng) for question in asked])
     texts = [f"{message['role']}\n{message['content']}" for row in base + demonstrations for message in row["messages"]]
     save_start_model(folder / "model", texts, _SEED)
 

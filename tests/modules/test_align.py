@@ -11,6 +11,7 @@ from prism_pl.runs.files import read_lines
 from tests.command_line import finish
 from tests.modules.aligning import kill_after, metrics, start, write_config
 from tests.modules.fits import finished_updates, fit, logged, with_engine
+from tests.modules.small_stages import scripted, write
 
 
 @pytest.mark.parametrize("mini_batches", [1, 2])
@@ -44,6 +45,24 @@ def test_the_divergence_is_taken_from_the_policy_at_the_start(tmp_path: Path, sf
     # Half the squared difference of log-probabilities, and there is none before the first update.
     assert first == pytest.approx(0.0, abs=1e-9)
     assert second > 1e-5
+
+
+@pytest.mark.parametrize("rest_above", [0.0, 0.99])
+def test_the_discriminator_rests_while_it_is_ahead(tmp_path: Path, warmup: Path, rest_above: float) -> None:
+    folder = tmp_path / "align"
+    fit(
+        write(scripted(), tmp_path / "align.yaml"), folder, "--trainer.max_steps", "3", "--data.batch_size", "4",
+        "--model.policy.path", "embedded/digits", "--model.discriminator.path", str(warmup / "model"),
+        "--model.cadence.rest_above", str(rest_above), "--model.replay.prompts_per_update", "0",
+    )  # fmt: skip
+    lines = logged(folder, "discriminator/rests")
+    ahead = [all(line[f"accuracy/{aspect}"] > rest_above for aspect in ("perception", "reasoning")) for line in lines]
+    assert [line["discriminator/rests"] == 1.0 for line in lines] == ahead
+    assert all(ahead) == (rest_above == 0.0)
+    learnt = [line["step"] for line in logged(folder, "discriminator/gradient_norm")]
+    assert learnt == [line["step"] for line, rested in zip(lines, ahead, strict=True) if not rested]
+    before, after = (load_file(path / "model.safetensors") for path in (warmup / "model", folder / "discriminator"))
+    assert all(torch.equal(before[name], after[name]) for name in before) == all(ahead)
 
 
 @pytest.mark.parametrize("name", ["SharedMixtureDiscriminator", "DenseDiscriminator", "TextOnlyDiscriminator"])
