@@ -68,8 +68,8 @@ def filter_prompts(
 
     with counted(grader, folder) as counts:
         lines = answers(
-            engine, policy, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter", "pass rates",
-            reward=repr(grader), written=data.written,
+            engine, policy, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter",
+            "pass rates", reward=repr(grader), written=data.written,
         )  # fmt: skip
     # Whoever is made from the kept prompts is made from these.
     (folder / FINISHED_MARK).unlink(missing_ok=True)

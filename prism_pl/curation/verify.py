@@ -23,8 +23,3 @@ def verify(answer: Answer, row: PromptRow, reward: Reward) -> Verdict:
     except UserError as error:
         raise UserError(f"{row.source}: {error}") from None
     return Verdict(VERIFIED) if score >= 1 else Verdict(WRONG, f"the answer is {sections.answer[:_SHOWN]!r}")
-
-
-def _question(row: PromptRow) -> str:
-    """The user's text, as a ``Prompt`` has it."""
-    return row.messages[-1]["content"].replace(IMAGE_MARK, "").strip()

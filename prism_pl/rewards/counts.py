@@ -1,4 +1,4 @@
-"""What a reward counts beside its scores, such as a judge's questions: kept with what a command writes, and in its last lines."""
+"""What a reward counts beside its scores, such as a judge's questions: in a command's folder and in its last lines."""
 
 import json
 from collections.abc import Iterator
