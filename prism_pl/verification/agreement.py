@@ -1,8 +1,8 @@
 """Do two answers mean the same? Exact rules in order; the first that decides, decides.
 
 nothing never agrees; equal spellings agree; a choice is its letter; yes is yes; times and dates are what they name; numbers
-with units are quantities; the members of lists agree one to one, those of tuples and matrices in their order; prose is its
-words. Then a name on the left side and the lead of a sentence are taken off, and what remains is compared again.
+with units are quantities; prose is its words; the members of lists agree one to one, those of tuples and matrices in their
+order. Then a name on the left side and the lead of a sentence are taken off, and what remains is compared again.
 Everything else is mathematics. Text that mixes words and mathematics agrees only as it is spelt.
 
 Words that are no more than compared or passed over leave a verdict open: the rules abstain if the open ones, all of them
@@ -38,6 +38,7 @@ from prism_pl.verification.quantities import parse_quantity, parse_ratio
 from prism_pl.verification.relations import has_relation, named, split_equation
 from prism_pl.verification.structures import same_structure
 from prism_pl.verification.text import canonical, compact
+from prism_pl.verification.units import parse_unit
 
 MAX_CHARACTERS = 1024
 """Longer texts are wrong unless they are spelt alike (PRISM's released checker has the same limit)."""
@@ -119,9 +120,10 @@ class Agreement:
         if compact(said) == compact(true):
             return True
         if r"\approx" in said or r"\approx" in true:
-            values = [self._values(text) for text in (said, true)]
-            if None not in values:
-                return any(self.same(a, b) for a in values[0] or () for b in values[1] or ())
+            own, wanted = self._values(said), self._values(true)
+            if own is not None and wanted is not None:
+                # What is said is its exact value: a wrong one may round to the true answer.
+                return any(self.same(own[0], value) for value in wanted) if own else False
         for rule in (_same_moment, _same_quantity, _same_ratio, _same_prose, self._same_polarity):
             if (verdict := rule(said, true)) is not None:
                 return verdict
@@ -171,7 +173,7 @@ class Agreement:
         return said, true
 
     def _values(self, text: str) -> list[str] | None:
-        """What ``x = \\sqrt{20} \\approx 4.47`` says: the exact value, and the decimal that it rounds to; none if it does not.
+        """Of ``x = \\sqrt{20} \\approx 4.47`` the exact value and the decimal; nothing if it does not round to that.
 
         The text itself if nothing is said to be about anything; None of a list, whose members are compared one by one.
         """
@@ -185,8 +187,8 @@ class Agreement:
         return [exact, *decimals] if all(self._rounds_to(value, decimal) for decimal in decimals) else []
 
     def _rounds_to(self, value: str, decimal: str) -> bool:
-        found = re.fullmatch(r"(-?\d*)(?:\.(\d+))?\s*([^\d\s].*)?", decimal)
-        if found is None or not found[1]:
+        found = re.fullmatch(r"(-?\d+)(?:\.(\d+))?\s*([^\d\s.].*)?", decimal)
+        if found is None or (found[3] and parse_unit(found[3]) is None):
             return False
         value = value.removesuffix(found[3] or "").strip()
         places, digits = len(found[2] or ""), str(int(found[1] + (found[2] or "")))

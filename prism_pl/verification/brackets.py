@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 _OPENING, _CLOSING = "([{", ")]}"
 _THOUSANDS = re.compile(
@@ -82,7 +83,7 @@ def split_at_semicolons(text: str) -> list[str]:
     ['1, 2', '(3; 4), 5']
     """
     cuts = [-1, *(at for at, character, depth in _depths(text) if character == ";" and depth == 0), len(text)]
-    return [text[start + 1 : end].strip() for start, end in zip(cuts, cuts[1:], strict=False)]
+    return [text[start + 1 : end].strip() for start, end in pairwise(cuts)]
 
 
 def enclosure(text: str) -> tuple[tuple[str, str], str] | None:

@@ -30,8 +30,10 @@ class Points:
     """Whether brackets say that these are points: (5, 2), and not x = 5, y = 2."""
 
     def equals(self, true: "Points", same: Same) -> bool:
-        """In any order, each said as often as one likes. Names, where only one side has them, must leave no doubt which value
-        comes first."""
+        """In any order, each said as often as one likes.
+
+        Names that only one side has must leave no doubt which value comes first.
+        """
         said = self
         if said.names is not None and true.names is not None:
             if sorted(said.names) != sorted(true.names):

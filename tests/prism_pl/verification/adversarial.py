@@ -213,12 +213,13 @@ EXACT_AND_ROUNDED: list[Row] = [
         [r"x \approx 11", "x=11", r"\approx 11", "about 11"],
         [r"x \approx 12", "x<11", r"x \approx 1.1", r"11 \approx 12", r"x = 12 \approx 11", r"2x \approx 11"],
     ),
-    ("0.33", [r"\frac{1}{3} \approx 0.33", "0.330"], ["1/3", "0.333", r"\frac{1}{3} \approx 0.34", r"0.3 \approx 0.33"]),
+    ("0.33", ["0.330"], ["1/3", "0.333", r"\frac{1}{3} \approx 0.34", r"0.3 \approx 0.33", r"\frac{1}{3} \approx 0.33"]),
     (
         r"\frac{1}{3}",
         [r"x=\frac{1}{3}\approx 0.333", r"\frac{1}{3} \approx 0.33"],
         [r"x=\frac{1}{3}\approx 1.3", "0.33", r"\frac{2}{3} \approx 0.33"],
     ),
+    ("13", ["13"], [r"4\pi \approx 13", r"x = 4\pi \approx 13", r"\frac{38}{3} \approx 13"]),
     (r"4\pi \approx 12.57", [r"4\pi", "12.57", r"4\pi \approx 12.566"], ["12.6", r"4\pi \approx 12.58", "4", "12.566"]),
     (
         r"-\sqrt{2}",
@@ -256,6 +257,7 @@ SUMS: list[Row] = [
     ),
     (r"\sum_{k=1}^{n} a_k", [r"\sum_{k=1}^{n} a_k"], ["n a_k", "a_k", r"\sum_{k=1}^{n} b_k"]),
     (r"\sum_{k=1}^{n} k", [r"\frac{n(n+1)}{2}", r"\sum_{k=1}^{n} k"], [r"\sum_{k=0}^{n-1} k", "n", r"\frac{n(n-1)}{2}"]),
+    (r"\sum_{k=1}^{n} k^k", [r"\sum_{k=1}^{n} k^k"], [r"\sum_{k=1}^{n} k!", r"\sum_{k=1}^{n} k^{k+1}"]),
     (
         r"F_n = \sum_{k=0}^{n-1} F_k F_{n-k-1}",
         [r"F_n = \sum_{k=0}^{n-1} F_{n-k-1} F_k", r"F_n=\sum_{k=0}^{n-1}F_kF_{n-k-1}"],

@@ -17,7 +17,7 @@ _LETTERS = {text for *texts, _ in CHOICES for text in texts} | {
 }
 _TABLES = {row[0] for tables in (MEASURED, SPOKEN, FORMULAS, ADVERSARIAL) for rows in tables.values() for row in rows}
 # Right predictions are golds, too.
-_TABLES |= {text for rows in (FORMULAS | ADVERSARIAL).values() for row in rows for text in row[1]}
+_TABLES |= {text for rows in FORMULAS.values() for row in rows for text in row[1]}
 _TABLES |= {text for _, text, verdict in ALL if verdict}
 
 
