@@ -6,6 +6,7 @@ the first that does not fit is the mistake. Nothing is refused here: it is asked
 """
 
 import importlib
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, get_origin
@@ -29,7 +30,7 @@ def explain(parser: ArgumentParser, arguments: Sequence[str], error: Exception) 
         _merge(merged, read_config(file))
     for key, value in _settings_of(arguments):
         _set(merged, key.split("."), value)
-    mistake = _in_group(_hints(parser), merged, "", "the command") or _missing(parser, merged, "")
+    mistake = _in_group(_hints(parser), merged, "", "the command") or _missing(parser, merged)
     return mistake or _own_words(error)
 
 
@@ -40,14 +41,28 @@ def _own_words(error: Exception) -> str:
     return text
 
 
-def _missing(parser: ArgumentParser, values: dict[str, Any], prefix: str) -> str | None:
-    for key in (action.dest for action in parser._actions if action.required):
-        found: Any = values
-        for name in key.split("."):
-            found = found.get(name) if isinstance(found, dict) else None
-        if found is None:
-            return f"{prefix}{key}: it is required, and given neither on the command line nor in a configuration."
-    return None
+def _missing(parser: ArgumentParser, values: dict[str, Any], name: str = "", key: str = "") -> str | None:
+    """The first required key that is not given; of a class called ``name``, with the lines that would be right."""
+    required = {action.dest: _given(values, action.dest) for action in parser._actions if action.required}
+    first = next((dest for dest, value in required.items() if value is None), None)
+    if first is None:
+        return None
+    text = f"{key and f'{key}.'}{first}: it is required, and given neither on the command line nor in a configuration."
+    if not name:
+        return text
+    lines: dict[str, Any] = {}
+    for dest, value in required.items():
+        _set(lines, dest.split("."), dest.rpartition(".")[2].upper() if value is None else value)
+    shown = yaml.safe_dump(
+        {"class_path": name, "init_args": lines}, default_flow_style=True, sort_keys=False, width=math.inf
+    )
+    return f"{text} {name} takes at least `{shown.strip()}`."
+
+
+def _given(values: Any, dest: str) -> Any:
+    for name in dest.split("."):
+        values = values.get(name) if isinstance(values, dict) else None
+    return values
 
 
 def _settings_of(arguments: Sequence[str]) -> list[tuple[str, Any]]:
@@ -157,7 +172,7 @@ def _in_class(hint: Any, base: type, value: str | dict[str, Any], key: str) -> s
     parser.add_class_arguments(chosen, fail_untyped=False, skip={1} if called else None)
     mistake = _in_group(_hints(parser), options, f"{key}.", chosen.__name__)
     # What a stage's data lacks may come from its model, by a link.
-    return mistake or (_missing(parser, options, f"{key}.") if "." in key else None)
+    return mistake or (None if key == "data" else _missing(parser, options, "" if is_plain(base) else name, key))
 
 
 def _imported(name: str) -> type | None:

@@ -16,7 +16,7 @@ from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answers
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt, Share
-from prism_pl.rewards import AnswerReward, Reward
+from prism_pl.rewards import AnswerReward, Reward, counted, counts_line
 from prism_pl.runs.files import FINISHED_MARK, finish
 from prism_pl.runs.handover import KEPT
 from prism_pl.types import Rollouts, SamplingOptions
@@ -66,10 +66,11 @@ def filter_prompts(
         scores = grader.grade(rollouts.prompts, rollouts.texts)
         return [{"pass_rate": sum(own) / len(own), "scores": own} for own in scores]
 
-    lines = answers(
-        engine, policy, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter", "pass rates",
-        reward=repr(grader), written=data.written,
-    )  # fmt: skip
+    with counted(grader, folder) as counts:
+        lines = answers(
+            engine, policy, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter",
+            "pass rates", reward=repr(grader), written=data.written,
+        )  # fmt: skip
     # Whoever is made from the kept prompts is made from these.
     (folder / FINISHED_MARK).unlink(missing_ok=True)
     rates = {row: line["pass_rate"] for row, line in lines.items()}
@@ -77,6 +78,7 @@ def filter_prompts(
     for name, chosen in (("all.parquet", rows), (KEPT, kept)):
         write_rows(data, chosen, folder / name, {"pass_rate": [rates[row] for row in chosen]})
     print(histogram([rates[row] for row in rows], sampling.group_size, low, high))
+    print(counts_line(grader, counts), end="")
     if not kept:
         raise UserError(_nothing_kept([rates[row] for row in rows], sampling.group_size, policy, low, high))
     finish(folder, 0, None)

@@ -9,7 +9,7 @@ from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.engines import RolloutEngine
 from prism_pl.ranges import NonNegativeInt, PositiveInt
-from prism_pl.rewards import AnswerReward, Reward
+from prism_pl.rewards import AnswerReward, Reward, counted, counts_line
 from prism_pl.runs.files import FINISHED_MARK, finish, keep_settings, only_process, write_atomically
 from prism_pl.study.answers import answer_heldout
 from prism_pl.study.collect import FIGURES_FILE, RESPONSES_FILE, SETTINGS_FILE
@@ -53,9 +53,10 @@ def measure(
     }  # fmt: skip
     with only_process(folder):
         keep_settings(folder / SETTINGS_FILE, settings, "responses")
-        records = answer_heldout(
-            engine, policy, data, encoder, rows, folder / RESPONSES_FILE, max_new_tokens, num_samples, grader, seed
-        )
+        with counted(grader, folder) as counts:
+            records = answer_heldout(
+                engine, policy, data, encoder, rows, folder / RESPONSES_FILE, max_new_tokens, num_samples, grader, seed
+            )
         of_prompts = [of_prompt(record) for record in records]
         figures = {name: mean(values[name] for values in of_prompts) for name in OF_PROMPTS} | distances(records)
         without = sum(record.teacher is None for record in records)
@@ -67,4 +68,5 @@ def measure(
         print(f"{name:<20}{value:8.3f}")
     if absent := [name for name in DISTANCES if name not in figures]:
         print(f"not measured: {', '.join(absent)} ({without} of {len(records)} prompts have no teacher)")
+    print(counts_line(grader, counts), end="")
     print(f"{len(records)} prompts, {num_samples} samples each: {folder / RESPONSES_FILE}")

@@ -21,7 +21,7 @@ from prism_pl.data.rows import check_needs, image_entries
 from prism_pl.endpoint import EndpointOptions
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt, Share
-from prism_pl.rewards import AnswerReward, Reward
+from prism_pl.rewards import AnswerReward, Reward, counted, counts_line
 from prism_pl.runs.files import keep_settings, only_process
 
 
@@ -67,12 +67,14 @@ def curate(
             settings_file.unlink(missing_ok=True)
         keep_settings(settings_file, _settings(data, endpoint, verifier, seed), "a teacher's responses")
         asking, start = Asking(data, endpoint, verifier, ledger, tries, seed), time.monotonic()
-        asking.run(rows)
+        with counted(verifier, folder) as counts:
+            asking.run(rows)
         seconds = time.monotonic() - start
         responses = ledger.responses()
         kept = [row for row in rows if row in responses]
         _write(data, kept, [responses[row] for row in kept], folder / "curated.parquet")
     print(summary(data, rows, ledger, asking, seconds))
+    print(counts_line(verifier, counts), end="")
     print(
         f"\nkept {len(kept)} of {len(rows)} rows"
         + (f": {folder / 'curated.parquet'}{as_json(data.written)}" if kept else ", no file is written")

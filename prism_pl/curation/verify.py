@@ -1,7 +1,6 @@
 """Is a teacher's response a demonstration? Only if its format is strict and its answer is right."""
 
 from prism_pl.curation.ledger import MALFORMED, VERIFIED, WRONG, Verdict
-from prism_pl.data.conversation import IMAGE_MARK
 from prism_pl.data.rows import PromptRow
 from prism_pl.endpoint import Answer
 from prism_pl.errors import UserError
@@ -20,12 +19,7 @@ def verify(answer: Answer, row: PromptRow, reward: Reward) -> Verdict:
         return Verdict(MALFORMED, problem + cut)
     try:
         answers = (row.answer or "", *row.also_right)
-        score = max(reward(answer.text, true, row.options, _question(row)) for true in answers)
+        score = max(reward(answer.text, true, row.options, row.question) for true in answers)
     except UserError as error:
         raise UserError(f"{row.source}: {error}") from None
     return Verdict(VERIFIED) if score >= 1 else Verdict(WRONG, f"the answer is {sections.answer[:_SHOWN]!r}")
-
-
-def _question(row: PromptRow) -> str:
-    """The user's text, as a ``Prompt`` has it."""
-    return row.messages[-1]["content"].replace(IMAGE_MARK, "").strip()

@@ -41,6 +41,11 @@ class PromptRow:
     default_system: bool = False
     """Whether the system turn is the data source's ``system_prompt``, because the row has none."""
 
+    @property
+    def question(self) -> str:
+        """The text of the last turn, without the marks of its images."""
+        return self.messages[-1]["content"].replace(IMAGE_MARK, "").strip()
+
 
 @dataclass(frozen=True)
 class Outline:
@@ -87,7 +92,7 @@ class PromptEncoder:
             prompts.append(
                 Prompt(
                     source=row.source,
-                    question=row.messages[-1]["content"].replace(IMAGE_MARK, "").strip(),
+                    question=row.question,
                     input_ids=tuple(ids),
                     engine_ids=tuple(own_engine_ids),
                     positions_3T=rope_positions(

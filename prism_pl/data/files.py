@@ -12,7 +12,7 @@ from typing import Any
 from datasets import Audio, Dataset, DatasetDict, Image, LargeList, List, Video, disable_progress_bars, load_dataset
 
 from prism_pl.data.conversation import PromptRow
-from prism_pl.data.reading import Reading
+from prism_pl.data.reading import ReadingOptions
 from prism_pl.data.rows import LearntResponse, parse_demonstration, parse_prompt
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError, cut
@@ -23,7 +23,7 @@ _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSource(Reading):
+class DataSource(ReadingOptions):
     """One set of rows: where it is, how it is read, and how often it is seen."""
 
     path: str
@@ -48,7 +48,7 @@ class DataFile:
     root: Path
     """The folder that image paths are relative to and may not leave."""
     table: Dataset
-    reading: Reading = field(default_factory=Reading)
+    reading: ReadingOptions = field(default_factory=ReadingOptions)
 
     @classmethod
     def open(cls, source: str | DataSource, key: str) -> "DataFile":

@@ -65,7 +65,7 @@ _MOST_NESTED = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ReadingOptions:
     """How rows are read."""
 
     columns: dict[str, str] = field(default_factory=dict)
@@ -96,7 +96,7 @@ class Reading:
     @property
     def changes(self) -> dict[str, Any]:
         """What differs from the defaults."""
-        defaults = Reading()
+        defaults = ReadingOptions()
         names = ("columns", "ignore", "system_prompt")
         return {name: getattr(self, name) for name in names if getattr(self, name) != getattr(defaults, name)}
 

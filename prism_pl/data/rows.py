@@ -16,7 +16,7 @@ from typing import Any, Literal
 from prism_pl.data.answers import true_answers
 from prism_pl.data.conversation import IMAGE_MARK, PromptRow
 from prism_pl.data.images import image_file
-from prism_pl.data.reading import Reading, check_text
+from prism_pl.data.reading import ReadingOptions, check_text
 from prism_pl.data.turns import Turn, find_turns, with_images
 from prism_pl.errors import UserError
 from prism_pl.segments import parse_response
@@ -25,7 +25,7 @@ LearntResponse = Literal["turn", "teacher"]
 """What a demonstration learns: the assistant's turns, or the row's teacher response."""
 
 
-def parse_prompt(row: Mapping[str, Any], source: str, root: Path, reading: Reading) -> PromptRow:
+def parse_prompt(row: Mapping[str, Any], source: str, root: Path, reading: ReadingOptions) -> PromptRow:
     """The prompt of a row: its turns before the last assistant turn. ``root`` is the folder of its images."""
     own = reading.renamed(row, source)
     turns = find_turns(own, source, set(reading.ignore))
@@ -38,7 +38,7 @@ def parse_demonstration(
     row: Mapping[str, Any],
     source: str,
     root: Path,
-    reading: Reading,
+    reading: ReadingOptions,
     learnt: LearntResponse = "turn",
     mask_history: bool = False,
 ) -> PromptRow:
@@ -73,7 +73,7 @@ def parse_demonstration(
     return replace(prompt, response=turns[last].text, learnt=tuple(index + shift for index in taught[:-1]))
 
 
-def _prompt_row(own: Mapping[str, Any], turns: list[Turn], source: str, root: Path, reading: Reading) -> PromptRow:
+def _prompt_row(own: Mapping[str, Any], turns: list[Turn], source: str, root: Path, reading: ReadingOptions) -> PromptRow:
     if not turns or turns[-1].role != "user":
         raise UserError(f"{source}: the prompt must end with a user turn.")
     turns, entries = with_images(turns, image_entries(own))

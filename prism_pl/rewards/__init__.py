@@ -3,6 +3,7 @@
 from prism_pl.rewards.answer import AnswerReward
 from prism_pl.rewards.base import Graded, Grader, Reward, check_rewards
 from prism_pl.rewards.choice import MultipleChoiceReward
+from prism_pl.rewards.counts import counted, counts_line
 from prism_pl.rewards.format import FormatReward
 from prism_pl.rewards.judge import JudgeEndpoint, JudgeReward
 from prism_pl.rewards.numeric import NumericReward
@@ -20,4 +21,6 @@ __all__ = [
     "PythonReward",
     "Reward",
     "check_rewards",
+    "counted",
+    "counts_line",
 ]

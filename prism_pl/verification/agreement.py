@@ -1,8 +1,8 @@
 """Do two answers mean the same? Exact rules in order; the first that decides, decides.
 
 nothing never agrees; equal spellings agree; a choice is its letter; yes is yes; times and dates are what they name; numbers
-with units are quantities; the members of lists agree one to one, those of tuples and matrices in their order; prose is its
-words. Then a name on the left side and the lead of a sentence are taken off, and what remains is compared again.
+with units are quantities; prose is its words; the members of lists agree one to one, those of tuples and matrices in their
+order. Then a name on the left side and the lead of a sentence are taken off, and what remains is compared again.
 Everything else is mathematics. Text that mixes words and mathematics agrees only as it is spelt.
 
 Words that are no more than compared or passed over leave a verdict open: the rules abstain if the open ones, all of them
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from prism_pl.verification.brackets import balanced, enclosure, matrix_rows, nesting, split_members
+from prism_pl.verification.brackets import nesting, split_members
 from prism_pl.verification.choices import (
     choice_letter,
     choice_letters,
@@ -35,14 +35,15 @@ from prism_pl.verification.phrases import (
     without_lead,
 )
 from prism_pl.verification.quantities import parse_quantity, parse_ratio
-from prism_pl.verification.relations import has_relation, named
+from prism_pl.verification.relations import has_relation, named, split_equation
+from prism_pl.verification.structures import same_structure
 from prism_pl.verification.text import canonical, compact
+from prism_pl.verification.units import parse_unit
 
 MAX_CHARACTERS = 1024
 """Longer texts are wrong unless they are spelt alike (PRISM's released checker has the same limit)."""
 MAX_NESTING = 30
 """Brackets within brackets of an answer; the grammar of expressions is exponential in it."""
-_MAX_MEMBERS = 64
 _EMPTY_SET = re.compile(
     r"\\emptyset|\\\{\s*\\\}|(?:there\s+(?:is|are)\s+)?no\s+(?:real\s+)?solutions?|(?:the\s+)?empty\s+set", re.I
 )
@@ -118,12 +119,17 @@ class Agreement:
             return False
         if compact(said) == compact(true):
             return True
+        if r"\approx" in said or r"\approx" in true:
+            own, wanted = self._values(said), self._values(true)
+            if own is not None and wanted is not None:
+                # What is said is its exact value: a wrong one may round to the true answer.
+                return any(self.same(own[0], value) for value in wanted) if own else False
         for rule in (_same_moment, _same_quantity, _same_ratio, _same_prose, self._same_polarity):
             if (verdict := rule(said, true)) is not None:
                 return verdict
         shorter = self._unnamed(said, true)
         if shorter == (said, true):
-            if (verdict := self._same_structure(said, true)) is not None:
+            if (verdict := same_structure(said, true, self.same)) is not None:
                 return verdict
             shorter = without_lead(said), without_lead(true)
         if shorter != (said, true):
@@ -155,62 +161,6 @@ class Agreement:
         formulas = comparable(left, right)
         return formulas is not None and self.equal_mathematics(*formulas)
 
-    def _same_structure(self, said: str, true: str) -> bool | None:
-        """Matrices cell by cell, tuples in order, lists one to one; None if the texts are not both of one kind."""
-        matrix, other = matrix_rows(said), matrix_rows(true)
-        if matrix is not None and other is not None:
-            shapes = [[len(row) for row in rows] for _, rows in (matrix, other)]
-            if matrix[0] != other[0] or shapes[0] != shapes[1]:
-                return False
-            rows = zip(matrix[1], other[1], strict=True)
-            return all(self.same(a, b) for row, own in rows for a, b in zip(row, own, strict=True))
-        left, right = enclosure(said), enclosure(true)
-        if left is not None and right is not None:
-            members = split_members(left[1]).parts, split_members(right[1]).parts
-            if len(members[0]) > 1 or len(members[1]) > 1:
-                if _is_set(left[0]) and _is_set(right[0]):
-                    return self._one_to_one(*members)
-                if left[0] != right[0]:
-                    return None  # an interval may be given by its inequality
-                return len(members[0]) == len(members[1]) and all(map(self.same, *members))
-        return self._same_list(said, true)
-
-    def _same_list(self, said: str, true: str) -> bool | None:
-        lists = []
-        for text in (said, true):
-            brackets = enclosure(text)
-            members = split_members(brackets[1] if brackets and _is_set(brackets[0]) else text)
-            lists.append((_both_signs(members.parts), members.words))
-        (left, left_words), (right, right_words) = lists
-        if len(left) < 2 and len(right) < 2:
-            return None
-        inequality = any(re.search(r"[<>]|\\(?:le|ge|ne)(?![a-zA-Z])", part) for part in (*left, *right))
-        if inequality and (left_words != right_words or len(left) != len(right)):
-            return None
-        if len(left) != len(right):
-            # One of the two may be a sentence with commas.
-            return None if has_words(said) or has_words(true) else False
-        names = [[pair[0] if (pair := named(part)) else None for part in side] for side in (left, right)]
-        for own, others in (names, names[::-1]):
-            # The names tell which is which: x = 1, y = 2 is 1, 2 and not 2, 1.
-            if len(set(own)) > 1 and None not in own and set(others) == {None}:
-                return all(map(self.same, left, right))
-        if self._one_to_one(left, right):
-            return True
-        return None if has_words(said) or has_words(true) else False
-
-    def _one_to_one(self, said: list[str], true: list[str]) -> bool:
-        """In any order."""
-        if len(said) != len(true) or len(said) > _MAX_MEMBERS:
-            return False
-        left = list(true)
-        for part in said:
-            match = next((other for other in left if self.same(part, other)), None)
-            if match is None:
-                return False
-            left.remove(match)
-        return True
-
     def _unnamed(self, said: str, true: str) -> tuple[str, str]:
         """Without the name on the left side, if only one side has it or both have the same."""
         left, right = named(said), named(true)
@@ -221,6 +171,28 @@ class Agreement:
         if right is not None and not has_relation(said):
             return said, self._last(right[1]) or true
         return said, true
+
+    def _values(self, text: str) -> list[str] | None:
+        """Of ``x = \\sqrt{20} \\approx 4.47`` the exact value and the decimal; nothing if it does not round to that.
+
+        The text itself if nothing is said to be about anything; None of a list, whose members are compared one by one.
+        """
+        if len(split_members(text).parts) != 1 or (has_words(text) and r"\approx" in text):
+            return None
+        exact, *decimals = [part.strip() for part in text.split(r"\approx")]
+        if decimals and (not exact or ("=" not in exact and named(f"{exact} = 0"))):
+            first = decimals.pop(0)  # x \approx 11
+            exact = f"{exact} = {first}" if exact else first
+        value = split_equation(exact)[-1]
+        return [exact, *decimals] if all(self._rounds_to(value, decimal) for decimal in decimals) else []
+
+    def _rounds_to(self, value: str, decimal: str) -> bool:
+        found = re.fullmatch(r"(-?\d+)(?:\.(\d+))?\s*([^\d\s.].*)?", decimal)
+        if found is None or (found[3] and parse_unit(found[3]) is None):
+            return False
+        value = value.removesuffix(found[3] or "").strip()
+        places, digits = len(found[2] or ""), str(int(found[1] + (found[2] or "")))
+        return self.equal_mathematics(rf"\lfloor ({value}) \cdot 10^{{{places}}} + \frac{{1}}{{2}} \rfloor", digits)
 
     def _last(self, members: list[str]) -> str:
         """The last member of a chain of equations, all of which must be equal; empty if they are not."""
@@ -278,22 +250,3 @@ def _other_value(said: str, true: str) -> bool:
     """Whether both choices bring a value, and not the same: (B) 12 cm is not (B) 22 cm."""
     left, right = (parse_quantity(choice_text(text)) for text in (said, true))
     return left is not None and right is not None and not left.equals(right)
-
-
-def _is_set(kinds: tuple[str, str]) -> bool:
-    return kinds in ((r"\{", r"\}"), ("{", "}"))
-
-
-def _both_signs(parts: list[str]) -> list[str]:
-    """``1 \\pm x`` as its two members; a text with two such signs stays as it is."""
-    result = []
-    for part in parts:
-        if part.count(r"\pm") == 1 and r"\mp" not in part and balanced(part):
-            before, after = part.split(r"\pm")
-            result += [
-                f"{before}+{after}" if before.strip() and not before.rstrip().endswith("=") else f"{before}{after}",
-                f"{before}-{after}",
-            ]
-        else:
-            result.append(part)
-    return [part.strip() for part in result]

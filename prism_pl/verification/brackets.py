@@ -3,10 +3,11 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 _OPENING, _CLOSING = "([{", ")]}"
 _THOUSANDS = re.compile(
-    r"(?<![\d.,\w])\d{1,3}(?:,\d{3})+(?!\d|,\d)|(?<![\d.,\w] )(?<![\d.,\w])\d{1,3}(?: \d{3})+(?![\d/]| \d)"
+    r"(?<![\d.,\w])[1-9]\d{0,2}(?:,\d{3})+(?!\d|,\d)|(?<![\d.,\w] )(?<![\d.,\w])\d{1,3}(?: \d{3})+(?![\d/]| \d)"
 )
 _ARGUMENT = re.compile(r"(?:[\^_}\]]|\\[a-zA-Z]+)\s*$")
 _SEPARATOR = re.compile(r"\s*(?:[,;]\s*(?:and|or)\b|[,;]|(?<![\w\\])(?:and|or)(?!\w))\s*")
@@ -73,6 +74,16 @@ def split_members(text: str) -> Members:
         start = match.end()
     parts.append(text[start:])
     return Members([part.strip() for part in parts if part.strip()], frozenset(words))
+
+
+def split_at_semicolons(text: str) -> list[str]:
+    """The groups of a list, split at semicolons that no bracket encloses.
+
+    >>> split_at_semicolons("1, 2; (3; 4), 5")
+    ['1, 2', '(3; 4), 5']
+    """
+    cuts = [-1, *(at for at, character, depth in _depths(text) if character == ";" and depth == 0), len(text)]
+    return [text[start + 1 : end].strip() for start, end in pairwise(cuts)]
 
 
 def enclosure(text: str) -> tuple[tuple[str, str], str] | None:

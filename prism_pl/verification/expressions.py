@@ -38,6 +38,7 @@ _UNFAITHFUL = re.compile(
 _DEGREES = re.compile(r"(\d+(?:\.\d+)?|\\frac\{\d+\}\{\d+\})\s*\^\{?\\circ\s*\}?")
 _DECIMAL = re.compile(r"(\d*)\.(\d+)")
 _EXPONENT = re.compile(r"\^\{-?(\d+)\}")
+_LIMITS = re.compile(r"\\sum\s*_\s*\{\s*[a-zA-Z]\s*=\s*-?\w+\s*\}\s*\^\s*\{\s*(?:[^{}=]*)\}\s*")
 _POINTS, _NEEDED = 8, 4
 _GUARD, _SPARE, _MOST_DIGITS = 60, 15, 3000
 _CONFIG = ConversionConfig(lowercase_symbols=False)
@@ -58,7 +59,7 @@ def read_expression(text: str) -> sympy.Basic | None:
         if token is None or (token[1] and token[1] not in _COMMANDS):
             return None
         position = token.end()
-    if not text or _UNFAITHFUL.search(body) or (r"\sum" in text and "_" not in text):
+    if not text or _UNFAITHFUL.search(_LIMITS.sub(r"\\sum ", body)) or r"\sum" in _LIMITS.sub("", body):
         return None
     exact = _DECIMAL.sub(lambda m: rf"\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}", text)
     try:
@@ -79,7 +80,14 @@ def equal_values(said: str, true: str) -> bool:
     for decimal, exact, value in ((said, true, right), (true, said, left)):
         if re.fullmatch(r"-?\d*\.\d+", decimal.replace(" ", "")) and "." not in exact and not value.free_symbols:
             return _stands_for(Fraction(decimal.replace(" ", "")), value)
-    return same(left, right, digits_of(said, true))
+    digits = digits_of(said, true)
+    if same(left, right, digits):
+        return True
+    # Where nothing else is unknown, i is the imaginary unit: (1+i)^2 is 2i.
+    unit = sympy.Symbol("i", real=True)
+    if {unit} != left.free_symbols or {unit} != right.free_symbols or left.has(sympy.Sum) or right.has(sympy.Sum):
+        return False
+    return same(left.subs(unit, sympy.I), right.subs(unit, sympy.I), digits)
 
 
 def digits_of(*texts: str) -> int:
@@ -115,7 +123,11 @@ def same(left: sympy.Basic, right: sympy.Basic, digits: int) -> bool:
         return left == right
     if left == right:
         return True
+    if _sums_a_sequence(left) or _sums_a_sequence(right):
+        return sympy.srepr(left) == sympy.srepr(right)  # which sorts the terms
     left, right = _plain(left), _plain(right)
+    if any(total.free_symbols for side in (left, right) for total in side.atoms(sympy.Sum, sympy.Integral)):
+        return sympy.srepr(left) == sympy.srepr(right)  # at a random point a sum has no last term
     agreed = 0
     for point in _points(left, right):
         pair = _value(left.subs(point), digits), _value(right.subs(point), digits)
@@ -148,6 +160,16 @@ def ratio(left: sympy.Basic, right: sympy.Basic, digits: int) -> int:
         return 0
     alike = all(_close((constants[0], 0), (c, 0), digits - _SPARE) for c in constants)
     return (1 if constants[0] > 0 else -1) if alike else 0
+
+
+def _sums_a_sequence(expression: sympy.Basic) -> bool:
+    """Whether a sum is over members of a sequence, a_k, which are no constants although they are symbols of their own."""
+    return any(
+        re.search(rf"_.*{re.escape(str(index))}", str(symbol))
+        for total in expression.atoms(sympy.Sum, sympy.Product)
+        for index in total.bound_symbols
+        for symbol in total.function.free_symbols
+    )
 
 
 def _plain(expression: sympy.Basic) -> sympy.Basic:

@@ -35,7 +35,7 @@ _LEAD = re.compile(
     r"|(?:it|this|that|there)(?:\s+is|\s+are|'s)|answer)\s+(?:equal\s+to\s+|exactly\s+|simply\s+|just\s+|given\s+by\s+)*"
 )
 _CONNECTIVE = re.compile(r"(?i)(?:so|thus|hence|therefore|then|finally)\s*[,:]?\s+")
-_ROUGHLY = re.compile(r"(?i)(?:approximately|approx\.?|about|roughly|around|exactly|\\approx)\s*")
+_ROUGHLY = re.compile(r"(?i)(?:approximately|approx\.?|about|roughly|around|exactly|\\approx|=)\s*")
 _LABEL = re.compile(r"([A-Za-z][A-Za-z ]{1,30})\s*[:]\s+(?=\S)")
 _POLAR = re.compile(
     r"(?i)(yes|no|true|false)\b(?=\s*(?:$|[,.;:!(-]|because\b|since\b|as\b|it\b|they\b|the\b|this\b|that\b|he\b|she\b|we\b|you\b))"
@@ -150,6 +150,9 @@ def sentence_quantity(text: str) -> Quantity | None:
     begin = led.start() if led else start
     unit_end = 0 if led else _unit_end(rest)
     unit = parse_unit(rest[:unit_end])
+    # 12 of the hours: whose unit it is, only a reader can tell.
+    if not led and not (unit and unit[1]) and any(_is_spelt_unit(word) for word in _TOKEN.findall(rest)):
+        return None
     # What follows a unit, and what comes before the number, must be words alone.
     if not _SENTENCE.fullmatch(text[:begin].strip()) or not _SENTENCE.fullmatch(rest[unit_end:].strip().strip("%").strip()):
         return None
@@ -157,6 +160,11 @@ def sentence_quantity(text: str) -> Quantity | None:
         return None
     percent = "%" if rest[unit_end:].strip().startswith("%") else ""
     return parse_quantity(text[begin:end] + (rest[:unit_end] if unit and unit[1] else percent))
+
+
+def _is_spelt_unit(word: str) -> bool:
+    unit = parse_unit(word) if len(word) > 2 else None
+    return unit is not None and all(base in BASES for base, _ in unit[1])
 
 
 def _starts(text: str) -> list[int]:

@@ -70,7 +70,7 @@ def _single(value: Fraction, rest: str) -> Quantity | None:
     spaced, rest = rest[:1].isspace(), rest.strip()
     if _PERCENT.fullmatch(rest):
         return Quantity(value / 100, (), value)
-    unit = parse_unit(re.sub(r"^of\s+", "", rest))
+    unit = parse_unit(re.sub(r"^of\s+(?:an?\s+)?", "", rest))
     if unit is None:
         return None
     factor, dimensions = unit

@@ -4,13 +4,13 @@ import re
 
 _EQUALS = re.compile(r"(?<![<>=!:\\])=(?!=)")
 _RELATION = re.compile(
-    r"[<>=]|\\(?:le|ge|ne|in|notin|subset|subseteq|approx|equiv|sim|to|iff|implies|Rightarrow|rightarrow|Longrightarrow)\b"
+    r"[<>=]|\\(?:le|ge|ne|in|notin|subset|subseteq|approx|equiv|sim|to|iff|implies|Rightarrow|rightarrow|Longrightarrow)(?![a-zA-Z])"
 )
 _LETTERS = r"(?:\\?[A-Za-z]+'{0,2}(?:_\{[^{}]*\})?'{0,2})"
 _NAME = re.compile(
     rf"m?\s*\\(?:angle|triangle|overline|overrightarrow|vec|hat|bar|operatorname|mathbf|det|measuredangle)\s*"
     rf"(?:\{{\s*{_LETTERS}\s*\}}|\s*{_LETTERS})"
-    rf"|(?!\\(?:le|ge|ne|in|frac|sqrt|cdot|times|pm|mp|infty|pi)\b){_LETTERS}"
+    rf"|(?!\\(?:le|ge|ne|in|frac|sqrt|cdot|times|pm|mp|infty|pi)(?![a-zA-Z])){_LETTERS}"
     rf"(?:\s*\(\s*(?:-?\d+|{_LETTERS})(?:\s*[,|]\s*(?:-?\d+|{_LETTERS}))*\s*\))?"
     rf"|\\(?:sin|cos|tan|cot|log|ln|det)\s*(?:\(\s*{_LETTERS}\s*\)|{_LETTERS})"
     rf"|\(\s*{_LETTERS}(?:\s*,\s*{_LETTERS})+\s*\)"
@@ -22,12 +22,12 @@ _NAME = re.compile(
 
 
 def has_relation(text: str) -> bool:
-    """True if a text states a relation.
+    """True if a text states a relation; the limits of a sum are none.
 
-    >>> has_relation("x < 2"), has_relation("x + 2")
-    (True, False)
+    >>> has_relation("x < 2"), has_relation("x + 2"), has_relation(r"\\sum_{k=1}^{n} k")
+    (True, False, False)
     """
-    return _RELATION.search(text) is not None
+    return _RELATION.search(re.sub(r"_\{[^{}]*\}", "", text)) is not None
 
 
 def split_equation(text: str) -> list[str]:
@@ -53,8 +53,11 @@ def named(text: str) -> tuple[str, list[str]] | None:
         return None  # x = 1, y = 2
     if len(parts) > 1 and all(parts) and _NAME.fullmatch(parts[0]) and not any(has_relation(part) for part in parts):
         return parts[0], parts[1:]
-    # x \\in {1, 2}
-    belongs = re.fullmatch(rf"({_LETTERS})\s*\\in\b\s*(.+)", text)
-    if belongs and _NAME.fullmatch(belongs[1]) and not has_relation(belongs[2]):
-        return belongs[1], [belongs[2]]
-    return None
+    own = belongs(text)
+    return None if own is None or has_relation(own[1]) else (own[0], [own[1]])
+
+
+def belongs(text: str) -> tuple[str, str] | None:
+    """The name and the set of ``x \\in \\{1, 2\\}``; None if the text is no such thing."""
+    found = re.fullmatch(rf"({_LETTERS})\s*\\in(?![a-zA-Z])\s*(.+)", text)
+    return (found[1], found[2]) if found and _NAME.fullmatch(found[1]) else None

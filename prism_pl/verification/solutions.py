@@ -106,6 +106,8 @@ def read_set(text: str) -> sympy.Set | None:
         return sympy.S.EmptySet
     if belongs := _BELONGS.match(text):
         return read_set(text[belongs.end() :])
+    if (brackets := enclosure(text)) is not None:
+        return _bracketed(*brackets)
     for operator, join in ((r"\cup", sympy.Union), (r"\cap", sympy.Intersection), (r"\setminus", sympy.Complement)):
         pieces = re.split(rf"{re.escape(operator)}(?![a-zA-Z])", text)
         if len(pieces) > 1:
@@ -118,8 +120,6 @@ def read_set(text: str) -> sympy.Set | None:
         if len(pieces) > 1:
             sets = [read_set(piece) if _OPERATOR.search(piece) else None for piece in pieces]
             return None if any(piece is None for piece in sets) else join(*sets)
-    if (brackets := enclosure(text)) is not None:
-        return _bracketed(*brackets)
     relations = read_relations(text)
     if not relations or len({symbol for relation in relations for symbol in relation.difference.free_symbols}) != 1:
         return None

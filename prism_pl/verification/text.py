@@ -39,22 +39,22 @@ _RULES = [
         (rf"{_TEXT}\s*{_GROUP}", r" \1 "),
         (r"\{\s*\\(?:rm|bf|it)\b([^{}]*)\}", r" \1 "),
         (r"(?<!\\)\\(?:%|\$)", lambda match: match[0][1]),
-        (r"\\(?:degree|degrees)\b", r"^\\circ "),
+        (r"\\(?:degree|degrees)(?![a-zA-Z])", r"^\\circ "),
         (r"\^\s*\{\s*\\circ\s*\}", r"^\\circ "),
         (r"(?<=\d)\s*\\circ\b", r"^\\circ "),
-        (r"\\(?:leq|leqslant)\b|(?<![<=])<=", r"\\le "),
-        (r"\\(?:geq|geqslant)\b|(?<![>=])>=", r"\\ge "),
-        (r"\\neq\b|(?<=\s)!=(?=\s)", r"\\ne "),
-        (r"\\lt\b", "<"),
-        (r"\\gt\b", ">"),
-        (r"\\(?:lbrace)\b", r"\\{"),
-        (r"\\(?:rbrace)\b", r"\\}"),
-        (r"\\(?:lvert|rvert|vert|mid)\b", "|"),
-        (r"\\(?:dots|ldots|cdots)\b", "..."),
-        (r"\\varnothing\b", r"\\emptyset"),
-        (r"\\div\b", "/"),
-        (r"\\(?:lor|vee)\b", " or "),
-        (r"\\(?:land|wedge)\b", " and "),
+        (r"\\(?:leq|leqslant)(?![a-zA-Z])|(?<![<=])<=", r"\\le "),
+        (r"\\(?:geq|geqslant)(?![a-zA-Z])|(?<![>=])>=", r"\\ge "),
+        (r"\\neq(?![a-zA-Z])|(?<=\s)!=(?=\s)", r"\\ne "),
+        (r"\\lt(?![a-zA-Z])", "<"),
+        (r"\\gt(?![a-zA-Z])", ">"),
+        (r"\\lbrace(?![a-zA-Z])", r"\\{"),
+        (r"\\rbrace(?![a-zA-Z])", r"\\}"),
+        (r"\\(?:lvert|rvert|vert|mid)(?![a-zA-Z])", "|"),
+        (r"\\(?:dots|ldots|cdots)(?![a-zA-Z])", "..."),
+        (r"\\varnothing(?![a-zA-Z])", r"\\emptyset"),
+        (r"\\div(?![a-zA-Z])", "/"),
+        (r"\\(?:lor|vee)(?![a-zA-Z])", " or "),
+        (r"\\(?:land|wedge)(?![a-zA-Z])", " and "),
         (r"(?<![\w)}*])\*\*(?=\S)([^*]+)(?<=\S)\*\*(?![\w({*])", r"\1"),
         (r"\*\*", "^"),
         # Round and square brackets around a matrix are a matter of taste; bars make it another thing.
@@ -88,6 +88,11 @@ _RULES = [
         (r"\s+", " "),
     )
 ]  # fmt: skip
+_ESCAPED = re.compile(
+    r"(?<!\\)\\\\(?=(?:[dtc]?frac|sqrt|le|leq|leqslant|ge|geq|geqslant|ne|neq|lt|gt|in|cup|cap|setminus|infty|pi|theta|alpha|beta"
+    r"|cdot|times|div|pm|mp|left|right|text(?:bf|it|rm)?|mathrm|mathbb|mathbf|boxed|angle|circ|degree|overline|log|ln|exp|sin|cos"
+    r"|tan|approx|emptyset|quad|binom|sum|int|triangle)(?![a-zA-Z])|[{}%$])"
+)
 _WRAPPERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{(.*)\}", re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
@@ -109,11 +114,23 @@ def canonical(text: str) -> str:
     text = re.sub(r"[₀₁₂₃₄₅₆₇₈₉]+", lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}", text)
     text = re.sub(r"(?:\d\u0305)+", lambda m: rf"\overline{{{m[0].replace(chr(0x305), '')}}}", text)
     text = "".join(_CHARACTERS.get(character, character) for character in text)
-    text = unwrapped(text)
+    text = unwrapped(_unescaped(text))
     text = _without_boxes(_EMBEDDED.sub(r" \1 ", text).strip())
     for pattern, new in _RULES:
         text = pattern.sub(new, text)
     return unwrapped(join_thousands(text))
+
+
+def _unescaped(text: str) -> str:
+    """One backslash where text that was escaped for JSON or Python has two; those that break lines stay.
+
+    >>> _unescaped(r"x \\\\le 3"), _unescaped(r"\\begin{pmatrix}1\\\\pi\\end{pmatrix}")
+    ('x \\\\le 3', '\\\\begin{pmatrix}1\\\\\\\\pi\\\\end{pmatrix}')
+    """
+    if r"\begin" not in text:
+        return _ESCAPED.sub(r"\\", text)
+    escaped = r"\\begin" in text and all(len(run) % 2 == 0 for run in re.findall(r"\\+", text))
+    return text.replace(r"\\", "\\") if escaped else text
 
 
 def unwrapped(text: str) -> str:

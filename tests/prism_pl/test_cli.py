@@ -147,7 +147,13 @@ def test_lists_and_numbers_as_the_command_line_spells_them(
 def test_what_is_missing_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert "run_dir: it is required" in mistake(capsys, "fit")
     assert "model.policy.lora.alpha: it is required" in mistake(capsys, *RLVR, "--model.policy.lora.rank=3")
-    assert ": modules.RLVRModule requires it" in mistake(capsys, *RLVR, "--model=null", "--model=RLVRModule")
+    assert "model.policy.path: it is required" in mistake(capsys, *RLVR, "--model=null", "--model=RLVRModule")
+    filtering = ["filter", "--config", "filter.yaml", "--policy=x", "--path=y", "--out=z", "--reward=JudgeReward"]
+    assert mistake(capsys, *filtering) == (
+        "error: reward.endpoint.base_url: it is required, and given neither on the command line nor in a configuration. "
+        "JudgeReward takes at least `{class_path: JudgeReward, init_args: {endpoint: {base_url: BASE_URL, model: MODEL}}}`."
+    )
+    assert "reward.endpoint.model: it is required" in mistake(capsys, *filtering, "--reward.endpoint.base_url=http://a/v1")
     assert "out: it is required" in mistake(capsys, "filter", "--policy=x", "--path=y", "--sampling.max_new_tokens=3")
 
 

@@ -19,9 +19,10 @@ from prism_pl.data.reading import SYSTEM_PROMPT
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.endpoint import EndpointOptions
 from prism_pl.errors import UserError
-from prism_pl.rewards import MultipleChoiceReward
+from prism_pl.rewards import JudgeEndpoint, JudgeReward, MultipleChoiceReward
 from prism_pl.runs.files import only_process, read_lines
 from tests.command_line import captured
+from tests.prism_pl.rewards.judge_server import JudgeServer
 
 Options = Callable[..., EndpointOptions]
 SECRET = b"0123456789"
@@ -342,3 +343,24 @@ def test_the_shipped_configuration_names_every_option() -> None:
     shipped = yaml.safe_load(Path("configs/curate.yaml").read_text())
     assert "reward" not in shipped
     assert set(shipped["endpoint"]) <= set(EndpointOptions.__dataclass_fields__)
+
+
+def test_a_judges_counts_are_in_the_closing_lines(
+    data_file: Path, out: Path, server: Any, options: Options, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # The teacher hedges on two rows, which only a judge can make something of.
+    for row, said in ((0, "either 3 or 4"), (1, "either 5 or 6")):
+        server.rows[row] = server.rows[row] | {"answer": said}
+    judge = JudgeServer()
+    judge.script = {"either 3 or 4": ["right"]}
+    with judge.serving():
+        reward = JudgeReward(
+            endpoint=JudgeEndpoint(base_url=judge.url, model="judge"), cache=str(tmp_path / "judge.jsonl"), processes=1
+        )
+        curate(rooted(data_file), str(out), options(), tries=1, limit=3, reward=reward)
+    printed = capsys.readouterr().out
+    assert "accuracy: 2 asked, 0 cached, 1 raised, 0 lowered, 0 failed\n\nkept 2 of 3 rows" in printed
+    assert json.loads((out / "reward_counts.json").read_text())["counts"]["asked"] == 2
+    curate(rooted(data_file), str(out.parent / "plain"), options(), tries=1, limit=3)
+    assert not (out.parent / "plain" / "reward_counts.json").exists()
+    assert "asked," not in capsys.readouterr().out

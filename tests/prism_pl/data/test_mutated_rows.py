@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from datamodules import DemonstrationDataModule, PromptDataModule
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile
-from prism_pl.data.reading import Reading
+from prism_pl.data.reading import ReadingOptions
 from prism_pl.data.row_checks import Requirements, check_rows
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
@@ -74,12 +74,12 @@ def value(rng: random.Random, depth: int = 0) -> Any:
     return inner if kind < 0.85 else {rng.choice(NAMES): part for part in inner}
 
 
-def reading(rng: random.Random) -> Reading:
+def reading(rng: random.Random) -> ReadingOptions:
     if rng.random() < 0.5:
-        return Reading()
+        return ReadingOptions()
     ignore = rng.sample(["tools", "videos", "loss", "tool", "label", "history", "system"], rng.randint(0, 3))
     columns = rng.choice([{}, {"answer": "other"}, {"question": "value"}, {"messages": "prompt"}, {"images": "image_path"}])
-    return Reading(ignore=ignore, columns=columns, system_prompt=rng.choice([None, "", "Short."]))
+    return ReadingOptions(ignore=ignore, columns=columns, system_prompt=rng.choice([None, "", "Short."]))
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, Any, tuple[Any, ...]]]:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from prism_pl.data.conversation import PromptRow
 from prism_pl.data.files import DataFile, DataSource
-from prism_pl.data.reading import SYSTEM_PROMPT, Reading
+from prism_pl.data.reading import SYSTEM_PROMPT, ReadingOptions
 from prism_pl.data.row_files import write_rows
 from prism_pl.errors import UserError
 
@@ -221,7 +221,7 @@ def test_written_rows_have_our_names_and_are_read_as_before(tmp_path: Path) -> N
 )
 def test_a_mistake_in_the_configuration_is_named_before_any_row_is_read(reading: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message.replace("?", r"\?")):
-        Reading(**reading).check("data.path")
+        ReadingOptions(**reading).check("data.path")
 
 
 def test_a_column_that_the_file_has_not_is_named(tmp_path: Path) -> None:

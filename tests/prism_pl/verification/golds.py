@@ -52,4 +52,10 @@ GOLDS = [
     "Fe^{3+}", "Na^+", "1s^2 2s^2", "C_6H_{12}O_6", "p < 0.05", "R^2=0.81", "A^T", "A^{-1}", "f'(x)", r"\vec{a}-\vec{b}",
     r"\overline{AB}", r"x \to -\infty", r"a \equiv 3 \pmod{7}", r"\sum_{n=1}^{5} n", r"\int_0^1 x^2 dx",
     r"\lim_{x\to 0} x", r"\lfloor x \rfloor + 1",
+    # Exact and rounded, points, doubled backslashes, sums of sequences, complex numbers, parts of a unit.
+    r"4\pi \approx 12.57", r"x \approx 11", r"x=\frac{1}{3}\approx 0.333", r"\sqrt{20} \approx 4.47", "p=5,q=2;p=7,q=2",
+    "x=1, y=2 or x=3, y=4", "1,2;3,4", "(37,3),(17,3),(3,2)", "(3,-1,4)", "3,-1,4", "(5,-2)", "x=2, y=-3", "0,180",
+    r"x \in \{2,-3\}", r"\{x | x<-1 \text{ or } x>3\}", r"x \\in [-2,7]", r"\\frac{1}{2}", r"2\\sqrt{3}",
+    r"\sum_{k=0}^{n} a_k b_{n-k}", r"F_n = \sum_{k=0}^{n-1} F_k F_{n-k-1}", r"\sum_{i=1}^{10} i^2", "(1+i)^2",
+    r"\frac{1}{1-2i}", "(3-2i)^2+1", "half of a day", "3/4 of an hour", "= 36",
 ]  # fmt: skip

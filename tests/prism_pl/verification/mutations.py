@@ -75,7 +75,9 @@ def _terms(gold: str) -> Iterator[tuple[str, str]]:
         yield "exponent", gold[: match.start()] + gold[match.end() :]
         yield "exponent", f"{gold[: match.start()]}^{{{larger}}}{gold[match.end() :]}"
     for match in _NEIGHBOURS.finditer(gold):
-        # The members of a bare list and of a set have no order.
-        if match[2] == "," and not re.search(r"(?<!\\)[(\[][^()\[\]]*$|\\langle[^()\[\]]*$", gold[: match.start() + 1]):
+        # The members of a bare list and of a set have no order, but those of the groups of a list have.
+        is_grouped = ";" in gold and "=" not in gold
+        bracket = re.search(r"(?<!\\)[(\[][^()\[\]]*$|\\langle[^()\[\]]*$", gold[: match.start() + 1])
+        if match[2] == "," and not is_grouped and not bracket:
             continue
         yield "order", gold[: match.start()] + match[3] + match[2] + match[1] + gold[match.end() :]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from prism_pl.verification import answers_agree
 from tests.prism_pl.verification import cases
+from tests.prism_pl.verification.adversarial import ADVERSARIAL
 from tests.prism_pl.verification.cases import ALL, Case
 from tests.prism_pl.verification.formulas import FORMULAS
 from tests.prism_pl.verification.measured import MEASURED
@@ -21,7 +22,7 @@ units = st.sampled_from(["", " kg", " cm", " m/s", " apples", "%", r"^\circ"])
 spaces = st.text(alphabet=" \n\t", max_size=3)
 variables = st.sampled_from(["x", "y", "2x", "x^2", r"\sqrt{x}", r"\frac{x}{3}", r"\pi", "x+1", "(x, 1)", "[0, x)"])
 
-KINDS = MEASURED | SPOKEN | FORMULAS
+KINDS = MEASURED | SPOKEN | FORMULAS | ADVERSARIAL
 BY_KIND: dict[str, list[Case]] = {
     kind: [(gold, text, True) for gold, right, _ in rows for text in right]
     + [(gold, text, False) for gold, _, wrong in rows for text in wrong]

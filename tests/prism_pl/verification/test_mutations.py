@@ -1,6 +1,7 @@
 """No answer is accepted that one change has made wrong: every gold of the tables, every change of one sign."""
 
 from prism_pl.verification import Question, agree
+from tests.prism_pl.verification.adversarial import ADVERSARIAL
 from tests.prism_pl.verification.cases import ALL, CHOICES
 from tests.prism_pl.verification.formulas import FORMULAS
 from tests.prism_pl.verification.golds import GOLDS
@@ -10,9 +11,11 @@ from tests.prism_pl.verification.spoken import SPOKEN
 
 # A choice is told by its letter; what decorates it is no part of the answer. tests: spoken.py.
 _LETTERS = {text for *texts, _ in CHOICES for text in texts} | {
-    row[0] for kind in ("choices with reasons", "several letters") for row in SPOKEN[kind]
+    row[0]
+    for kind in ("choices with reasons", "several letters", "choices and verdicts")
+    for row in (SPOKEN | ADVERSARIAL)[kind]
 }
-_TABLES = {row[0] for tables in (MEASURED, SPOKEN, FORMULAS) for rows in tables.values() for row in rows}
+_TABLES = {row[0] for tables in (MEASURED, SPOKEN, FORMULAS, ADVERSARIAL) for rows in tables.values() for row in rows}
 # Right predictions are golds, too.
 _TABLES |= {text for rows in FORMULAS.values() for row in rows for text in row[1]}
 _TABLES |= {text for _, text, verdict in ALL if verdict}
