@@ -179,9 +179,9 @@ class AdversarialAlignModule(StageModule):
             return False
         if self.cadence.rest_above == 1:
             return True
-        right_K = self.all_reduce(accuracy(scores.margin_MK).sum(0))
-        num_pairs = self.all_reduce(float(len(scores.margin_MK)))
-        learns = bool((right_K <= self.cadence.rest_above * num_pairs).any())
+        right_MK = accuracy(scores.margin_MK)
+        *right_K, num_pairs = self.all_reduce(torch.cat([right_MK.sum(0), right_MK.new_tensor([len(right_MK)])])).tolist()
+        learns = any(right <= self.cadence.rest_above * num_pairs for right in right_K)
         self.metrics.add("discriminator/rests", float(not learns))
         return learns
 
