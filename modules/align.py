@@ -132,7 +132,7 @@ class AdversarialAlignModule(StageModule):
     def configure_optimizers(self) -> Any:
         optimizer, schedule = self.make_optimizer(self.policy)
         trained = [parameter for parameter in self.discriminator.parameters() if parameter.requires_grad]
-        return [optimizer, self.discriminator_optimizer(trained)], [schedule]
+        return [optimizer, self.step_together(self.discriminator_optimizer(trained))], [schedule]
 
     def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[list[Sample]]]:
         rollouts, metrics = batch.rollouts, self.metrics

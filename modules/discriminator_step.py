@@ -36,7 +36,7 @@ from prism_pl.game.monitors import (
     swap_images,
 )
 from prism_pl.metrics.collection import StepMetrics, means
-from prism_pl.model.packing import nonfinite_segments
+from prism_pl.model.packing import FILLER, nonfinite_segments
 from prism_pl.types import Prompt
 
 
@@ -111,7 +111,10 @@ class DiscriminatorStep:
         groups = batch.scoring.groups
         suspects = nonfinite_segments(scored.score_N, torch.arange(len(scored.score_N)), groups)
         backward = partial(stage.backward_share, suspects=suspects)
-        differentiate(self.discriminator, batch.scoring, gradient_N, stage.micro_batches(groups), backward, balance)
+        micro_batches = stage.micro_batches(groups)
+        differentiate(
+            self.discriminator, batch.scoring, gradient_N, micro_batches, backward, balance, stage.backward_filler
+        )
         if options.r1_weight:
             self._add_gradient_penalty(batch.scoring, options)
         stage.apply_gradients(optimizer, "discriminator")
@@ -153,8 +156,11 @@ class DiscriminatorStep:
         """Backward of the approximate R1 penalty."""
         stage, groups = self.stage, teacher_groups(batch)
         total = float(stage.all_reduce(float(2 * len(groups))))
-        for packed, is_padding in stage.micro_batches(groups):
-            square_B = noise_effect(self.discriminator, packed, groups, options.r1_noise, "r1", stage.trainer.global_step)
-            stage.backward_share(options.r1_weight * square_B.sum() / total, is_padding)
-            with stage.metrics.paused(is_padding):
-                stage.metrics.add("discriminator/r1", square_B)
+        for packed, is_filler in stage.micro_batches(groups):
+            own = (FILLER,) if is_filler else groups
+            square_B = noise_effect(self.discriminator, packed, own, options.r1_noise, "r1", stage.trainer.global_step)
+            if is_filler:
+                stage.backward_filler(square_B)
+                continue
+            stage.backward_share(options.r1_weight * square_B.sum() / total)
+            stage.metrics.add("discriminator/r1", square_B)

@@ -14,7 +14,6 @@ from prism_pl.algorithms.policy_update import (
     RolloutTerms,
     add_input_metrics,
     add_trained_share,
-    dummy_groups,
     groups_of,
     make_updates,
     nonfinite_responses,
@@ -101,14 +100,16 @@ class PolicyStep:
     def _one_update(self, update: PolicyUpdate, terms: RolloutTerms, *, first_epoch: bool) -> None:
         stage, metrics = self.stage, self.stage.metrics
         totals = stage.all_reduce(torch.tensor([update.num_tokens, update.num_responses])).tolist()
-        for packed, is_padding in stage.micro_batches(update.groups, dummy_groups(terms.rollouts)):
+        for packed, is_filler in stage.micro_batches(update.groups):
             temperature = terms.rollouts.sampling.temperature
             logp_BT, entropy_BT = self.policy(packed, temperature, self.algorithm.entropy_weight > 0)
-            inputs = terms.loss_inputs(packed, logp_BT, entropy_BT, totals, is_padding)
-            with metrics.paused(is_padding):
-                add_input_metrics(inputs, metrics, first_epoch=first_epoch)
-                loss = self.algorithm.loss(inputs, metrics)
-            stage.backward_share(loss, is_padding, nonfinite_responses(inputs, packed, terms.rollouts))
+            if is_filler:
+                stage.backward_filler(logp_BT)
+                continue
+            inputs = terms.loss_inputs(packed, logp_BT, entropy_BT, totals)
+            add_input_metrics(inputs, metrics, first_epoch=first_epoch)
+            loss = self.algorithm.loss(inputs, metrics)
+            stage.backward_share(loss, nonfinite_responses(inputs, packed, terms.rollouts))
         stage.apply_gradients(stage.main_optimizer, "policy")
 
 
@@ -119,8 +120,8 @@ def response_logprobs(
     """Log-probabilities of responses' tokens under a policy's weights, by index in B; of all responses by default."""
     rows = range(len(rollouts.flat_responses)) if rows is None else rows
     result: dict[int, torch.Tensor] = {}
-    for packed, is_padding in stage.micro_batches(groups_of(rollouts, rows), dummy_groups(rollouts)):
+    for packed, is_filler in stage.micro_batches(groups_of(rollouts, rows)):
         logp_BT, _ = policy(packed, rollouts.sampling.temperature)
-        if not is_padding:
+        if not is_filler:
             result.update(by_index(logp_BT, packed))
     return result

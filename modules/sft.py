@@ -55,11 +55,13 @@ class SFTModule(StageModule):
         groups = make_groups([item.prompt for item in batch], [[item.response_ids] for item in batch])
         num_tokens = float(self.all_reduce(float(sum(item.num_learnt for item in batch))))
         with timed("update", self.metrics) as watch:
-            for packed, is_padding in self.micro_batches(groups):
+            for packed, is_filler in self.micro_batches(groups):
                 logp_BT, entropy_BT = self.policy(packed)
-                with self.metrics.paused(is_padding):
-                    loss = supervised_loss(logp_BT, entropy_BT, packed.token_mask_BT, num_tokens, self.metrics)
-                self.backward_share(loss, is_padding, nonfinite_segments(logp_BT, packed.order_B, groups))
+                if is_filler:
+                    self.backward_filler(logp_BT)
+                    continue
+                loss = supervised_loss(logp_BT, entropy_BT, packed.token_mask_BT, num_tokens, self.metrics)
+                self.backward_share(loss, nonfinite_segments(logp_BT, packed.order_B, groups))
             self.apply_gradients(self.main_optimizer, "policy")
         self.metrics.add("sft/tokens_per_second", num_tokens / watch.seconds)
         self.report(self.metrics)

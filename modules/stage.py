@@ -24,7 +24,7 @@ from prism_pl.errors import UserError
 from prism_pl.heartbeat import enter, within
 from prism_pl.metrics.collection import StepMetrics, means, sums
 from prism_pl.model.attention import Attention, use_attention
-from prism_pl.model.packing import Group, PackedBatch, Suspects, micro_batches, pack
+from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import Layered, place_rows, shard
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
@@ -86,7 +86,7 @@ class StageModule(L.LightningModule):
         if not hasattr(self, "metrics"):
             with within("loading"):
                 self.build()
-            self.metrics = StepMetrics(self.step_metrics())
+            self.metrics = StepMetrics(self.step_metrics() | means("packing/idle_share", "packing/padding_share"))
 
     def on_train_start(self) -> None:
         enter("step")
@@ -134,11 +134,21 @@ class StageModule(L.LightningModule):
 
     def make_optimizer(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
         """The main optimizer over a model's trainable parameters, with the stage's schedule."""
-        built = self.optimizer([parameter for parameter in model.parameters() if parameter.requires_grad])
+        built = self.step_together(self.optimizer([p for p in model.parameters() if p.requires_grad]))
         total = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.schedule.warmup_ratio * total) or self.schedule.warmup_steps
         kind = "constant_with_warmup" if self.schedule.kind == "constant" else self.schedule.kind
         return built, get_scheduler(kind, built, num_warmup_steps=warmup, num_training_steps=total)
+
+    def step_together(self, optimizer: Optimizer) -> Optimizer:
+        """Has an optimizer of sharded weights step many tensors at a time, as torch does by itself for whole ones on a GPU.
+
+        What the configuration says of ``foreach`` or ``fused`` stands.
+        """
+        for group in optimizer.param_groups:
+            if self.shards and group.get("foreach", False) is None and not group.get("fused"):
+                group["foreach"] = True
+        return optimizer
 
     @property
     def main_optimizer(self) -> Any:
@@ -152,19 +162,29 @@ class StageModule(L.LightningModule):
         schedules = self.lr_schedulers()
         return schedules[0] if isinstance(schedules, list) else schedules
 
-    def micro_batches(self, groups: Sequence[Group], dummy: Sequence[Group] = ()) -> Iterator[tuple[PackedBatch, bool]]:
-        """Packed micro-batches, and whether each is padding: a rank with fewer than the others repeats its last one.
+    def micro_batches(self, groups: Sequence[Group]) -> Iterator[tuple[PackedBatch, bool]]:
+        """Packed micro-batches, and whether each is filler: a rank with fewer than the others goes through two tokens.
 
-        Forward and backward of a sharded model are collectives, so all ranks must do the same number of them. ``dummy`` is
-        what a rank without any group goes through when another has one.
+        Forward and backward of a sharded model are collectives, so all ranks must do the same number of them. Nothing of a
+        filler may be read or learnt; its backward has to be done.
+
+        Logs, of training passes, ``packing/idle_share``, one minus this rank's tokens over those of the rank with the most,
+        and ``packing/padding_share``, the padded ones of the tokens that it computes.
         """
         # One shape to compile for, and whole blocks of a block mask.
         num_tokens, multiple = (self.max_tokens, 128) if self.attention == "flex_attention" else (0, 1)
         batches = micro_batches(groups, self.max_tokens)
-        count = int(self.all_reduce(torch.tensor(len(batches)), "max"))
-        for index in range(count):
-            batch = batches[min(index, len(batches) - 1)] if batches else dummy
-            yield pack(batch, num_tokens, multiple).to(self.device), index >= len(batches)
+        own = [sum(group.num_tokens for group in batch) for batch in batches]
+        count, most = self.all_reduce(torch.tensor([len(batches), sum(own)]), "max").tolist()
+        computed = 0
+        for index in range(int(count)):
+            is_filler = index >= len(batches)
+            packed = pack([FILLER] if is_filler else batches[index], num_tokens, multiple)
+            computed += len(packed.input_ids_N)
+            yield packed.to(self.device), is_filler
+        if count and torch.is_grad_enabled():
+            self.metrics.add("packing/idle_share", 1 - sum(own) / most)
+            self.metrics.add("packing/padding_share", 1 - sum(own) / computed)
 
     def all_reduce(self, value: torch.Tensor | float, op: str = "sum") -> torch.Tensor:
         """The sum, or another reduction, over ranks."""
@@ -185,13 +205,17 @@ class StageModule(L.LightningModule):
         rows = torch.stack(self.whole_batch(list(own.detach())))
         return place_rows(rows, own, self.global_rank, self.trainer.world_size)
 
-    def backward_share(self, loss: torch.Tensor, is_padding: bool = False, suspects: Suspects | None = None) -> None:
+    def backward_share(self, loss: torch.Tensor, suspects: Suspects | None = None) -> None:
         """Backward of a loss with global denominators: ranks are summed, where the strategy would average them.
 
         ``suspects`` names rows if the loss is not finite. The backward is done all the same: it is a collective.
         """
-        self.guard.look(loss, None if is_padding else suspects)
-        self.manual_backward(loss * (0.0 if is_padding else self.trainer.world_size))
+        self.guard.look(loss, suspects)
+        self.manual_backward(loss * self.trainer.world_size)
+
+    def backward_filler(self, output: torch.Tensor) -> None:
+        """The backward of a filler, of whatever the network gave for it: every gradient is zero."""
+        self.manual_backward(0.0 * output.sum())
 
     def update_metrics(self, name: str) -> dict[str, Metric]:
         """What ``apply_gradients`` adds to."""
@@ -204,8 +228,8 @@ class StageModule(L.LightningModule):
         If the loss or the gradient is not finite on any rank, all ranks leave the update out: weights, optimizer, schedule
         and ``global_step`` stay as they are. Raises UserError at ``nonfinite_limit`` in a row.
         """
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         self.metrics.add(f"{name}/gradient_norm", norm)
         self.metrics.add(f"{name}/learning_rate", optimizer.param_groups[0]["lr"])
@@ -216,7 +240,8 @@ class StageModule(L.LightningModule):
             return
         self.guard.applied(name)
         self._count_skipped(name, 0)
-        self.clip_gradients(optimizer, gradient_clip_val=self.clip_norm, gradient_clip_algorithm="norm")
+        # By the norm that is known; Lightning would take it again, and refuses fused optimizers.
+        torch.nn.utils.clip_grads_with_norm_(trained, self.clip_norm, norm)
         if optimizer is self.main_optimizer:
             optimizer.step()
             self.main_schedule.step()

@@ -73,11 +73,6 @@ def groups_of(rollouts: Rollouts, rows: Sequence[int]) -> list[Group]:
     ]
 
 
-def dummy_groups(rollouts: Rollouts) -> list[Group]:
-    """What a rank without a row of its own goes through when another one has some."""
-    return groups_of(rollouts, [0])
-
-
 @dataclass(frozen=True)
 class RolloutTerms:
     """What the losses of all micro-batches of a rollout batch have in common."""
@@ -97,14 +92,10 @@ class RolloutTerms:
         logp_BT: torch.Tensor,
         entropy_BT: torch.Tensor,
         totals: Sequence[float],
-        is_padding: bool,
     ) -> LossInputs:
-        """The inputs of one micro-batch. ``totals`` are the tokens and the responses of the whole update, on all ranks.
-
-        In a padding micro-batch may be a response whose other log-probabilities nobody has asked for.
-        """
+        """The inputs of one micro-batch. ``totals`` are the tokens and the responses of the whole update, on all ranks."""
         order, mask_BT = packed.order_B.tolist(), packed.token_mask_BT
-        old_logp, reference_logp = (None, None) if is_padding else (self.old_logp, self.reference_logp)
+        old_logp, reference_logp = self.old_logp, self.reference_logp
         old_logp_BT = logp_BT.detach() if old_logp is None else _padded([old_logp[b] for b in order], logp_BT)
         responses = self.rollouts.flat_responses
         engine_logp_BT = _padded([torch.tensor(responses[b].engine_logp) for b in order], logp_BT)

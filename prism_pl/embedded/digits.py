@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -25,6 +26,11 @@ class DigitPool:
 
     images: np.ndarray
     labels: np.ndarray
+
+    @cached_property
+    def pictures(self) -> list[Image.Image]:
+        """Each image as a slightly blurred 32x32 picture."""
+        return [_picture(image) for image in self.images]
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ def draw_scene(pool: DigitPool, rng: random.Random) -> tuple[Image.Image, Scene]
     first, second, third = (rng.randrange(len(pool.labels)) for _ in range(3))
     canvas = Image.new("L", (3 * _CELL, _CELL))
     for column, index in enumerate((first, second, third)):
-        canvas.paste(_render(pool.images[index], rng), (column * _CELL, 0))
+        canvas.paste(_shifted(pool.pictures[index], rng), (column * _CELL, 0))
 
     def label(index: int) -> int:
         return int(pool.labels[index])
@@ -68,9 +74,12 @@ def draw_scene(pool: DigitPool, rng: random.Random) -> tuple[Image.Image, Scene]
     return canvas.convert("RGB"), scene
 
 
-def _render(digit: np.ndarray, rng: random.Random) -> Image.Image:
+def _picture(digit: np.ndarray) -> Image.Image:
     picture = Image.fromarray((digit * (255 / 16)).astype(np.uint8)).resize((_CELL, _CELL), Image.Resampling.BILINEAR)
-    picture = picture.filter(ImageFilter.GaussianBlur(0.7))
+    return picture.filter(ImageFilter.GaussianBlur(0.7))
+
+
+def _shifted(picture: Image.Image, rng: random.Random) -> Image.Image:
     shifted = Image.new("L", (_CELL, _CELL))
     shifted.paste(picture, (rng.randint(-_MAX_SHIFT, _MAX_SHIFT), rng.randint(-_MAX_SHIFT, _MAX_SHIFT)))
     return shifted

@@ -129,13 +129,13 @@ class Scored:
 def score(scorer: Scorer, batch: ScoringBatch, micro_batches: Iterable[tuple[PackedBatch, bool]]) -> Scored:
     """The one way to score, for warm-up, reward, update and report.
 
-    ``micro_batches`` are those of ``batch.groups`` on the scorer's device, each with whether it is padding.
+    ``micro_batches`` are those of ``batch.groups`` on the scorer's device, each with whether it is filler.
     """
     score_N = torch.zeros(len(batch.aspect_N))
     usage: Usage | None = None
-    for packed, is_padding in micro_batches:
-        score_B, part = scorer(packed, aspects_of(batch, packed))
-        if not is_padding:
+    for packed, is_filler in micro_batches:
+        score_B, part = scorer(packed, _aspects(batch, packed, is_filler))
+        if not is_filler:
             score_N[packed.order_B.cpu()] = score_B.cpu()
             usage = part if usage is None or part is None else usage + part
     return Scored(score_N, usage)
@@ -146,23 +146,32 @@ def differentiate(
     batch: ScoringBatch,
     gradient_N: torch.Tensor,
     micro_batches: Iterable[tuple[PackedBatch, bool]],
-    backward: Callable[[torch.Tensor, bool], None],
+    backward: Callable[[torch.Tensor], None],
     routing_loss: Callable[[Usage], torch.Tensor] | None = None,
+    backward_filler: Callable[[torch.Tensor], None] | None = None,
 ) -> None:
     """The gradient of a loss of all scores, micro-batch by micro-batch: the one way to differentiate.
 
         dL/dtheta = sum_n dL/dscore_n . dscore_n/dtheta
 
     A pair's two segments may lie in different micro-batches, so the loss is differentiated in two exact steps:
-    ``gradient_N`` is dL/dscore, known from a pass without gradient; ``backward`` gets the micro-batch's dL/dscore . score
-    and whether it is padding. ``routing_loss`` is added for a mixture.
+    ``gradient_N`` is dL/dscore, known from a pass without gradient; ``backward`` gets the micro-batch's dL/dscore . score,
+    ``backward_filler``, which a single process does not need, a filler's scores. ``routing_loss`` is added for a mixture.
     """
-    for packed, is_padding in micro_batches:
-        score_B, usage = scorer(packed, aspects_of(batch, packed))
+    for packed, is_filler in micro_batches:
+        score_B, usage = scorer(packed, _aspects(batch, packed, is_filler))
+        if is_filler:
+            assert backward_filler is not None
+            backward_filler(score_B)
+            continue
         surrogate = (gradient_N.to(score_B)[packed.order_B] * score_B).sum()
         if routing_loss is not None and usage is not None:
             surrogate = surrogate + routing_loss(usage)
-        backward(surrogate, is_padding)
+        backward(surrogate)
+
+
+def _aspects(batch: ScoringBatch, packed: PackedBatch, is_filler: bool) -> torch.Tensor:
+    return torch.zeros_like(packed.order_B) if is_filler else aspects_of(batch, packed)
 
 
 def aspects_of(batch: ScoringBatch, packed: PackedBatch) -> torch.Tensor:

@@ -28,7 +28,7 @@ def learn_single_process(
     packed = _packed(scorer, batch, max_tokens)
     leaf_N = score(scorer, batch, packed).score_N.requires_grad_()
     (gradient_N,) = torch.autograd.grad(objective(leaf_N), leaf_N)
-    differentiate(scorer, batch, gradient_N, packed, lambda loss, _: loss.backward())
+    differentiate(scorer, batch, gradient_N, packed, lambda loss: loss.backward())
     torch.nn.utils.clip_grad_norm_(scorer.parameters(), _CLIP_NORM)
     optimizer.step()
     optimizer.zero_grad()

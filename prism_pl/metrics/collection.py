@@ -4,8 +4,7 @@ A rank may have nothing to add under a name, or nothing at all: what travels is 
 collective's size never depends on data. A name that no rank has added to is not logged: nothing is made up for it.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -27,7 +26,6 @@ class StepMetrics(MetricCollection):
         super().__init__(dict(declared), compute_groups=False)
         assert not any(metric.sync_on_compute for metric in self.values()), "make metrics with `local(...)`"
         self.set_dtype(torch.float64)
-        self._paused = False
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], *options: Any) -> "StepMetrics":
         # torchmetrics goes back to fp32 when it is moved to a device.
@@ -39,18 +37,9 @@ class StepMetrics(MetricCollection):
         """Updates a declared metric; an empty tensor adds nothing."""
         assert name in self, f"the metric {name} was not declared before the step"
         tensors = [torch.as_tensor(value).detach() for value in values]
-        if not self._paused and tensors[0].numel():
+        if tensors[0].numel():
             metric = self[name]
             metric.update(*(tensor.to(metric.device) for tensor in tensors))
-
-    @contextmanager
-    def paused(self, when: bool = True) -> Iterator[None]:
-        """Adds nothing in the block: for micro-batches that only keep a rank in step with the others."""
-        before, self._paused = self._paused, self._paused or when
-        try:
-            yield
-        finally:
-            self._paused = before
 
     def result(self, gather: Callable[[torch.Tensor], torch.Tensor] | None = None) -> dict[str, float]:
         """The value of each name that somebody has added to.

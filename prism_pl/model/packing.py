@@ -34,6 +34,10 @@ class Group:
         return len(self.prompt.input_ids) + sum(len(segment) for segment in self.segments)
 
 
+FILLER = Group(Prompt("filler", "", (0,), (0,), torch.zeros(3, 1, dtype=torch.long)), ((0,),), (0,))
+"""Two tokens that a rank computes, and learns nothing from, while others have a micro-batch more."""
+
+
 @dataclass(frozen=True)
 class PackedBatch:
     """N tokens ready for a stock Qwen3-VL, and where to read each of the B segments."""

@@ -62,7 +62,7 @@ def test_inputs_are_found_by_the_index_in_the_batch() -> None:
     old = {1: torch.full((2,), -2.0), 5: torch.full((6,), -6.5)}
     reference = {1: torch.full((2,), -0.1), 5: torch.full((6,), -0.5)}
     terms = RolloutTerms(rollouts, ADVANTAGE_PG, MismatchOptions(), old, reference)
-    inputs = terms.loss_inputs(packed, zeros_BT, zeros_BT, (21, 6), is_padding=False)
+    inputs = terms.loss_inputs(packed, zeros_BT, zeros_BT, (21, 6))
     assert inputs.advantage_B.tolist() == [-1.0, 2.0]
     assert inputs.old_logp_BT[:, 0].tolist() == [-2.0, -6.5]
     assert inputs.reference_logp_BT is not None
@@ -79,20 +79,9 @@ def test_an_on_policy_step_takes_its_own_log_probabilities_for_the_old_ones() ->
     packed = pack(groups_of(rollouts, [0]))
     logp_BT = torch.full((1, 1), -1.5, requires_grad=True)
     terms = RolloutTerms(rollouts, ADVANTAGE_PG, MismatchOptions())
-    inputs = terms.loss_inputs(packed, logp_BT, torch.zeros(1, 1), (1, 1), is_padding=False)
+    inputs = terms.loss_inputs(packed, logp_BT, torch.zeros(1, 1), (1, 1))
     assert inputs.ratio_BT.tolist() == [[1.0]]
     assert not inputs.old_logp_BT.requires_grad
-    assert inputs.reference_logp_BT is None
-
-
-def test_a_padding_micro_batch_needs_nobodys_log_probabilities() -> None:
-    rollouts = make_rollouts()
-    packed = pack(groups_of(rollouts, [0]))
-    logp_BT = torch.full((1, 1), -1.5, requires_grad=True)
-    # The dummy response is none of those that the old log-probabilities were computed for.
-    terms = RolloutTerms(rollouts, ADVANTAGE_PG, MismatchOptions(), {5: torch.zeros(6)}, {5: torch.zeros(6)})
-    inputs = terms.loss_inputs(packed, logp_BT, torch.zeros(1, 1), (1, 1), is_padding=True)
-    assert inputs.old_logp_BT.tolist() == [[-1.5]]
     assert inputs.reference_logp_BT is None
 
 
@@ -118,7 +107,7 @@ def test_responses_that_are_not_finite_are_told_by_row_and_place() -> None:
     packed = pack(groups_of(rollouts, [1, 4, 5]))
     zeros_BT = torch.zeros(packed.token_mask_BT.shape)
     terms = RolloutTerms(rollouts, torch.zeros(3, 2), MismatchOptions(action="off"))
-    clean = terms.loss_inputs(packed, zeros_BT, zeros_BT, (1.0, 1.0), is_padding=False)
+    clean = terms.loss_inputs(packed, zeros_BT, zeros_BT, (1.0, 1.0))
     assert nonfinite_responses(clean, packed, rollouts).names() == []
     # The second of the three packed rows is response 4: the first of the third prompt's two.
     poisoned_BT = zeros_BT.index_put((torch.tensor(1), torch.tensor(4)), torch.tensor(torch.inf))

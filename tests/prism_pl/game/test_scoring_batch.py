@@ -12,7 +12,7 @@ from prism_pl.discriminators.reading import Reading
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
 from prism_pl.game import Scores, ScoringBatch, arrange, make_scoring_batch
-from prism_pl.model.packing import micro_batches, pack
+from prism_pl.model.packing import FILLER, micro_batches, pack
 from prism_pl.segments import parse_response, segment_ids
 from prism_pl.types import Prompt
 from tests.responses import MALFORMED, respond
@@ -107,14 +107,14 @@ def test_arrange_by_hand(prompts: list[Prompt], encoder: PromptEncoder) -> None:
     assert part.margin_MK.tolist() == [[-2, -2]]
 
 
-def test_padding_micro_batches_change_nothing(prompts: list[Prompt], encoder: PromptEncoder, discriminator: Scorer) -> None:
-    """Ranks with fewer micro-batches repeat one: neither its scores nor its tokens are counted."""
+def test_fillers_change_nothing(prompts: list[Prompt], encoder: PromptEncoder, discriminator: Scorer) -> None:
+    """Ranks with fewer micro-batches go through fillers: neither their scores nor their tokens are counted."""
     scoring = make_scoring_batch(prompts, [[respond("a")]] * len(prompts), encoder.tokenizer, Reading())
     batches = [pack(batch) for batch in micro_batches(scoring.groups, 400)]
     assert len(batches) > 1
     own = [(packed, False) for packed in batches]
     once = game.score(discriminator, scoring, own)
-    padded = game.score(discriminator, scoring, [*own, (batches[0], True), (batches[0], True)])
+    padded = game.score(discriminator, scoring, [*own, (pack([FILLER]), True), (pack([FILLER]), True)])
     usage = once.usage
     assert usage is not None
     assert torch.equal(padded.score_N, once.score_N)

@@ -74,17 +74,6 @@ def test_no_names() -> None:
     assert StepMetrics({}).result() == {}
 
 
-def test_nothing_is_added_while_paused() -> None:
-    metrics = StepMetrics(means("x"))
-    with metrics.paused():
-        metrics.add("x", 1.0)
-        with metrics.paused(False):
-            metrics.add("x", 2.0)
-    with metrics.paused(False):
-        metrics.add("x", 3.0)
-    assert metrics.result() == {"x": 3.0}
-
-
 def test_values_are_detached_and_of_any_type() -> None:
     metrics = StepMetrics(means("x"))
     metrics.add("x", torch.tensor([1.0, 2.0], requires_grad=True) * 2)
