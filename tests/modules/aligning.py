@@ -82,14 +82,14 @@ def metrics(folder: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
-_OF_A_RANK = ("margin/", "probe_gap", "image/swap_")
+_OF_A_RANK = ("margin/", "probe_gap", "image/swap_", "packing/")
 
 
 def assert_same_metrics(one: Path, two: Path) -> None:
     """Two runs on different numbers of ranks logged the same.
 
-    Left out is what is of a rank by definition: percentiles of its own pairs, the probe of its own first prompt, and its
-    held-out images swapped among themselves.
+    Left out is what is of a rank by definition: percentiles of its own pairs, the probe of its own first prompt, its
+    held-out images swapped among themselves, and how long it waited for the others.
     """
     expected, found = metrics(one), metrics(two)
     assert sorted(expected) == sorted(found)

@@ -51,7 +51,7 @@ def test_the_divergence_is_taken_from_the_policy_at_the_start(tmp_path: Path, sf
 def test_the_discriminator_rests_while_it_is_ahead(tmp_path: Path, warmup: Path, rest_above: float) -> None:
     folder = tmp_path / "align"
     fit(
-        write(scripted(), tmp_path / "align.yaml"), folder, "--trainer.max_steps", "3", "--data.batch_size", "4",
+        write(scripted(), tmp_path / "align.yaml"), folder, "--trainer.max_steps", "2", "--data.batch_size", "8",
         "--model.policy.path", "embedded/digits", "--model.discriminator.path", str(warmup / "model"),
         "--model.cadence.rest_above", str(rest_above), "--model.replay.prompts_per_update", "0",
     )  # fmt: skip

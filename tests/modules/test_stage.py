@@ -9,8 +9,62 @@ from safetensors.torch import load_file
 from transformers import AutoProcessor, Qwen3VLForConditionalGeneration
 
 import callbacks
+from modules.stage import StageModule
 from prism_pl.commands.export import export
+from prism_pl.embedded import embedded_folder
+from prism_pl.metrics.collection import StepMetrics, means
+from prism_pl.model.packing import Group
+from prism_pl.types import Prompt
 from tests.modules.fits import fit, logged, with_engine
+
+
+class OneOfTwo(StageModule):
+    """A rank beside one that has ``others``, micro-batches and tokens."""
+
+    def __init__(self, others: tuple[int, int]) -> None:
+        super().__init__(torch.optim.SGD, max_tokens=16)
+        self.others = torch.tensor(others)
+        self.metrics = StepMetrics(means("packing/idle_share", "packing/padding_share"))
+
+    def all_reduce(self, value: torch.Tensor | float, op: str = "sum") -> torch.Tensor:
+        assert op == "max"
+        return torch.maximum(torch.as_tensor(value), self.others)
+
+
+def test_a_rank_with_fewer_micro_batches_goes_through_two_tokens() -> None:
+    prompt = Prompt("row", "", (1,) * 4, (1,) * 4, torch.arange(4).expand(3, 4))
+    groups = [Group(prompt, ((5,) * size,), (index,)) for index, size in enumerate((10, 8))]
+    # 14 and 12 tokens do not fit in 16 together; the other rank has one micro-batch more, and 40 tokens.
+    stage = OneOfTwo((3, 40))
+    batches = [(len(packed.input_ids_N), is_filler) for packed, is_filler in stage.micro_batches(groups)]
+    assert batches == [(14, False), (12, False), (2, True)]
+    # It has nothing to do for 14 of 40 tokens, and 2 of the 28 that it computes are nobody's.
+    assert stage.metrics.result() == {
+        "packing/idle_share": pytest.approx(14 / 40),
+        "packing/padding_share": pytest.approx(2 / 28),
+    }
+    # Without a group of its own: fillers alone.
+    stage = OneOfTwo((2, 20))
+    assert [is_filler for _, is_filler in stage.micro_batches([])] == [True, True]
+    assert stage.metrics.result() == {"packing/idle_share": 1.0, "packing/padding_share": 1.0}
+
+
+def test_a_fused_optimizer_clips_and_steps_as_a_plain_one(tmp_path: Path) -> None:
+    config = with_engine("sft.yaml", tmp_path)
+    common = ["--data.batch_size=8", "--data.num_workers=0", "--trainer.max_steps=2", "--model.optimizer=torch.optim.SGD"]
+    common += ["--model.optimizer.lr=1.0", "--model.clip_norm=0.01", "--model.schedule.warmup_ratio=0.0"]
+    common += ["--model.schedule.kind=constant"]
+    for fused in ("false", "true"):
+        fit(config, tmp_path / fused, *common, f"--model.optimizer.fused={fused}")
+    plain, fused_line = (logged(tmp_path / name, "policy/gradient_norm")[-1] for name in ("false", "true"))
+    assert plain["policy/gradient_norm"] > 0.01
+    assert fused_line["sft/loss"] == pytest.approx(plain["sft/loss"], rel=1e-5)
+    folders = (embedded_folder() / "model", tmp_path / "false" / "model", tmp_path / "true" / "model")
+    start, one, other = (load_file(folder / "model.safetensors") for folder in folders)
+    moved = {name: one[name] - start[name] for name in one if name in start}
+    # Two steps of length 0.01 each, nearly in one direction.
+    assert 0.01 < sum(float(change.square().sum()) for change in moved.values()) ** 0.5 <= 0.02 + 1e-6
+    assert all(torch.allclose(one[name], other[name], atol=1e-7) for name in one)
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
