@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torchmetrics import MeanMetric, Metric, MetricCollection, PearsonCorrCoef, SumMetric
+from torchmetrics import MaxMetric, MeanMetric, Metric, MetricCollection, PearsonCorrCoef, SumMetric
 
 # Metrics never sync by themselves: ``StepMetrics.result`` does it for all of them at once.
 _LOCAL: dict[str, Any] = {"sync_on_compute": False, "compute_with_cache": False}
@@ -73,6 +73,11 @@ def means(*names: str) -> dict[str, Metric]:
 def sums(*names: str) -> dict[str, Metric]:
     """Declares sums over everything that is added, on all ranks."""
     return {name: local(SumMetric, nan_strategy="disable") for name in names}
+
+
+def maxima(*names: str) -> dict[str, Metric]:
+    """Declares the largest of everything that is added, on any rank."""
+    return {name: local(MaxMetric, nan_strategy="disable") for name in names}
 
 
 def correlations(*names: str) -> dict[str, Metric]:

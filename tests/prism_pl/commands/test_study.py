@@ -246,8 +246,11 @@ def test_a_real_study_is_killed_and_goes_on(tmp_path: Path, embedded: Path) -> N
     assert all(len(line["sampled"]) == 2 and line["teacher_tokens"] > 0 for line in lines)
 
 
-def test_the_claim_is_a_whole_grid(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("config", ["claim.yaml", "claim_parts.yaml"])
+def test_the_claim_is_a_whole_grid(
+    config: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Stops before anything runs, after the grid and its configurations were checked.
     monkeypatch.setattr("prism_pl.commands.study.only_process", lambda *_: (_ for _ in ()).throw(UserError("checked")))
-    code, _, errors = captured(capsys, "study", "--config", "claim.yaml")
+    code, _, errors = captured(capsys, "study", "--config", config)
     assert (code, "checked" in errors) == (2, True), errors

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prism_pl.metrics.collection import StepMetrics, correlations, local, means
+from prism_pl.metrics.collection import StepMetrics, correlations, local, maxima, means
 from prism_pl.metrics.intervals import MeanWithInterval, PassAtK, WilsonAccuracy, half_width
 from prism_pl.metrics.proxies import LENGTH_BINS, TotalVariation, length_width, shares, total_variation
 
@@ -45,6 +45,15 @@ def test_ranks_of_unequal_size_give_the_true_mean() -> None:
     second.add("b", 10.0)
     # Sums 7 + 2 and 6 + 10, counts 1 + 2 and 3 + 1.
     assert over_ranks([first, second]) == [{"a": 3.0, "b": 4.0}] * 2
+
+
+def test_the_largest_is_that_of_any_rank() -> None:
+    ranks = [StepMetrics(maxima("memory")) for _ in range(3)]
+    ranks[0].add("memory", -3.0)
+    ranks[0].add("memory", -5.0)
+    ranks[2].add("memory", torch.tensor([-4.0, -2.0]))
+    # The second rank has none, which is not 0.
+    assert over_ranks(ranks) == [{"memory": -2.0}] * 3
 
 
 def test_a_rank_without_a_single_value_has_the_others_results() -> None:
