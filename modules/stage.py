@@ -24,6 +24,7 @@ from prism_pl.errors import UserError
 from prism_pl.heartbeat import enter, within
 from prism_pl.metrics.collection import StepMetrics, means, sums
 from prism_pl.model.attention import Attention, use_attention
+from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import Layered, place_rows, shard
@@ -54,6 +55,8 @@ class StageModule(L.LightningModule):
         max_tokens: tokens of a micro-batch, the memory knob; the result does not depend on it.
         attention: ``shared_prefix`` everywhere, or ``flex_attention`` with a compiled block mask on a GPU; micro-batches
             are then padded to ``max_tokens``.
+        export_dtype: precision of the models that are written; the checkpoint keeps fp32. ``auto`` is that of the model
+            that the stage starts from.
         nonfinite_limit: an update whose loss or gradient is not finite is left out; the run stops at this many in a row.
     """
 
@@ -69,6 +72,7 @@ class StageModule(L.LightningModule):
         clip_norm: PositiveFloat = 1.0,
         max_tokens: PositiveInt = 8192,
         attention: Attention = "shared_prefix",
+        export_dtype: ExportDtype = "auto",
         nonfinite_limit: PositiveInt = 3,
     ) -> None:
         super().__init__()
@@ -80,6 +84,7 @@ class StageModule(L.LightningModule):
         self.clip_norm = clip_norm
         self.max_tokens = max_tokens
         self.attention = attention
+        self.export_dtype = export_dtype
         self.guard = NonFiniteGuard(nonfinite_limit)
 
     def configure_model(self) -> None:
