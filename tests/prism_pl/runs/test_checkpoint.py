@@ -189,6 +189,6 @@ def test_reading_executes_nothing(writer: CheckpointWriter, tmp_path: Path) -> N
     stream = io.BytesIO()
     pickle.dump(Evil(), stream)
     (tmp_path / "step=2.ckpt" / ".metadata").write_bytes(stream.getvalue())
-    with pytest.raises(UserError, match="asks for pathlib.Path.touch, which no checkpoint needs"):
+    with pytest.raises(UserError, match=r"asks for pathlib.Path.touch, which no checkpoint needs"):
         Checkpoint(tmp_path / "step=2.ckpt")
     assert not (tmp_path / "touched").exists()
