@@ -55,7 +55,7 @@ class DiscriminatorModule(StageModule):
 
     def build(self) -> None:
         self.discriminator = self.discriminator_class.build(
-            self.policy_path, "model.discriminator", prepare=self.prepare, as_stored=self.shards
+            self.policy_path, "model.discriminator", prepare=self.prepare, as_stored=True
         )
         tokenizer = AutoTokenizer.from_pretrained(model_folder(self.policy_path, "model.policy.path"))
         self.step = DiscriminatorStep(self, self.discriminator, tokenizer, self.discriminator_loss)

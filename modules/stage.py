@@ -115,24 +115,18 @@ class StageModule(L.LightningModule):
     def add_heldout_metrics(self, rollouts: Rollouts, metrics: StepMetrics) -> None:
         """The stage's own figures on held-out prompts."""
 
-    @property
-    def shards(self) -> bool:
-        """Whether the strategy gives each rank a share of every weight."""
-        return self.device_mesh is not None
-
     def prepare(self, model: Layered) -> None:
-        """Sets a freshly loaded network's attention; if the strategy shards, this rank keeps its share of it, in fp32."""
+        """Sets a freshly loaded network's attention and makes it fp32, in this rank's shards if the strategy has any."""
         backbone: Any = model.vlm.model if isinstance(model, Policy) else model.model  # type: ignore[attr-defined]
         use_attention(backbone, self.attention)
-        if self.device_mesh is None:
-            if self.trainer.world_size == 1:
-                return
+        if self.device_mesh is not None:
+            shard(model, self.device_mesh["data_parallel"])
+        elif self.trainer.world_size > 1:
             name = type(self.trainer.strategy).__name__
             raise UserError(
                 f"trainer.strategy: {name} cannot run several backward passes an update on {self.trainer.world_size} "
                 f"devices. Use `--trainer.strategy fsdp2`."
             )
-        shard(model, self.device_mesh["data_parallel"])
         model.float()  # type: ignore[attr-defined]
 
     def make_optimizer(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:

@@ -66,6 +66,9 @@ class PolicyStage(Stage, Protocol):
     def policy_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Whole tensors for an engine. All ranks must exhaust it."""
 
+    def prepare(self, model: Any) -> None:
+        """Makes a freshly loaded network what the strategy and the options want: fp32, in shards if there are any."""
+
 
 @runtime_checkable
 class RolloutStage(PolicyStage, Protocol):

@@ -37,6 +37,7 @@ def write_network(network: Any, folder: Path, source: str, weights: dict[str, to
         shell = type(network)(copy.deepcopy(network.config))
     # config.json then says what the file holds.
     shell.to(next(iter(weights.values())).dtype)
-    shell.generation_config = network.generation_config
+    if network.can_generate():
+        shell.generation_config = network.generation_config
     shell.save_pretrained(folder, state_dict=weights, **options)
     AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)

@@ -214,7 +214,7 @@ class _Reader(FileSystemReader):
         if self._known is None:
             with (Path(self.path) / _METADATA).open("rb") as stream:
                 self._known = _Unpickler(stream).load()
-        return self._known  # type: ignore[return-value]
+        return self._known
 
 
 class _Unpickler(pickle.Unpickler):
