@@ -130,9 +130,7 @@ def main(size: str = "100M", world: str = "2") -> None:
         if any(rank.wait() for rank in ranks):
             raise SystemExit("a rank failed")
     found = json.loads(output.strip().splitlines()[-1])
-    print(
-        "| parameters, ranks | gathered, s | background, s | ratio | copy alone, s | background, until written, s |"
-    )
+    print("| parameters, ranks | gathered, s | background, s | ratio | copy alone, s | background, until written, s |")
     print("| --- | --- | --- | --- | --- | --- |")
     print(
         f"| {found['parameters'] / 1e6:.0f} M, {world} | {found['gathered']:.2f} | {found['background']:.2f} | "

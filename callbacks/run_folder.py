@@ -54,6 +54,8 @@ class RunFolder(LastWork):
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         super().on_fit_end(trainer, pl_module)
+        # Lightning may have started the last one after ``finish``.
+        self._writer.wait()
         folder = Path(trainer.default_root_dir)
         if trainer.is_global_zero:
             finish(folder, trainer.global_step, _commit())

@@ -55,7 +55,7 @@ def split(checkpoint: Tree) -> tuple[dict[str, torch.Tensor], Tree]:
     same: dict[str, str] = {}
     names: dict[Any, str] = {}
     for name, tensor in _large(checkpoint):
-        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        local = _local(tensor)
         # A rank that has no row of a sharded tensor knows tied ones by the object.
         storage = (local.data_ptr(), local.dtype, local.shape) if local.numel() else id(tensor)
         if storage in names:
@@ -78,7 +78,7 @@ def staged(tensors: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor]) -
     """
     copies: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
-        local = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+        local = _local(tensor)
         if local.is_cuda:
             if name not in buffers:
                 buffers[name] = torch.empty(local.shape, dtype=local.dtype, pin_memory=True)
@@ -165,6 +165,11 @@ def _large(checkpoint: Tree) -> Iterator[tuple[str, torch.Tensor]]:
         for path, leaf in tree_flatten_with_path(checkpoint.get(part))[0]:
             if _is_large(leaf):
                 yield _name(part, path), leaf
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    tensor = tensor.detach()
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _is_large(leaf: Any) -> bool:
