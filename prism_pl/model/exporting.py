@@ -33,10 +33,13 @@ def write_network(network: Any, folder: Path, source: str, weights: dict[str, to
 
     The network itself is only asked for its kind: it may be sharded, on the meta device, or in training meanwhile.
     """
+    config, dtype = copy.deepcopy(network.config), next(iter(weights.values())).dtype
+    # config.json says what the file holds, of language model and vision tower alike.
+    for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+        part.dtype = dtype
     with torch.device("meta"):
-        shell = type(network)(copy.deepcopy(network.config))
-    # config.json then says what the file holds.
-    shell.to(next(iter(weights.values())).dtype)
+        shell = type(network)(config)
+    shell.to(dtype)
     if network.can_generate():
         shell.generation_config = network.generation_config
     shell.save_pretrained(folder, state_dict=weights, **options)

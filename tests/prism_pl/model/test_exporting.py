@@ -32,7 +32,8 @@ def test_auto_is_the_precision_of_the_model_at_the_start(half: Path, embedded: P
 def test_a_folder_in_bf16_says_so_and_the_policy_stays_fp32(lively_policy: Policy, tmp_path: Path) -> None:
     weights = {name: tensor.bfloat16() for name, tensor in lively_policy.weights()}
     lively_policy.save(tmp_path / "model", EMBEDDED_NAME, weights)
-    assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert [part["dtype"] for part in (config, config["text_config"], config["vision_config"])] == ["bfloat16"] * 3
     assert stored_dtype(str(tmp_path / "model")) == torch.bfloat16
     stored = load_file(tmp_path / "model" / "model.safetensors")
     assert all(torch.equal(tensor, weights[name]) for name, tensor in stored.items())
