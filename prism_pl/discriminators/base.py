@@ -133,6 +133,7 @@ class Discriminator(ABC):
         targets = {name.replace(".base_layer.", "."): p for name, p in scorer.named_parameters() if ".lora_" not in name}
         for name, tensor in self.tensors(DenseWeights(folder), scorer.config):
             fill(targets.pop(name), tensor)
+            del tensor  # before the next one is made
         assert not targets, f"never written: {sorted(targets)[:3]}"
 
     def _check_record(self, record: dict[str, Any], folder: str, purpose: str) -> None:

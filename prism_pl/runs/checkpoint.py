@@ -197,7 +197,11 @@ class _Writer(FileSystemWriter):
 
     def write_data(self, plan: SavePlan, planner: SavePlanner) -> Any:
         if plan.items:
-            return super().write_data(plan, planner)
+            try:
+                return super().write_data(plan, planner)
+            except Exception as error:
+                # torch's own complaint of a file that did not grow hides why, and other ranks hear of the outermost alone.
+                raise _system_error(error) or error from error
         nothing: torch.futures.Future[list[Any]] = torch.futures.Future()
         nothing.set_result([])
         return nothing
@@ -208,6 +212,12 @@ class _Writer(FileSystemWriter):
             os.fsync(stream.fileno())
         super().finish(metadata, results)
         put_in_place(Path(self.path), self._target)
+
+
+def _system_error(error: BaseException | None) -> OSError | None:
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 class _Reader(FileSystemReader):

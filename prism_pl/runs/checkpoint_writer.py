@@ -48,15 +48,16 @@ class CheckpointWriter:
         Raises what became of the one before, as ``wait`` does.
         """
         self.wait()
-        target = Path(broadcast_object(str(target)))
-        if several() and self._group is None:
-            # Of its own: the trainer's collectives go on meanwhile, on whatever backend.
-            self._group = dist.new_group(backend="gloo", timeout=_LIMIT)
         first = not several() or dist.get_rank() == 0
         if first:
             # What a kill has left of the same step.
             shutil.rmtree(hidden(target), ignore_errors=True)
             hidden(target).mkdir(parents=True)
+        # After that: the others look whether they see it.
+        target = Path(broadcast_object(str(target)))
+        if several() and self._group is None:
+            # Of its own: the trainer's collectives go on meanwhile, on whatever backend.
+            self._group = dist.new_group(backend="gloo", timeout=_LIMIT)
         tensors, rest = split(checkpoint)
         if not self._disk_is_shared(target):
             tensors = _gathered(tensors, keep=first)

@@ -22,8 +22,9 @@ from prism_pl.runs.checkpoint_writer import CheckpointWriter
 class Tied(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.embed = nn.Linear(5, 7, bias=False)
-        self.head = nn.Linear(5, 7, bias=False)
+        # More than a stream's buffer: a disk then fills up in the middle of a tensor.
+        self.embed = nn.Linear(5, 700, bias=False)
+        self.head = nn.Linear(5, 700, bias=False)
         self.head.weight = self.embed.weight
         self.norm = nn.LayerNorm(5)
 
@@ -132,11 +133,12 @@ def test_an_older_one_goes_when_the_newer_is_whole(
     assert not (run / "step=2.ckpt").exists()
 
 
-def test_a_full_disk_loses_nothing_of_the_older_one(writer: CheckpointWriter, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1000, 5000], ids=["first tensor", "later tensor"])
+def test_a_full_disk_loses_nothing_of_the_older_one(writer: CheckpointWriter, tmp_path: Path, size: int) -> None:
     run = tmp_path / "checkpoints"
     writer.save(trained(0.3), run / "step=2.ckpt")
     writer.wait()
-    with largest_file(2000):
+    with largest_file(size):
         writer.save(trained(0.4), run / "step=4.ckpt")
         writer.remove(run / "step=2.ckpt")
         told = r"run_dir: .*step=4.ckpt could not be written \(.*File too large.*\). Older checkpoints are whole."
