@@ -70,6 +70,8 @@ def export(policy: Policy, checkpoint: Path) -> None:
 
 def timed(work: Callable[[], Any]) -> float:
     """Seconds of the slowest rank."""
+    # Not behind what the one before has left to the system to write.
+    os.sync()
     dist.barrier()
     start = time.perf_counter()
     work()
@@ -101,9 +103,11 @@ def rank_main(rank: int, world: int, size: str, folder: Path) -> None:
     for number in range(_ROUNDS):
         seconds["gathered"].append(timed(lambda: gathered(policy, optimizer, folder / "gathered")))
         target = folder / f"step={number}.ckpt"
+        os.sync()
         start = time.perf_counter()
         seconds["background"].append(timed(lambda target=target: writer.save(state(), target)))  # type: ignore[misc]
-        timed(writer.wait)
+        writer.wait()
+        dist.barrier()
         seconds["on disk"].append(time.perf_counter() - start)
         seconds["copy"].append(timed(copy))
         if rank == 0:
