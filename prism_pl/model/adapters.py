@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
@@ -50,14 +51,20 @@ def add_adapters(model: nn.Module, options: LoraOptions) -> None:
     config = LoraConfig(r=options.rank, lora_alpha=options.alpha, target_modules=pattern)  # type: ignore[arg-type]
     inject_adapter_in_model(config, model, _NAME)
     for name, module in model.named_modules():
-        if isinstance(module, LoraLayer) and not module.lora_A[_NAME].weight.is_meta:
-            first, second = (part[_NAME] for part in (module.lora_A, module.lora_B))
-            # Kaiming's bound, as peft draws it.
-            bound = first.in_features**-0.5
-            generator = torch.Generator().manual_seed(derive_seed(run_seed(), "lora", name))
-            drawn = torch.empty(first.weight.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
-            first.weight = nn.Parameter(drawn.to(first.weight.device))
-            second.weight = nn.Parameter(second.weight.detach().float())
+        if isinstance(module, LoraLayer):
+            _draw(module, name)
+
+
+def _draw(layer: Any, name: str) -> None:
+    first, second = layer.lora_A[_NAME], layer.lora_B[_NAME]
+    if first.weight.is_meta:
+        return
+    # Kaiming's bound, as peft draws it.
+    bound = first.in_features**-0.5
+    generator = torch.Generator().manual_seed(derive_seed(run_seed(), "lora", name))
+    drawn = torch.empty(first.weight.shape, dtype=torch.float32).uniform_(-bound, bound, generator=generator)
+    first.weight = nn.Parameter(drawn.to(first.weight.device))
+    second.weight = nn.Parameter(second.weight.detach().float())
 
 
 def merged_weights(model: nn.Module, read: Read | None = None) -> Iterator[tuple[str, torch.Tensor]]:
