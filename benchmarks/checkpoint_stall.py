@@ -95,9 +95,9 @@ def rank_main(rank: int, world: int, size: str, folder: Path) -> None:
     def state() -> dict[str, Any]:
         return {"state_dict": policy.state_dict(keep_vars=True), "optimizer_states": [optimizer.state_dict()]}
 
-    def copy() -> None:
-        for tensor in split(state())[0].values():
-            (tensor.to_local() if isinstance(tensor, DTensor) else tensor).clone()
+    def copy() -> list[torch.Tensor]:
+        tensors = split(state())[0].values()
+        return [(tensor.to_local() if isinstance(tensor, DTensor) else tensor).clone() for tensor in tensors]
 
     seconds: dict[str, list[float]] = {"gathered": [], "background": [], "on disk": [], "copy": []}
     for number in range(_ROUNDS):
