@@ -28,6 +28,7 @@ bench: install
 	$(RUN) -m benchmarks.logprob_memory
 	$(RUN) -m benchmarks.many_rows
 	$(RUN) -m benchmarks.whole_stages
+	$(RUN) -m benchmarks.checkpoint_stall
 	$(RUN) -m benchmarks.engines
 
 lint: install

@@ -18,7 +18,7 @@ from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DenseDiscriminator
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.embedded.demonstrations import QUESTIONS, Scene, public_response
-from prism_pl.game import DiscriminatorLossOptions, learn_single_process, make_discriminator_batch
+from prism_pl.game import DiscriminatorLossOptions, learn_without_stage, make_discriminator_batch
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -47,7 +47,7 @@ def play(penalty: float) -> list[float]:
         texts = [[_terse(rng) for _ in range(RESPONSES)] for _ in prompts]
         shown = make_discriminator_batch(prompts, texts, encoder.tokenizer, scorer.reading)
         objective = partial(shown.loss, num_pairs=shown.num_pairs(), options=options)
-        score_N = learn_single_process(scorer, shown.scoring, objective, optimizer, MAX_TOKENS)
+        score_N = learn_without_stage(scorer, shown.scoring, objective, optimizer, MAX_TOKENS)
         gaps.append(shown.fresh(score_N).margin_MK.mean().item())
     return gaps
 

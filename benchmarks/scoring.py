@@ -15,7 +15,7 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.game import ScoringBatch, make_scoring_batch, score_single_process
+from prism_pl.game import ScoringBatch, make_scoring_batch, score_without_stage
 from prism_pl.model.packing import make_groups, pack
 
 RESPONSES, REPEATS, MAX_TOKENS = 16, 7, 4096
@@ -33,7 +33,7 @@ def main() -> None:
 
 def _compare(scorer: Scorer, batch: ScoringBatch) -> None:
     def packed() -> torch.Tensor:
-        return score_single_process(scorer, batch, MAX_TOKENS)
+        return score_without_stage(scorer, batch, MAX_TOKENS)
 
     def plain() -> torch.Tensor:
         pairs = [(group.prompt, segment) for group in batch.groups for segment in group.segments]

@@ -106,11 +106,13 @@ class ConvergenceProbe(L.Callback):
             trainer.should_stop = True
 
     def _two_samples(self, rollouts: Rollouts, device: torch.device) -> None:
-        """Each rank makes its own test on its share; the mean is over the ranks' pairs."""
+        """One network for all ranks, which learns from half of each one's share; each tests it on the other half."""
         half = len(rollouts.prompts) // 2
         for name, last in (("fresh_accuracy", None), ("last_tokens", self.last_tokens)):
             # A network of its own each time: nothing it learns may stay.
-            scorer = self.discriminator.build(self._stage.policy_path, "ConvergenceProbe.discriminator").to(device)
+            scorer = self.discriminator.build(
+                self._stage.policy_path, "ConvergenceProbe.discriminator", prepare=self._stage.prepare, as_stored=True
+            ).to(device)
             training, testing = (
                 make_scoring_batch(
                     rollouts.prompts[part], rollouts.texts[part], self._encoder.tokenizer, scorer.reading, last

@@ -3,51 +3,59 @@
 import json
 import shutil
 import subprocess
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from callbacks.checkpoint_folders import CheckpointFolders
 from callbacks.ending import LastWork
 from callbacks.export import write_models
+from prism_pl.commands.export import write_exports
 from prism_pl.contracts import Stage, require
-from prism_pl.runs.files import drop_after, finish
-from prism_pl.runs.folders import atomic_folder
+from prism_pl.runs.checkpoint import Checkpoint
+from prism_pl.runs.checkpoint_writer import CheckpointWriter
+from prism_pl.runs.files import drop_after, finish, write_atomically
 
 
 class RunFolder(LastWork):
     """On by itself in every run.
 
     A stage that ends writes each of its models as a complete Hugging Face folder (``model/``, in alignment also
-    ``discriminator/``), then ``finished.json`` last: a folder with that file is whole. Each checkpoint ``step=N.ckpt`` has
-    the same beside it in ``step=N/``, with the run's configuration and commit.
+    ``discriminator/``), then ``finished.json`` last: a folder with that file is whole. Each checkpoint, the folder
+    ``checkpoints/step=N.ckpt``, gets the same, with the run's configuration and commit. It is written in the background.
     """
 
-    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        if trainer.is_global_zero and trainer.global_step:
-            for name in ("metrics.jsonl", "samples.jsonl", "health.jsonl"):
-                drop_after(Path(trainer.default_root_dir) / name, trainer.global_step)
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        self._run = Path(trainer.default_root_dir)
+        self._writer = CheckpointWriter(self._complete)
+        trainer.strategy.checkpoint_io = CheckpointFolders(self._writer)
 
-    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        run = Path(trainer.default_root_dir)
-        target = run / "checkpoints" / f"step={trainer.global_step}"
-        # The other ranks take part in gathering the weights and write nothing.
-        with atomic_folder(target) if trainer.is_global_zero else nullcontext(target) as scratch:
-            write_models(trainer, require(pl_module, Stage, "RunFolder"), scratch)
-            if not trainer.is_global_zero:
-                return
-            shutil.copy(run / "config.yaml", scratch / "config.yaml")
-            mark = {"updates": trainer.global_step, "commit": _commit()}
-            (scratch / "run.json").write_text(json.dumps(mark) + "\n", encoding="utf-8")
-        # Folders whose checkpoint is gone, and what a kill left.
-        for folder in target.parent.iterdir():
-            if folder.is_dir() and folder != target and not folder.with_name(f"{folder.name}.ckpt").exists():
-                shutil.rmtree(folder)
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        if trainer.is_global_zero:
+            for unfinished in (self._run / "checkpoints").glob(".step=*"):
+                shutil.rmtree(unfinished)
+            if trainer.global_step:
+                for name in ("metrics.jsonl", "samples.jsonl", "health.jsonl"):
+                    drop_after(self._run / name, trainer.global_step)
+
+    def _complete(self, checkpoint: Path) -> None:
+        """What makes a checkpoint more than a place to resume from. In the background: it looks at files alone."""
+        saved = Checkpoint(checkpoint)
+        write_exports(self._run, saved, checkpoint)
+        shutil.copy(self._run / "config.yaml", checkpoint / "config.yaml")
+        mark = {"updates": saved.rest["checkpoint"]["global_step"], "commit": _commit()}
+        write_atomically(checkpoint / "run.json", json.dumps(mark) + "\n")
 
     def finish(self, trainer: Any, pl_module: Any) -> None:
-        write_models(trainer, require(pl_module, Stage, "RunFolder"), Path(trainer.default_root_dir))
+        self._writer.wait()
+        write_models(trainer, require(pl_module, Stage, "RunFolder"), self._run)
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        self._writer.settle()
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         super().on_fit_end(trainer, pl_module)
+        # Lightning may have started the last one after ``finish``.
+        self._writer.wait()
         folder = Path(trainer.default_root_dir)
         if trainer.is_global_zero:
             finish(folder, trainer.global_step, _commit())

@@ -112,13 +112,14 @@ class AdversarialAlignModule(StageModule):
         self.batches_done = 0
 
     def build(self) -> None:
-        self.policy = self.policy_options.build("model.policy", as_stored=self.shards)
+        self.policy = self.policy_options.build("model.policy", as_stored=True)
         self.prepare(self.policy)
         self.policy_step = PolicyStep(
             self, self.policy, self.algorithm, self.reuse, self.mismatch, self.policy_path, "model.policy.path"
         )
-        self.discriminator = self.discriminator_class.build(self.policy_path, "model.discriminator")
-        self.prepare(self.discriminator)
+        self.discriminator = self.discriminator_class.build(
+            self.policy_path, "model.discriminator", prepare=self.prepare, as_stored=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(model_folder(self.policy_path, "model.policy.path"))
         self.discriminator_step = DiscriminatorStep(self, self.discriminator, tokenizer, self.discriminator_loss)
 

@@ -54,8 +54,9 @@ class DiscriminatorModule(StageModule):
         self.in_batch_first = in_batch_first
 
     def build(self) -> None:
-        self.discriminator = self.discriminator_class.build(self.policy_path, "model.discriminator")
-        self.prepare(self.discriminator)
+        self.discriminator = self.discriminator_class.build(
+            self.policy_path, "model.discriminator", prepare=self.prepare, as_stored=True
+        )
         tokenizer = AutoTokenizer.from_pretrained(model_folder(self.policy_path, "model.policy.path"))
         self.step = DiscriminatorStep(self, self.discriminator, tokenizer, self.discriminator_loss)
 

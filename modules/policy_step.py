@@ -56,7 +56,7 @@ class PolicyStep:
         # Here and not in the stage, whose checkpoints would hold it: it never changes.
         self._reference: Policy | None = None
         if algorithm.uses_reference:
-            self._reference = Policy.load(reference, purpose, as_stored=stage.shards).requires_grad_(False).eval()
+            self._reference = Policy.load(reference, purpose, as_stored=True).requires_grad_(False).eval()
             stage.prepare(self._reference)
 
     def metrics(self) -> dict[str, Metric]:

@@ -62,7 +62,7 @@ class RLVRModule(StageModule):
         return self.algorithm.max_resampling
 
     def build(self) -> None:
-        self.policy = self.policy_options.build("model.policy", as_stored=self.shards)
+        self.policy = self.policy_options.build("model.policy", as_stored=True)
         self.prepare(self.policy)
         self.policy_step = PolicyStep(
             self, self.policy, self.algorithm, self.reuse, self.mismatch, self.reference_path, "model.reference"

@@ -40,7 +40,7 @@ class SFTModule(StageModule):
         self.policy_path = policy.path
 
     def build(self) -> None:
-        self.policy = self.policy_options.build("model.policy", as_stored=self.shards)
+        self.policy = self.policy_options.build("model.policy", as_stored=True)
         self.prepare(self.policy)
 
     def step_metrics(self) -> dict[str, Metric]:

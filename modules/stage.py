@@ -24,6 +24,7 @@ from prism_pl.errors import UserError
 from prism_pl.heartbeat import enter, within
 from prism_pl.metrics.collection import StepMetrics, means, sums
 from prism_pl.model.attention import Attention, use_attention
+from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import Layered, place_rows, shard
@@ -54,6 +55,8 @@ class StageModule(L.LightningModule):
         max_tokens: tokens of a micro-batch, the memory knob; the result does not depend on it.
         attention: ``shared_prefix`` everywhere, or ``flex_attention`` with a compiled block mask on a GPU; micro-batches
             are then padded to ``max_tokens``.
+        export_dtype: precision of the models that are written; the checkpoint keeps fp32. ``auto`` is that of the model
+            that the stage starts from.
         nonfinite_limit: an update whose loss or gradient is not finite is left out; the run stops at this many in a row.
     """
 
@@ -69,6 +72,7 @@ class StageModule(L.LightningModule):
         clip_norm: PositiveFloat = 1.0,
         max_tokens: PositiveInt = 8192,
         attention: Attention = "shared_prefix",
+        export_dtype: ExportDtype = "auto",
         nonfinite_limit: PositiveInt = 3,
     ) -> None:
         super().__init__()
@@ -80,6 +84,7 @@ class StageModule(L.LightningModule):
         self.clip_norm = clip_norm
         self.max_tokens = max_tokens
         self.attention = attention
+        self.export_dtype = export_dtype
         self.guard = NonFiniteGuard(nonfinite_limit)
 
     def configure_model(self) -> None:
@@ -110,26 +115,20 @@ class StageModule(L.LightningModule):
     def add_heldout_metrics(self, rollouts: Rollouts, metrics: StepMetrics) -> None:
         """The stage's own figures on held-out prompts."""
 
-    @property
-    def shards(self) -> bool:
-        """Whether the strategy gives each rank a share of every weight."""
-        return self.device_mesh is not None
-
     def prepare(self, model: Layered) -> None:
-        """Sets a freshly loaded network's attention; if the strategy shards, this rank keeps its share of it, in fp32, and
-        computes in ``trainer.precision``."""
+        """Sets a freshly loaded network's attention and makes it fp32, in this rank's shards if the strategy has any. With
+        shards it computes in ``trainer.precision``."""
         backbone: Any = model.vlm.model if isinstance(model, Policy) else model.model  # type: ignore[attr-defined]
         use_attention(backbone, self.attention)
-        if self.device_mesh is None:
-            if self.trainer.world_size == 1:
-                return
+        if self.device_mesh is not None:
+            compute = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
+            shard(model, self.device_mesh["data_parallel"], compute)
+        elif self.trainer.world_size > 1:
             name = type(self.trainer.strategy).__name__
             raise UserError(
                 f"trainer.strategy: {name} cannot run several backward passes an update on {self.trainer.world_size} "
                 f"devices. Use `--trainer.strategy fsdp2`."
             )
-        compute = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
-        shard(model, self.device_mesh["data_parallel"], compute)
         model.float()  # type: ignore[attr-defined]
 
     def make_optimizer(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
@@ -146,7 +145,7 @@ class StageModule(L.LightningModule):
         What the configuration says of ``foreach`` or ``fused`` stands.
         """
         for group in optimizer.param_groups:
-            if self.shards and group.get("foreach", False) is None and not group.get("fused"):
+            if self.device_mesh is not None and group.get("foreach", False) is None and not group.get("fused"):
                 group["foreach"] = True
         return optimizer
 

@@ -5,19 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.strategies.model_parallel import _load_raw_module_state
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
-from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 from torch.optim import Optimizer
-from torch.utils._pytree import tree_map_only
 
+from prism_pl.errors import UserError
+from prism_pl.model.sharding import hand_out
 from prism_pl.ranges import PositiveFloat
 from prism_pl.ranks import broadcast_object, check_collectives
-
-_WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
-_FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+from prism_pl.runs.checkpoint import Checkpoint, filled
 
 
 class GatheredPrecision(Precision):
@@ -32,8 +29,8 @@ class GatheredPrecision(Precision):
 class FSDP2Strategy(ModelParallelStrategy):
     """ModelParallelStrategy over all processes (its own default would be tensor parallelism inside a node).
 
-    A checkpoint is one file as a single device writes it, so it can be resumed on any number of devices. Only the first
-    process reads it.
+    Each rank writes its share of a checkpoint (prism_pl/runs/checkpoint.py). Only the first one reads it, tensor by tensor,
+    and hands each rank its share; so any number of ranks can resume, on whatever disks.
 
     Args:
         time_limit: seconds that a rank waits for another one; ten rounds of resampling must fit in.
@@ -43,7 +40,6 @@ class FSDP2Strategy(ModelParallelStrategy):
         super().__init__(
             data_parallel_size=1,
             tensor_parallel_size=1,
-            save_distributed_checkpoint=False,
             timeout=timedelta(seconds=time_limit),
             **kwargs,
         )
@@ -65,57 +61,55 @@ class FSDP2Strategy(ModelParallelStrategy):
             self._data_parallel_size = self.num_nodes * self.num_processes
             super().setup_environment()
 
-    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
-        """On the first rank whole, its parameters numbered as the optimizer itself does; empty on the others."""
-        plain = optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
-        unstepped = not plain.state
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """This rank's shares. Tied parameters are one object under two names."""
         assert self.model is not None
-        # torch annotates more than it gives.
-        state: Any = get_optimizer_state_dict(self.model, plain, options=_WHOLE)
-        if unstepped:
-            # torch gives it a state by a step with zero gradients, and AdamW then corrects its bias as for a real one.
-            plain.state.clear()
-        if self.global_rank:
-            return {}
-        names = [name for group in state["param_groups"] for name in group["params"]]
-        number = {name: index for index, name in enumerate(names)}
-        groups = [group | {"params": [number[name] for name in group["params"]]} for group in state["param_groups"]]
-        own = {} if unstepped else {number[name]: value for name, value in state["state"].items()}
-        return {"state": own, "param_groups": groups}
+        return self.model.state_dict(keep_vars=True)
+
+    def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
+        """This rank's shares, parameters numbered as the optimizer does: as on a single device."""
+        return _plain(optimizer).state_dict()
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
+        self.checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
-        """The first rank reads and hands on; the others need no file, on whatever disk."""
-        checkpoint: dict[str, Any] = {}
-        if self.is_global_zero:
-            path = Path(checkpoint_path)
-            checkpoint = torch.load(path, mmap=True, map_location="cpu", weights_only=weights_only)
-        large = {name: checkpoint.pop(name, None) for name in ("state_dict", "optimizer_states")}
-        # Of the large parts the others get names and shapes; the tensors follow one by one.
-        shapes = tree_map_only(torch.Tensor, lambda tensor: tensor.to("meta"), large)
-        checkpoint, shapes = broadcast_object((checkpoint, shapes))
-        large = large if self.is_global_zero else shapes
+        """Fills weights and optimizers; returns the checkpoint with this rank's shares of them."""
         assert self.model is not None
-        _load_raw_module_state(large["state_dict"], self.model)
-        for optimizer, state in zip(self.optimizers, large["optimizer_states"], strict=True):
-            self._load_optimizer(optimizer, state)
+        saved = Checkpoint(Path(checkpoint_path)) if self.is_global_zero else None
+        rest = broadcast_object(None if saved is None else saved.rest)
+        assert rest is not None
+        weights = self.model.state_dict(keep_vars=True)
+        _check_names(weights.keys(), rest["checkpoint"]["state_dict"].keys(), checkpoint_path)
+        likes = {f"state_dict/{name}": weight for name, weight in weights.items()}
+        for number, optimizer in enumerate(self.optimizers):
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            likes |= {f"optimizer_states/{number}/state/{index}": p for index, p in enumerate(parameters)}
+
+        def share(name: str, shape: torch.Tensor) -> torch.Tensor:
+            # A state's name is its parameter's and one word more.
+            like = likes[name] if name in likes else likes[name.rpartition("/")[0]]
+            return hand_out(None if saved is None else saved.read(name), shape, like)
+
+        checkpoint = filled(rest, share)
+        with torch.no_grad():
+            for name, value in checkpoint.pop("state_dict").items():
+                weights[name].copy_(value)
+        for optimizer, state in zip(self.optimizers, checkpoint.pop("optimizer_states"), strict=True):
+            _plain(optimizer).load_state_dict(state)
         return checkpoint
 
-    def _load_optimizer(self, optimizer: Optimizer, state: dict[str, Any]) -> None:
-        if not state["state"]:
-            # It had not stepped: it gets its options alone.
-            for group, saved in zip(optimizer.param_groups, state["param_groups"], strict=True):
-                group |= {name: value for name, value in saved.items() if name != "params"}
-            return
-        assert self.model is not None
-        names = {id(parameter): name for name, parameter in self.model.named_parameters()}
-        own = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-        by_name: Any = {
-            "state": {own[number]: value for number, value in state["state"].items()},
-            "param_groups": [
-                group | {"params": [own[number] for number in group["params"]]} for group in state["param_groups"]
-            ],
-        }
-        set_optimizer_state_dict(self.model, optimizer, by_name, options=_FROM_FIRST)
+
+def _plain(optimizer: Any) -> Optimizer:
+    return optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+
+
+def _check_names(own: Any, saved: Any, path: Any) -> None:
+    if different := sorted(own ^ saved):
+        raise UserError(
+            f"{path} was made by another configuration: {different[0]} and {len(different) - 1} further weights are only "
+            f"{'in it' if different[0] in saved else 'in this run'}. Resume with the configuration of its run."
+        )
 
 
 StrategyRegistry.register("fsdp2", FSDP2Strategy, description="Fully sharded data parallel, PyTorch's second version")

@@ -30,7 +30,6 @@ from prism_pl.command_line.front import run
 from prism_pl.command_line.mistakes import explain
 from prism_pl.command_line.noise import quieten
 from prism_pl.commands.check_data import check_data
-from prism_pl.commands.export import newest_checkpoint
 from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError, wrapped_mistake
@@ -38,6 +37,7 @@ from prism_pl.game import AdversarialAdvantage
 from prism_pl.heartbeat import Heartbeat
 from prism_pl.ranks import broadcast_object
 from prism_pl.rewards import Reward
+from prism_pl.runs.checkpoint import newest_checkpoint
 from prism_pl.runs.files import prepare_run_dir
 
 __all__ = ["PrismCLI", "main", "with_config_folder", "with_own_defaults"]

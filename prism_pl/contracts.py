@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torchmetrics import Metric
@@ -35,6 +35,8 @@ class Stage(Protocol):
 
     policy_path: str
     """The model that it starts from."""
+    export_dtype: Literal["auto", "float32", "bfloat16"]
+    """Precision of the networks that are written."""
     latest: dict[str, float]
     """The last value of every metric."""
 
@@ -63,6 +65,9 @@ class PolicyStage(Stage, Protocol):
 
     def policy_weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Whole tensors for an engine. All ranks must exhaust it."""
+
+    def prepare(self, model: Any) -> None:
+        """Makes a freshly loaded network what the strategy and the options want: fp32, in shards if there are any."""
 
 
 @runtime_checkable

@@ -73,9 +73,9 @@ def alone(arguments: Sequence[str], logs: Path) -> Processes:
     return Processes([([sys.executable, "-m", "prism_pl", "fit", *arguments], {})], logs)
 
 
-def lightning(arguments: Sequence[str], logs: Path, devices: int = 2) -> Processes:
+def lightning(arguments: Sequence[str], logs: Path, devices: int = 2, program: str = "prism_pl") -> Processes:
     """Lightning starts the further processes itself."""
-    command = [sys.executable, "-m", "prism_pl", "fit", *arguments, *SHARDED, f"--trainer.devices={devices}"]
+    command = [sys.executable, "-m", program, "fit", *arguments, *SHARDED, f"--trainer.devices={devices}"]
     return Processes([(command, {})], logs)
 
 

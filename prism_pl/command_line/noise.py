@@ -12,6 +12,7 @@ _NOISE = (
     ".*module\\(s\\) in eval mode.*",
     ".*overridden `transfer_batch_to_device`.*",
     ".*pin_memory.*",
+    ".*torch.distributed is disabled, unavailable or uninitialized.*",
     ".*ModelCheckpoint with manual optimization.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     # True of other loaders; ours goes on at the right row (datamodules/order.py).

@@ -7,59 +7,65 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from prism_pl.discriminators import Discriminator
 from prism_pl.errors import UserError
 from prism_pl.model.adapters import LoraOptions
+from prism_pl.model.exporting import ExportDtype, export_dtype
 from prism_pl.model.policy import Policy
+from prism_pl.runs.checkpoint import Checkpoint, newest_checkpoint
 from prism_pl.runs.folders import atomic_folder
 
 
-def export(run_dir: str, out: str, checkpoint: str | None = None) -> list[Path]:
+def export(run_dir: str, out: str, checkpoint: str | None = None, dtype: ExportDtype | None = None) -> list[Path]:
     """Writes every model of a checkpoint and returns their folders.
 
     Args:
         run_dir: folder of the run; its ``config.yaml`` says what was trained.
         out: folder to write; what it holds under the same names is replaced.
-        checkpoint: a ``.ckpt`` file; null is the newest of the run.
+        checkpoint: a ``step=N.ckpt`` folder; null is the newest of the run.
+        dtype: precision of the written weights; null is the run's ``model.export_dtype``.
     """
     run = Path(run_dir)
     if not (run / "config.yaml").is_file():
         raise UserError(f"--run_dir: {run} holds no config.yaml, so it is no run's folder.")
-    file = Path(checkpoint) if checkpoint else newest_checkpoint(run)
-    if file is None or not file.is_file():
+    folder = Path(checkpoint) if checkpoint else newest_checkpoint(run)
+    if folder is None or not folder.exists():
         finished = " It is finished: its models are there as they are." if (run / "finished.json").exists() else ""
-        raise UserError(f"--checkpoint: {file or run / 'checkpoints'} holds no checkpoint to export.{finished}")
+        raise UserError(f"--checkpoint: {folder or run / 'checkpoints'} holds no checkpoint to export.{finished}")
+    written = write_exports(run, Checkpoint(folder), Path(out), dtype)
+    for path in written:
+        print(path)
+    return written
+
+
+def write_exports(run: Path, checkpoint: Checkpoint, out: Path, dtype: ExportDtype | None = None) -> list[Path]:
+    """The models of a checkpoint of the run, each in a folder of ``out``; one network in memory at a time."""
     model = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["model"]
     options = model["init_args"]
     source = options["policy"]["path"]
-    # Mapped: only the tensors that are looked at are read.
-    state = torch.load(file, weights_only=True, mmap=True, map_location="cpu")["state_dict"]
+    precision = export_dtype(dtype or options.get("export_dtype", "auto"), source)
     trained: dict[str, Any] = {}
-    if any(name.startswith("policy.") for name in state):
-        trained["policy"] = Policy.load(source, "model.policy.path")
+    names = checkpoint.names()
+    if any(name.startswith("state_dict/policy.") for name in names):
+        trained["policy"] = Policy.shell(source, "model.policy.path")
         if options["policy"].get("lora"):
             trained["policy"].add_lora(LoraOptions(**options["policy"]["lora"]))
-    if any(name.startswith("discriminator.") for name in state):
-        trained["discriminator"] = _discriminator(options["discriminator"]).build(source, "model.discriminator")
+    if any(name.startswith("state_dict/discriminator.") for name in names):
+        trained["discriminator"] = _discriminator(options["discriminator"]).shell(source, "model.discriminator")
     folders: list[Path] = []
-    for attribute, module in trained.items():
-        own = {n.removeprefix(f"{attribute}."): t for n, t in state.items() if n.startswith(f"{attribute}.")}
-        module.load_state_dict(own)
+    for attribute, network in trained.items():
+
+        def read(name: str, attribute: str = attribute) -> Any:
+            return checkpoint.read(f"state_dict/{attribute}.{name}")
+
+        weights = {name: tensor.to(precision) for name, tensor in network.weights(read)}
         # The first model of a stage is its result, as in the folders that a run writes.
-        folders.append(Path(out) / ("model" if not folders else attribute))
+        folders.append(out / ("model" if not folders else attribute))
         with atomic_folder(folders[-1]) as partial:
-            module.save(partial, source, dict(module.weights()), dict(module.adapters()))
-        print(folders[-1])
+            network.save(partial, source, weights, dict(network.adapters(read)))
     return folders
-
-
-def newest_checkpoint(run_dir: Path) -> Path | None:
-    """The checkpoint of the most updates under ``run_dir/checkpoints``."""
-    found = sorted((run_dir / "checkpoints").glob("step=*.ckpt"), key=lambda path: int(path.stem.split("=")[1]))
-    return found[-1] if found else None
 
 
 def _discriminator(config: dict[str, Any]) -> Discriminator:

@@ -1,6 +1,7 @@
 """What a discriminator class decides, and how one is made: loaded from a folder of its own, or built from a dense model."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -16,6 +17,8 @@ from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
 from prism_pl.model.adapters import LoraOptions
 from prism_pl.model.attention import use_attention
+from prism_pl.model.exporting import stored_dtype
+from prism_pl.model.sharding import fill
 from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 # Options of a run; all others are recorded in the folder, because scores depend on them.
@@ -44,6 +47,8 @@ class Discriminator(ABC):
     lora: LoraOptions | None = None
     """Train adapters, heads and routers only; null trains everything."""
 
+    foreign_names: ClassVar[dict[str, str] | None] = None
+    """Regular expressions of names in a folder that is not ours, and our names."""
     sees_images: ClassVar[bool] = True
     num_heads: ClassVar[int] = 2
 
@@ -65,43 +70,71 @@ class Discriminator(ABC):
             "options": kept,
         }
 
-    def build(self, policy: str, purpose: str, dtype: torch.dtype = torch.float32) -> Scorer:
+    def build(
+        self,
+        policy: str,
+        purpose: str,
+        dtype: torch.dtype = torch.float32,
+        prepare: Callable[[Scorer], None] = lambda scorer: None,
+        *,
+        as_stored: bool = False,
+    ) -> Scorer:
         """The network, complete with heads. Raises UserError if the folder is of another class or lacks weights.
 
-        ``policy`` is the stage's policy and ``purpose`` the configuration key, for error messages.
+        ``policy`` is the stage's policy and ``purpose`` the configuration key, for error messages. ``prepare`` may shard
+        the network: it comes before weights are made, and where they are read from a folder, ``as_stored`` leaves them
+        pages of the file. So no rank ever holds the whole.
         """
         folder = model_folder(self.path or policy, f"{purpose}.path")
-        config = AutoConfig.from_pretrained(folder)
-        if hasattr(config, RECORD):
-            self._check_record(getattr(config, RECORD), folder, purpose)
-            scorer = load_scorer(folder, purpose, dtype)
+        config = self.network_config(folder, purpose)
+        if is_built := _is_dense(folder):
+            with no_init_weights():
+                scorer = _finish(_scorer_class(config)(config))
         else:
-            scorer = self._without_record(folder, config, purpose, dtype)
+            kept = stored_dtype(folder) if as_stored else dtype
+            scorer = load_scorer(folder, purpose, kept, config=config, key_mapping=self.foreign_names)
         if self.gradient_checkpointing:
             # The reentrant kind would cut the router's logits off the graph: the balance loss would be a constant.
             scorer.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         if self.lora is not None:
             scorer.add_lora(self.lora)
+        prepare(scorer)
+        if is_built:
+            self._make_weights(scorer, folder)
+            scorer.to(dtype)
         scorer.score_clip = self.score_clip
         # Loaded models come in eval mode, in which checkpointing does nothing. There is no dropout.
         return scorer.train()
 
-    def _without_record(self, folder: str, config: PreTrainedConfig, purpose: str, dtype: torch.dtype) -> Scorer:
-        """From a folder that is no discriminator of ours: a dense model, in all classes."""
+    def shell(self, policy: str, purpose: str) -> Scorer:
+        """The network without weights, to write others' in its form."""
+        config = self.network_config(model_folder(self.path or policy, f"{purpose}.path"), purpose)
+        with torch.device("meta"):
+            scorer = _finish(_scorer_class(config)(config))
+        if self.lora is not None:
+            scorer.add_lora(self.lora)
+        return scorer
+
+    def network_config(self, folder: str, purpose: str) -> PreTrainedConfig:
+        """Of the network that ``folder`` holds, or that is built from it: a dense model serves all classes."""
+        config = AutoConfig.from_pretrained(folder)
+        if hasattr(config, RECORD):
+            self._check_record(getattr(config, RECORD), folder, purpose)
+            return config
         if config.model_type != "qwen3_vl":
             raise UserError(
                 f"{purpose}: {folder} is a {config.model_type} model, neither a {type(self).__name__} (made by warmup.yaml "
                 f"or `prism_pl upcycle`) nor a dense qwen3_vl to build one from."
             )
-        fresh = self.fresh_config(config)
-        with no_init_weights():
-            scorer = _scorer_class(fresh)(fresh)
-        targets = dict(scorer.named_parameters())
-        with torch.no_grad():
-            for name, tensor in self.tensors(DenseWeights(folder), fresh):
-                targets.pop(name).copy_(tensor)
+        return self.fresh_config(config)
+
+    def _make_weights(self, scorer: Scorer, folder: str) -> None:
+        # Adapters are drawn already, and have renamed what they stand beside.
+        targets = {name.replace(".base_layer.", "."): p for name, p in scorer.named_parameters() if ".lora_" not in name}
+        for name, tensor in self.tensors(DenseWeights(folder), scorer.config):
+            fill(targets.pop(name), tensor)
+            del tensor  # before the next one is made
         assert not targets, f"never written: {sorted(targets)[:3]}"
-        return _finish(scorer.to(dtype))
 
     def _check_record(self, record: dict[str, Any], folder: str, purpose: str) -> None:
         own = self.record()
@@ -140,6 +173,11 @@ def load_scorer(folder: str, purpose: str, dtype: torch.dtype = torch.float32, *
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise UserError(f"{purpose}: {folder} lacks the weights {missing}; it was not saved by warmup, align or upcycle.")
     return _finish(scorer)
+
+
+def _is_dense(folder: str) -> bool:
+    config = AutoConfig.from_pretrained(folder)
+    return config.model_type == "qwen3_vl" and not hasattr(config, RECORD)
 
 
 def _scorer_class(config: PreTrainedConfig) -> type[Any]:

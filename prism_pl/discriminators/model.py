@@ -14,15 +14,15 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLModel, Qwen3VLMoeConfig, Qwen3VLMoeModel
+from transformers import Qwen3VLConfig, Qwen3VLModel, Qwen3VLMoeConfig, Qwen3VLMoeModel
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLPreTrainedModel
 from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoePreTrainedModel
 
 from prism_pl.discriminators.reading import Reading
 from prism_pl.discriminators.routing import KINDS, KindRouter, Routing, Usage
-from prism_pl.hub import model_folder
-from prism_pl.model.adapters import LoraOptions, adapter_weights, add_adapters, merged_weights, save_adapters
+from prism_pl.model.adapters import LoraOptions, Read, adapter_weights, add_adapters, merged_weights, save_adapters
 from prism_pl.model.backbone import hidden_states
+from prism_pl.model.exporting import write_network
 from prism_pl.model.packing import PackedBatch
 
 RECORD = "prism_discriminator"
@@ -100,13 +100,16 @@ class Scorer(nn.Module):
         """Head and routers: a score rounded to bf16 moves in steps of 0.03 near 4, more than many responses differ by."""
         return [self.head, *(module for module in self.modules() if isinstance(module, KindRouter))]
 
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Whole tensors, heads included. All ranks of a sharded discriminator must exhaust it."""
-        return merged_weights(self)
+    def weights(self, read: Read | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+        """Whole tensors, heads included. All ranks of a sharded discriminator must exhaust it.
 
-    def adapters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        ``read`` gives the tensors of its state dict, by their names in it, from elsewhere.
+        """
+        return merged_weights(self, read)
+
+    def adapters(self, read: Read | None = None) -> Iterator[tuple[str, torch.Tensor]]:
         """LoRA's part of the weights, whole."""
-        return adapter_weights(self)
+        return adapter_weights(self, read)
 
     def add_lora(self, options: LoraOptions) -> None:
         """From here on only adapters, heads and routers are trained."""
@@ -121,10 +124,9 @@ class Scorer(nn.Module):
     ) -> None:
         """Writes a complete Hugging Face folder, heads included; the processor is copied from ``source``, adapters go to
         ``adapter/``."""
-        self.save_pretrained(folder, state_dict=weights, save_original_format=False)  # type: ignore[operator]
+        write_network(self, folder, source, weights, save_original_format=False)
         if adapters:
             save_adapters(self, folder / "adapter", source, adapters)
-        AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)
 
 
 class MixtureScorer(Scorer, Qwen3VLMoePreTrainedModel):

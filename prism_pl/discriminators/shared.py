@@ -6,11 +6,10 @@ every token reaches every expert through a learned top-k router; the text alone 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
-from transformers import PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
 
-from prism_pl.discriminators.base import Mixture, load_scorer
-from prism_pl.discriminators.model import RECORD, Scorer
+from prism_pl.discriminators.base import Mixture
+from prism_pl.discriminators.model import RECORD
 from prism_pl.discriminators.routing import KINDS
 from prism_pl.ranges import PositiveInt
 
@@ -23,14 +22,16 @@ class SharedMixtureDiscriminator(Mixture):
     """Experts of each feed-forward layer."""
     readout: Literal["mean", "last"] = "last"
 
+    foreign_names: ClassVar[dict[str, str] | None] = {r"^v_head\.1\.weight$": "head.weight"}
     num_heads: ClassVar[int] = 1
 
     def reach(self) -> list[list[bool]]:
         return [[True] * self.num_experts for _ in KINDS]
 
-    def _without_record(self, folder: str, config: PreTrainedConfig, purpose: str, dtype: torch.dtype) -> Scorer:
-        if config.model_type != "qwen3_vl_moe":
-            return super()._without_record(folder, config, purpose, dtype)
+    def network_config(self, folder: str, purpose: str) -> PreTrainedConfig:
+        config = AutoConfig.from_pretrained(folder)
+        if config.model_type != "qwen3_vl_moe" or hasattr(config, RECORD):
+            return super().network_config(folder, purpose)
         # The checkpoint decides its own size; the record is what this class says of it.
         text = config.text_config
         own = type(self)(
@@ -40,4 +41,4 @@ class SharedMixtureDiscriminator(Mixture):
             readout=self.readout,
         )
         setattr(config, RECORD, own.record())
-        return load_scorer(folder, purpose, dtype, config=config, key_mapping={r"^v_head\.1\.weight$": "head.weight"})
+        return config

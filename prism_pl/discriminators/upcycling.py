@@ -83,8 +83,10 @@ def mixture_tensors(
         if not prefix.startswith("model.language_model.layers."):
             yield name, dense.read(name)
         elif ending == "gate_proj.weight":
-            both = torch.cat([dense.read(name), dense.read(f"{prefix}mlp.up_proj.weight")])
-            yield _copies(f"{prefix}mlp.experts.gate_up_proj", both, text.num_experts, noise, seed)
+            parts = (name, f"{prefix}mlp.up_proj.weight")
+            experts = f"{prefix}mlp.experts.gate_up_proj"
+            # Nothing that large stays behind in a variable.
+            yield _copies(experts, torch.cat([dense.read(part) for part in parts]), text.num_experts, noise, seed)
             yield _drawn(f"{prefix}mlp.gate.weight", (text.num_experts, text.hidden_size), _ROUTER_STD, seed)
         elif ending == "down_proj.weight":
             yield _copies(f"{prefix}mlp.experts.down_proj", dense.read(name), text.num_experts, noise, seed)
@@ -100,15 +102,20 @@ def dense_tensors(
         if not prefix.startswith("model.language_model.layers."):
             yield name, dense.read(name)
             continue
-        _, copies = _copies(name, dense.read(name), width, noise if width > 1 else 0.0, seed)
-        yield name, torch.cat(list(copies / width), dim=1) if ending == "down_proj.weight" else copies.flatten(0, 1)
+        yield name, _widened(name, dense.read(name), width, noise if width > 1 else 0.0, seed, ending == "down_proj.weight")
     yield _head(num_heads, config.text_config.hidden_size, seed)
+
+
+def _widened(name: str, weight: torch.Tensor, width: int, noise: float, seed: int, is_output: bool) -> torch.Tensor:
+    _, copies = _copies(name, weight, width, noise, seed)
+    return torch.cat(list(copies.div_(width)), dim=1) if is_output else copies.flatten(0, 1)
 
 
 def _copies(name: str, weight: torch.Tensor, count: int, noise: float, seed: int) -> tuple[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(derive_seed(seed, name))
-    jitter = torch.randn((count, *weight.shape), generator=generator) * (noise * weight.std())
-    return name, weight[None] + jitter
+    # In place: it is the largest tensor of a build, and every rank makes it.
+    copies = torch.randn((count, *weight.shape), generator=generator).mul_(noise * weight.std()).add_(weight)
+    return name, copies
 
 
 def _head(num_heads: int, width: int, seed: int) -> tuple[str, torch.Tensor]:

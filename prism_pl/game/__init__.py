@@ -13,8 +13,8 @@ from prism_pl.game.in_batch import across_loss, negative_indices
 from prism_pl.game.loss import DiscriminatorLossOptions, preference_loss
 from prism_pl.game.replay import ReplayBuffer, ReplayOptions
 from prism_pl.game.scoring_batch import Scored, Scores, ScoringBatch, arrange, differentiate, make_scoring_batch, score
-from prism_pl.game.single_process import learn_single_process, score_single_process
 from prism_pl.game.two_sample import TwoSampleOptions, two_sample_accuracy
+from prism_pl.game.without_stage import learn_without_stage, score_without_stage
 
 __all__ = [
     "AdversarialAdvantage",
@@ -36,12 +36,12 @@ __all__ = [
     "arrange",
     "diagnose",
     "differentiate",
-    "learn_single_process",
+    "learn_without_stage",
     "make_discriminator_batch",
     "make_scoring_batch",
     "negative_indices",
     "preference_loss",
     "score",
-    "score_single_process",
+    "score_without_stage",
     "two_sample_accuracy",
 ]

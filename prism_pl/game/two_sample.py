@@ -13,7 +13,7 @@ from prism_pl.discriminators import Scorer
 from prism_pl.game.loss import preference_loss
 from prism_pl.game.monitors import accuracy
 from prism_pl.game.scoring_batch import ScoringBatch, arrange
-from prism_pl.game.single_process import learn_single_process, score_single_process
+from prism_pl.game.without_stage import learn_without_stage, score_without_stage, together
 from prism_pl.ranges import PositiveFloat, PositiveInt
 
 _SCORE_PENALTY = 0.001
@@ -32,15 +32,19 @@ class TwoSampleOptions:
 def two_sample_accuracy(
     scorer: Scorer, training: ScoringBatch, testing: ScoringBatch, options: TwoSampleOptions
 ) -> torch.Tensor:
-    """Pair accuracy (pairs, K) on ``testing`` after training on ``training``; trains ``scorer`` in place."""
+    """Pair accuracy (pairs, K) on ``testing`` after training on ``training``; trains ``scorer`` in place.
+
+    If ranks share its shards, it learns from the pairs of all of them, and the accuracy is on this rank's.
+    """
     optimizer = torch.optim.AdamW([p for p in scorer.parameters() if p.requires_grad], lr=options.learning_rate)
 
+    num_pairs = sum(count or 0.0 for count in together(scorer, float(training.valid_PG.sum())))
+
     def objective(score_N: torch.Tensor) -> torch.Tensor:
-        scores = arrange(score_N, training)
-        return preference_loss(scores, float(scores.valid_PG.sum()), _SCORE_PENALTY)
+        return preference_loss(arrange(score_N, training), num_pairs, _SCORE_PENALTY)
 
     scorer.train()
     for _ in range(options.steps):
-        learn_single_process(scorer, training, objective, optimizer, options.max_tokens)
+        learn_without_stage(scorer, training, objective, optimizer, options.max_tokens)
     scorer.eval()
-    return accuracy(arrange(score_single_process(scorer, testing, options.max_tokens), testing).margin_MK)
+    return accuracy(arrange(score_without_stage(scorer, testing, options.max_tokens), testing).margin_MK)

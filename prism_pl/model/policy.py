@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import nn
 from transformers import (
     AutoConfig,
-    AutoProcessor,
+    GenerationConfig,
     PreTrainedConfig,
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeForConditionalGeneration,
@@ -19,9 +18,10 @@ from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoeTex
 
 from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
-from prism_pl.model.adapters import LoraOptions, adapter_weights, add_adapters, merged_weights, save_adapters
+from prism_pl.model.adapters import LoraOptions, Read, adapter_weights, add_adapters, merged_weights, save_adapters
 from prism_pl.model.attention import use_attention
 from prism_pl.model.backbone import hidden_states
+from prism_pl.model.exporting import stored_dtype, write_network
 from prism_pl.model.logprobs import token_logprobs
 from prism_pl.model.packing import PackedBatch
 
@@ -29,15 +29,6 @@ _CLASSES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VL
 
 SUPPRESSED_LOGIT = -1e4
 """The logit of a token that is never generated: its probability is exactly 0 in fp32, and 0 times it is still 0."""
-
-
-def stored_dtype(folder: str) -> torch.dtype:
-    """The precision of a folder's weights, by the files themselves; fp32 if they have several."""
-    found = set()
-    for file in Path(folder).glob("*.safetensors"):
-        with safe_open(file, "pt") as opened:
-            found |= {opened.get_slice(name).get_dtype() for name in opened.keys()}  # noqa: SIM118 (no mapping)
-    return torch.bfloat16 if found == {"BF16"} else torch.float16 if found == {"F16"} else torch.float32
 
 
 def suppressed_tokens(config: PreTrainedConfig) -> list[int]:
@@ -81,8 +72,7 @@ class PolicyOptions(PolicySource):
 
         ``as_stored`` leaves the weights in the file's precision, for ranks that shard them before they make them fp32.
         """
-        # Adapters start in the precision of the weights beside them: they must not be rounded.
-        policy = Policy.load(self.path, f"{purpose}.path", as_stored=as_stored and self.lora is None)
+        policy = Policy.load(self.path, f"{purpose}.path", as_stored=as_stored)
         policy.freeze(self.freeze)
         if self.lora is not None:
             policy.add_lora(self.lora)
@@ -124,11 +114,19 @@ class Policy(nn.Module):
         share, until somebody writes to them.
         """
         folder = model_folder(name, purpose)
-        kind = AutoConfig.from_pretrained(folder).model_type
-        if kind not in _CLASSES:
-            raise UserError(f"{purpose}: {name} is a {kind} model; supported are {', '.join(_CLASSES)}.")
+        kind = _class_of(AutoConfig.from_pretrained(folder), name, purpose)
         dtype = stored_dtype(folder) if as_stored else torch.float32
-        return cls(_CLASSES[kind].from_pretrained(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True))
+        return cls(kind.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True))
+
+    @classmethod
+    def shell(cls, name: str, purpose: str) -> "Policy":
+        """Without weights, to write others' in its form."""
+        folder = model_folder(name, purpose)
+        config = AutoConfig.from_pretrained(folder)
+        with torch.device("meta"):
+            vlm = _class_of(config, name, purpose)(config)
+        vlm.generation_config = GenerationConfig.from_pretrained(folder)
+        return cls(vlm)
 
     def forward(
         self, packed: PackedBatch, temperature: float = 1.0, entropy_gradient: bool = False
@@ -168,13 +166,16 @@ class Policy(nn.Module):
         """The routers of a mixture of experts. Logits are formed in fp32, too, from the weights as they are gathered."""
         return [module for module in self.modules() if isinstance(module, Qwen3VLMoeTextTopKRouter)]
 
-    def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Whole tensors under transformers' names. All ranks of a sharded policy must exhaust it."""
-        return merged_weights(self.vlm)
+    def weights(self, read: Read | None = None) -> Iterator[tuple[str, torch.Tensor]]:
+        """Whole tensors under transformers' names. All ranks of a sharded policy must exhaust it.
 
-    def adapters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        ``read`` gives the tensors of the policy's state dict, by their names in it, from elsewhere.
+        """
+        return merged_weights(self.vlm, None if read is None else lambda name: read(f"vlm.{name}"))
+
+    def adapters(self, read: Read | None = None) -> Iterator[tuple[str, torch.Tensor]]:
         """LoRA's part of the weights, whole."""
-        return adapter_weights(self.vlm)
+        return adapter_weights(self.vlm, None if read is None else lambda name: read(f"vlm.{name}"))
 
     def save(
         self, folder: Path, source: str, weights: dict[str, torch.Tensor], adapters: dict[str, torch.Tensor] | None = None
@@ -182,7 +183,12 @@ class Policy(nn.Module):
         """Writes a complete Hugging Face folder; the processor is copied from ``source``, adapters go to ``adapter/``."""
         # Gathered from shards, a tied head is a copy, which transformers would not know for one.
         own = {name: tensor for name, tensor in weights.items() if name not in self.vlm.all_tied_weights_keys}
-        self.vlm.save_pretrained(folder, state_dict=own)
+        write_network(self.vlm, folder, source, own)
         if adapters:
             save_adapters(self.vlm, folder / "adapter", source, adapters)
-        AutoProcessor.from_pretrained(model_folder(source, "the processor")).save_pretrained(folder)
+
+
+def _class_of(config: PreTrainedConfig, name: str, purpose: str) -> Any:
+    if config.model_type not in _CLASSES:
+        raise UserError(f"{purpose}: {name} is a {config.model_type} model; supported are {', '.join(_CLASSES)}.")
+    return _CLASSES[config.model_type]

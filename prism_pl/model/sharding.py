@@ -1,18 +1,20 @@
-"""FSDP2 sharding of a model that names its layers, and full tensors back out of it.
+"""FSDP2 sharding of a model that names its layers, from whole tensors to a rank's share and back.
 
 Weights and their gradients' sums stay in fp32; with bf16 as the compute dtype each layer's weights are rounded as they are
 gathered, and its activations are bf16. That is what autocast does to a matrix product, but the weights travel as bf16 and
 are rounded once a pass, and nothing but a module's weights decides in which precision it computes.
 """
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
+import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from prism_pl.ranks import several
 
 
 class Layered(Protocol):
@@ -40,12 +42,6 @@ def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.f
     fully_shard(model, mesh=mesh, mp_policy=rounded)
 
 
-def full_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every tensor of the state dict, whole. A collective on a sharded model: all ranks must run it to the end."""
-    for name, tensor in model.state_dict().items():
-        yield name, whole(tensor)
-
-
 def place_rows(all_rows: torch.Tensor, own: torch.Tensor, rank: int, num_ranks: int) -> torch.Tensor:
     """The rows of all ranks with this rank's own put back in their places, which are every ``num_ranks``-th from ``rank``
     on: only they carry a gradient."""
@@ -56,3 +52,25 @@ def place_rows(all_rows: torch.Tensor, own: torch.Tensor, rank: int, num_ranks: 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself, gathered if it is sharded."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def hand_out(first: torch.Tensor | None, shape: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The first rank's whole tensor, cut as ``like`` is; whole on every rank if ``like`` has another shape (a factored
+    optimizer state, say). A collective.
+
+    ``first`` is None on the other ranks, where ``shape`` stands for it.
+    """
+    whole = torch.empty_like(shape, device=like.device) if first is None else first.to(like.device)
+    if isinstance(like, DTensor) and like.shape == shape.shape:
+        return distribute_tensor(whole, like.device_mesh, like.placements)
+    if several():
+        dist.broadcast(whole, 0)
+    return whole
+
+
+@torch.no_grad()
+def fill(parameter: torch.Tensor, whole: torch.Tensor) -> None:
+    """Puts this rank's share of a tensor, which every rank has whole for a moment, in its place. No collective."""
+    if isinstance(parameter, DTensor):
+        whole = distribute_tensor(whole, parameter.device_mesh, parameter.placements, src_data_rank=None)
+    parameter.copy_(whole)

@@ -10,7 +10,7 @@ from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.discriminators import load_scorer
 from prism_pl.errors import UserError
-from prism_pl.game import Scores, arrange, make_scoring_batch, score_single_process
+from prism_pl.game import Scores, arrange, make_scoring_batch, score_without_stage
 from prism_pl.metrics.intervals import half_width
 from prism_pl.report.collect import Answered, Run
 from prism_pl.types import Prompt
@@ -65,7 +65,7 @@ def _gaps(run: Run, folder: Path) -> dict[str, tuple[Gap, ...]]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     scorer = load_scorer(str(folder), "report").eval().to(device)
     scoring = make_scoring_batch(heldout_prompts(records, encoder), texts, encoder.tokenizer, scorer.reading)
-    scores = arrange(score_single_process(scorer, scoring, _MAX_TOKENS), scoring)
+    scores = arrange(score_without_stage(scorer, scoring, _MAX_TOKENS), scoring)
     return {stage.name: _stage_gaps(scores, column) for column, stage in enumerate(run.answering)}
 
 

@@ -19,12 +19,17 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     try:
         partial.chmod(0o755)
         yield partial
-        if target.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            os.rename(target, old / target.name)
-            os.rename(partial, target)
-            shutil.rmtree(old)
-        else:
-            os.rename(partial, target)
+        put_in_place(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def put_in_place(partial: Path, target: Path) -> None:
+    """Gives a complete folder its name; one that has the name already goes afterwards."""
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+        os.rename(target, old / target.name)
+        os.rename(partial, target)
+        shutil.rmtree(old)
+    else:
+        os.rename(partial, target)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from prism_pl.runs.checkpoint import newest_checkpoint
 from prism_pl.runs.files import read_lines
 from tests import command_line
 
@@ -59,8 +60,8 @@ def start(config: Path, folder: Path, **options: str) -> "subprocess.Popen[str]"
 
 
 def wait_for(running: Callable[[], bool], folder: Path, step: int) -> None:
-    """Until ``step`` is logged."""
-    while not any(line["step"] >= step for line in read_lines(folder / "metrics.jsonl")):
+    """Until ``step`` is logged and a checkpoint is whole."""
+    while not (newest_checkpoint(folder) and any(line["step"] >= step for line in read_lines(folder / "metrics.jsonl"))):
         assert running(), "the run ended before it could be killed"
         time.sleep(0.02)
 

@@ -14,6 +14,7 @@ from prism_pl.commands.export import export
 from prism_pl.embedded import embedded_folder
 from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.model.packing import Group
+from prism_pl.runs.checkpoint import Checkpoint
 from prism_pl.types import Prompt
 from tests.modules.fits import fit, logged, with_engine
 
@@ -97,10 +98,12 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
 
 
 def check_checkpoint_folder(run: Path, updates: int) -> None:
-    """Beside the newest checkpoint lies what it holds, complete; ``export`` gives the same."""
-    (folder,) = [path for path in (run / "checkpoints").iterdir() if path.is_dir()]
-    assert folder.name == f"step={updates}"
-    assert json.loads((folder / "run.json").read_text()).keys() == {"updates", "commit"}
+    """In the newest checkpoint lies what it holds, complete; ``export`` gives the same."""
+    (folder,) = (run / "checkpoints").iterdir()
+    assert folder.name == f"step={updates}.ckpt"
+    mark = json.loads((folder / "run.json").read_text())
+    assert mark.keys() == {"updates", "commit"}
+    assert mark["updates"] == updates
     assert (folder / "config.yaml").read_text() == (run / "config.yaml").read_text()
     AutoProcessor.from_pretrained(folder / "model")
     (exported,) = export(str(run), str(run / "exported"))
@@ -108,5 +111,5 @@ def check_checkpoint_folder(run: Path, updates: int) -> None:
     assert own.keys() == other.keys()
     assert all(torch.equal(own[name], other[name]) for name in own)
     loaded = Qwen3VLForConditionalGeneration.from_pretrained(exported)
-    state = torch.load(folder.with_name(f"{folder.name}.ckpt"), weights_only=True)["state_dict"]
+    state = Checkpoint(folder).whole()["state_dict"]
     assert all(torch.equal(tensor, state[f"policy.vlm.{name}"]) for name, tensor in loaded.state_dict().items())

@@ -1,5 +1,6 @@
 """Two processes share one run."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,29 +12,35 @@ from prism_pl.commands.export import export
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import Mixture
 from prism_pl.data.row_checks import Requirements, usable_mixture
+from prism_pl.runs.checkpoint import newest_checkpoint
 from prism_pl.runs.files import read_lines
 from tests import launchers
 from tests.command_line import finish
-from tests.modules.aligning import arguments, assert_same_metrics, metrics, start, wait_for, write_config
+from tests.modules.aligning import arguments, assert_same_metrics, metrics, start, write_config
 from tests.modules.small_stages import rewarded, scripted, write
 
 
 def test_two_processes_killed_and_resumed_on_two_nodes_give_the_losses_of_one(tmp_path: Path) -> None:
-    """Started by Lightning, killed, and continued by two torchruns: the second "node" has a disk of its own, on which there
-    is nothing to resume from."""
+    """Started by Lightning, killed while a checkpoint is written in the background, and continued from the older one by two
+    torchruns: the second "node" has a disk of its own, on which there is nothing to resume from."""
     config = write_config(tmp_path)
     common = {"data__batch_size": "4"}
     finish(start(config, tmp_path / "one", **common))
-    running = launchers.lightning(arguments(config, tmp_path / "two", **common), tmp_path / "lightning")
-    # Killed before the discriminator's first step: at that checkpoint its optimizer has no state.
-    wait_for(lambda: running.alive, tmp_path / "two", 3)
+    program = "tests.modules.slow_checkpoints"
+    running = launchers.lightning(arguments(config, tmp_path / "two", **common), tmp_path / "lightning", program=program)
+    checkpoints = tmp_path / "two" / "checkpoints"
+    while not (checkpoints / ".step=4.ckpt" / "half").exists():
+        assert running.alive, running.logs[0].read_text()[-3000:]
+        time.sleep(0.02)
     running.kill()
     assert not (tmp_path / "two" / "finished.json").exists()
+    # The older one is kept until the newer is whole. At that update the discriminator's optimizer has no state yet.
+    assert sorted(path.name for path in checkpoints.iterdir()) == [".step=4.ckpt", "step=2.ckpt"]
+    assert newest_checkpoint(tmp_path / "two") == checkpoints / "step=2.ckpt"
     models = export(str(tmp_path / "two"), str(tmp_path / "exported"))
     assert [folder.name for folder in models] == ["model", "discriminator"]
     for folder in models:
-        beside = tmp_path / "two" / "checkpoints" / "step=2" / folder.name
-        own, other = (load_file(path / "model.safetensors") for path in (folder, beside))
+        own, other = (load_file(path / "model.safetensors") for path in (folder, checkpoints / "step=2.ckpt" / folder.name))
         assert own.keys() == other.keys()
         assert all(torch.equal(own[name], other[name]) for name in own)
     # A finished run that lies there is none of the second rank's business.

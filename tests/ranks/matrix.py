@@ -28,8 +28,8 @@ def rlvr(folder: Path, algorithm: str, policy: Content | None = None, rows: dict
     return content
 
 
-def align(name: str, policy: Content | None = None, discriminator: Content | None = None) -> Content:
-    content = scripted()
+def align(name: str, *callbacks: Content, policy: Content | None = None, discriminator: Content | None = None) -> Content:
+    content = scripted(*callbacks)
     content["model"]["init_args"] |= {
         "policy": {"path": "embedded/digits"} | (policy or {}),
         "discriminator": {"class_path": name, "init_args": discriminator or {}},
@@ -90,6 +90,12 @@ def half(folder: Path) -> str:
     return str(folder / "half")
 
 
+def unrounded(content: Content) -> Content:
+    """Exports are bf16 as the model at the start; their differences would be roundings."""
+    content["model"]["init_args"]["export_dtype"] = "float32"
+    return content
+
+
 def text_only(folder: Path) -> dict[str, str]:
     """Rows of which every second one has no image, so that a rank may have none at all."""
     source = embedded_folder().resolve()
@@ -103,13 +109,20 @@ def text_only(folder: Path) -> dict[str, str]:
 
 
 LORA = {"lora": {"rank": 4, "alpha": 8.0}}
+PROBE = {
+    "class_path": "ConvergenceProbe",
+    "init_args": {
+        "path": "embedded/digits/heldout.jsonl", "every": 1, "num_prompts": 8, "max_new_tokens": 60,
+        "discriminator": {"class_path": "DedicatedExpertsDiscriminator"}, "training": {"steps": 2},
+    },
+}  # fmt: skip
 FROZEN = {"freeze": {"vision_tower": True, "projector": False, "language_model": False}}
 
 
 def small(folder: Path) -> dict[str, Content]:
     """Two cases with something of everything: both games, adapters, frozen parts, a mixture each, rows without images."""
     return {
-        "align": align("DedicatedExpertsDiscriminator", policy=FROZEN, discriminator=LORA),
+        "align": align("DedicatedExpertsDiscriminator", PROBE, policy=FROZEN, discriminator=LORA),
         "dapo": rlvr(folder, "DAPO", {"path": mixture(folder)} | LORA, text_only(folder)),
     }
 
@@ -132,7 +145,8 @@ def full(folder: Path) -> dict[str, Content]:
         "align-lora": align("DedicatedExpertsDiscriminator", policy=LORA, discriminator=LORA),
         "align-frozen": align("DenseDiscriminator", policy=FROZEN),
         "rlvr-mixture": rlvr(folder, "GRPO", {"path": mixture(folder)}),
-        "rlvr-half": rlvr(folder, "GRPO", {"path": half(folder)}),
+        "rlvr-half": unrounded(rlvr(folder, "GRPO", {"path": half(folder)})),
+        "rlvr-half-lora": unrounded(rlvr(folder, "GRPO", {"path": half(folder)} | LORA)),
         "rlvr-text-only": rlvr(folder, "GRPO", rows=text_only(folder)),
         "sft-frozen": sft(),
     }

@@ -1,4 +1,4 @@
-"""A model is read once a machine, not once a rank: memory of the processes' own while a policy is loaded and sharded."""
+"""A model is held once a machine, not once a rank: memory of the processes' own while a network is loaded and sharded."""
 
 import json
 import re
@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoProcessor, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
+from prism_pl.discriminators import DenseDiscriminator, write_upcycled
 from tests import launchers
 
 pytestmark = pytest.mark.ranks
@@ -30,11 +31,11 @@ def model(embedded: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def peak(model: Path, folder: Path, count: int) -> tuple[int, int]:
+def peak(kind: str, model: Path, folder: Path, count: int) -> tuple[int, int]:
     """Memory of all ranks together at its peak, and of the fp32 weights."""
     # What is freed goes back to the system at once: glibc would keep up to 30 MiB a process, which nobody uses.
     allocator = {"MALLOC_MMAP_THRESHOLD_": "65536"}
-    program = [sys.executable, "-m", "tests.ranks.loading", str(model), str(folder / f"store{count}")]
+    program = [sys.executable, "-m", "tests.ranks.loading", kind, str(model), str(folder / f"store{count}")]
     commands = [([*program, str(rank), str(count)], allocator) for rank in range(count)]
     run = launchers.Processes(commands, folder / f"of{count}")
     run.finish()
@@ -42,9 +43,21 @@ def peak(model: Path, folder: Path, count: int) -> tuple[int, int]:
     return sum(int(match[1]) for match in found if match), int(found[0][2]) if found[0] else 0
 
 
-def test_further_ranks_take_hardly_more_memory_than_one(model: Path, tmp_path: Path) -> None:
-    one, weights = peak(model, tmp_path, 1)
-    four, _ = peak(model, tmp_path, 4)
-    print(f"weights {weights / 2**20:.0f} MiB, 1 rank {one / 2**20:.0f} MiB, 4 ranks {four / 2**20:.0f} MiB")
+@pytest.fixture(scope="module")
+def discriminator(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One in a folder of its own, in bf16."""
+    folder = tmp_path_factory.mktemp("discriminator") / "model"
+    write_upcycled(DenseDiscriminator(noise=0.0), str(model), folder, torch.bfloat16)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["policy", "adapted", "built", "stored"])
+def test_further_ranks_take_hardly_more_memory_than_one(
+    kind: str, model: Path, discriminator: Path, tmp_path: Path
+) -> None:
+    source = discriminator if kind == "stored" else model
+    one, weights = peak(kind, source, tmp_path, 1)
+    four, _ = peak(kind, source, tmp_path, 4)
+    print(f"{kind}: weights {weights / 2**20:.0f} MiB, 1 rank {one / 2**20:.0f} MiB, 4 ranks {four / 2**20:.0f} MiB")
     assert weights > 80e6 * 4
     assert (four - one) / 3 < 0.1 * weights

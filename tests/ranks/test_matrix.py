@@ -53,5 +53,5 @@ def test_losses_and_weights_are_those_of_one_process(tmp_path: Path) -> None:
     one = [*PROGRAM, str(tmp_path), "[]", "0", *(f"{name}:one/{name}" for name in cases)]
     launchers.Processes([(one, {})], tmp_path / "one-log").finish()
     start_on_two(cases, tmp_path).finish()
-    assert len(cases) == 18
+    assert len(cases) == 19
     check(cases, tmp_path)

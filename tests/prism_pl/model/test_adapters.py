@@ -44,6 +44,41 @@ def test_a_merged_weight_by_hand(policy: Policy, adapted: Policy) -> None:
     torch.testing.assert_close(dict(merged_weights(adapted.vlm))[name], expected)
 
 
+def test_only_adapters_are_gathered_for_adapters(adapted: Policy) -> None:
+    """On a sharded model each tensor that is read is a collective of its whole size."""
+    asked: list[str] = []
+
+    def read(name: str) -> torch.Tensor:
+        asked.append(name)
+        return state[name]
+
+    state = adapted.state_dict()
+    found = dict(adapted.adapters(read))
+    assert len(found) == len(asked) == 42
+    assert all(".lora_" in name for name in asked)
+    # Merging reads everything, each tensor once.
+    asked.clear()
+    merged = dict(adapted.weights(read))
+    assert sorted(asked) == sorted(name for name in state if name.startswith("vlm."))
+    assert all(torch.equal(tensor, merged[name]) for name, tensor in adapted.weights())
+
+
+def test_adapters_start_the_same_beside_rounded_weights(policy: Policy) -> None:
+    """A rank loads a model as the file has it, often in bf16; its adapters are those that one process draws, unrounded."""
+    whole, rounded = copy.deepcopy(policy), copy.deepcopy(policy).bfloat16()
+    for model in (whole, rounded):
+        model.add_lora(LORA)
+    first, second = dict(whole.adapters()), dict(rounded.adapters())
+    assert all(tensor.dtype == torch.float32 and torch.equal(tensor, second[name]) for name, tensor in first.items())
+    drawn = {name: tensor for name, tensor in first.items() if "lora_A" in name}
+    # Uniform up to 1 / sqrt(in): of a variance of a third of its square; and no two layers alike.
+    for tensor in drawn.values():
+        assert float(tensor.abs().max()) <= tensor.shape[1] ** -0.5
+    variance = torch.stack([tensor.var() * tensor.shape[1] for tensor in drawn.values()]).mean()
+    assert float(variance) == pytest.approx(1 / 3, rel=0.05)
+    assert len({float(tensor[0, 0]) for tensor in drawn.values()}) == len(drawn)
+
+
 def test_only_adapters_of_the_language_model_are_trained(adapted: Policy, prompts: list[Prompt]) -> None:
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     # 3 layers x 7 projections x (A and B).

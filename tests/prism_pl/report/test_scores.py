@@ -11,7 +11,7 @@ from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, load_scorer
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError
-from prism_pl.game import arrange, make_scoring_batch, score_single_process
+from prism_pl.game import arrange, make_scoring_batch, score_without_stage
 from prism_pl.report import build_report
 from prism_pl.report.collect import collect
 from prism_pl.report.scores import heldout_prompts, score_run, teacher_tokens
@@ -55,7 +55,7 @@ def test_gaps_equal_those_of_each_stage_scored_alone(scored_run: Path) -> None:
     for said in run.stages["sft"].heldout:
         asked = heldout_prompts([said], encoder)
         scoring = make_scoring_batch(asked, [[said.sampled]], encoder.tokenizer, discriminator.reading)
-        margins.append(arrange(score_single_process(discriminator, scoring, 8192), scoring).margin_MK[0])
+        margins.append(arrange(score_without_stage(discriminator, scoring, 8192), scoring).margin_MK[0])
     margin_MK = torch.stack(margins).double()
     sft = gaps.gaps["sft"]
     assert [gap.mean for gap in sft] == pytest.approx(margin_MK.mean(0).tolist(), abs=1e-5)
