@@ -66,7 +66,7 @@ def plain_logprobs(policy: Policy, prompt: Prompt, responses: Sequence[tuple[int
         image_grid_thw=prompt.image_grid.repeat(count, 1),
     ).last_hidden_state
     source_NH = hidden_BLH[:, first - 1 : -1].flatten(0, 1)
-    return token_logprobs(source_NH, ids_BL[:, first:].flatten(), policy.vlm.lm_head)[0]
+    return token_logprobs(source_NH, ids_BL[:, first:].flatten(), policy.vlm.lm_head.weight)[0]
 
 
 def main() -> None:

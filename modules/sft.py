@@ -56,9 +56,10 @@ class SFTModule(StageModule):
         num_tokens = float(self.all_reduce(float(sum(item.num_learnt for item in batch))))
         with timed("update", self.metrics) as watch:
             for packed, is_padding in self.micro_batches(groups):
-                logp_BT, entropy_BT = self.policy(packed)
+                likelihood, logp_BT, entropy_BT = self.policy(packed, likelihood=True)
+                mask_BT = packed.token_mask_BT
                 with self.metrics.paused(is_padding):
-                    loss = supervised_loss(logp_BT, entropy_BT, packed.token_mask_BT, num_tokens, self.metrics)
+                    loss = supervised_loss(likelihood, logp_BT, entropy_BT, mask_BT, num_tokens, self.metrics)
                 self.backward_share(loss, is_padding, nonfinite_segments(logp_BT, packed.order_B, groups))
             self.apply_gradients(self.main_optimizer, "policy")
         self.metrics.add("sft/tokens_per_second", num_tokens / watch.seconds)

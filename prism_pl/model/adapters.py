@@ -54,6 +54,14 @@ def merged_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
             yield name.replace(_BASE, "."), tensor
 
 
+def linear_weight(layer: nn.Module) -> torch.Tensor:
+    """(out, in) of a linear layer without a bias, its adapters' product added, with the gradient of all of them."""
+    base: nn.Module = layer.base_layer if isinstance(layer, LoraLayer) else layer
+    assert isinstance(base, nn.Linear)
+    assert base.bias is None
+    return base.weight + _product(layer).to(base.weight) if isinstance(layer, LoraLayer) else base.weight
+
+
 def adapter_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """The adapters alone, under peft's names in a file; empty without adapters."""
     for name, tensor in full_weights(model):
