@@ -31,8 +31,8 @@ class Tiling:
     """Logits that ``log_likelihood`` keeps until a token's sum over the vocabulary is known."""
 
 
-TILING = {"cpu": Tiling(2**21, 2**26), "cuda": Tiling(2**27, 2**28)}
-"""8 and 256 MiB of fp32, the first near a core's cache; 512 MiB and 1 GiB: 1,766 tokens of a vocabulary of 151,936."""
+TILING = {"cpu": Tiling(2**19, 2**25), "cuda": Tiling(2**27, 2**28)}
+"""2 and 128 MiB of fp32, the first near a core's cache; 512 MiB and 1 GiB: 1,766 tokens of a vocabulary of 151,936."""
 
 
 @dataclass(frozen=True)

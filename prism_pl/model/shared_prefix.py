@@ -4,16 +4,16 @@
     prompt:  o2, l2 = attend(q, k_prompt, v_prompt), all of it
     merged:  l = log(e^l1 + e^l2),   o = e^(l1 - l) o1 + e^(l2 - l) o2
 
-It is the softmax over both kinds of keys. The backward pass is exact without a third product: a score's probability is
-exp(score - l), and its gradient needs no more than l, o and do, so each attention runs its own backward with the merged ones.
+It is the softmax over both kinds of keys, and its backward pass is exact: a score's probability is exp(score - l), and its
+gradient needs no more than l, o and do, so each of the two attentions runs its own backward with the merged l and o.
 
-The queries of all segments of a prompt are one block against the prompt's keys, which stand in the packed batch once and are
-read where they stand. Heads of keys and values are never repeated for the heads of queries that they serve.
+The queries of all segments of a prompt are one block against the prompt's keys, which stand in the packed batch once and
+are read where they stand. Heads of keys and values are never repeated for the heads of queries that they serve.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 import torch
@@ -106,7 +106,7 @@ def _blocks(parts: Sequence[Part]) -> list[Block]:
     for prompt, own in groupby(segments, key=lambda part: part.prefix):
         members = list(own)
         assert prompt is not None
-        assert all(after.start == before.end for before, after in zip(members, members[1:], strict=False))
+        assert all(after.start == before.end for before, after in pairwise(members))
         blocks.append(Block(slice(prompt.start, prompt.end), slice(members[0].start, members[-1].end)))
     return blocks
 
@@ -188,9 +188,8 @@ def attend(
     if query_BTAD.device.type != "cpu":
         return attend_plainly(query_BTAD, key_BSKD, value_BSKD, scale, causal=causal)
     heads_first = (values.transpose(1, 2) for values in (query_BTAD, key_BSKD, value_BSKD))
-    output_BATD, sum_BAT = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-        *heads_first, 0.0, causal, scale=scale
-    )
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    output_BATD, sum_BAT = kernel(*heads_first, 0.0, causal, scale=scale)
     return output_BATD.transpose(1, 2), sum_BAT.transpose(1, 2)
 
 

@@ -67,7 +67,7 @@ def test_the_sum_by_hand() -> None:
 @pytest.mark.parametrize("softmax", [Softmax(), Softmax(0.3), Softmax(2.5, (0, V - 1))])
 @pytest.mark.parametrize("tiling", TILINGS)
 def test_values_and_gradients_equal_full_logits(problem: Tensors, softmax: Softmax, tiling: Tiling) -> None:
-    hidden_NH, target_N, weight_VH = problem
+    hidden_NH, _, weight_VH = problem
     factor_N = torch.linspace(-1, 2, N)
     expected, expected_entropy = plain(*problem, softmax)
     expected_gradients = torch.autograd.grad((expected * factor_N).sum(), (hidden_NH, weight_VH), retain_graph=True)
