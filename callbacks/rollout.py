@@ -180,7 +180,7 @@ class RolloutCallback(L.Callback):
     def _probe(self, trainer: Any, batch: PromptBatch) -> None:
         """|log p (engine) - log p (trainer)| on sampled responses to an image prompt; ends the run above the bounds.
 
-        The trainer computes as it does in training. Each rank probes its own engine; all of them end together.
+        Each rank probes its own engine; all of them end together.
         """
         step = trainer.global_step
         prompt = next((prompt for prompt in batch.prompts if prompt.images), batch.prompts[0])
@@ -190,8 +190,7 @@ class RolloutCallback(L.Callback):
             temperature=self.sampling.temperature or 1.0,
         )
         probe = self.engine.answer([prompt], sampling, self._seed, "probe", step)
-        with trainer.precision_plugin.train_step_context():
-            own = self._stage.response_logprobs(probe)
+        own = self._stage.response_logprobs(probe)
         gap_N = torch.cat(
             [
                 (torch.tensor(response.engine_logp) - own[index].cpu()).abs()

@@ -116,7 +116,8 @@ class StageModule(L.LightningModule):
         return self.device_mesh is not None
 
     def prepare(self, model: Layered) -> None:
-        """Sets a freshly loaded network's attention; if the strategy shards, this rank keeps its share of it, in fp32."""
+        """Sets a freshly loaded network's attention; if the strategy shards, this rank keeps its share of it, in fp32, and
+        computes in ``trainer.precision``."""
         backbone: Any = model.vlm.model if isinstance(model, Policy) else model.model  # type: ignore[attr-defined]
         use_attention(backbone, self.attention)
         if self.device_mesh is None:
@@ -127,7 +128,8 @@ class StageModule(L.LightningModule):
                 f"trainer.strategy: {name} cannot run several backward passes an update on {self.trainer.world_size} "
                 f"devices. Use `--trainer.strategy fsdp2`."
             )
-        shard(model, self.device_mesh["data_parallel"])
+        compute = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
+        shard(model, self.device_mesh["data_parallel"], compute)
         model.float()  # type: ignore[attr-defined]
 
     def make_optimizer(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from lightning.fabric.strategies.model_parallel import _load_raw_module_state
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict, set_optimizer_state_dict
 from torch.optim import Optimizer
@@ -17,6 +18,15 @@ from prism_pl.ranks import broadcast_object, check_collectives
 
 _WHOLE = StateDictOptions(full_state_dict=True, cpu_offload=True)
 _FROM_FIRST = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True)
+
+
+class GatheredPrecision(Precision):
+    """``bf16-mixed`` as fsdp2 does it: weights are rounded as they are gathered, so there is nothing to cast around a step.
+
+    Evaluation and probes compute as training does, wherever they are called from.
+    """
+
+    precision = "bf16-mixed"
 
 
 class FSDP2Strategy(ModelParallelStrategy):
@@ -38,6 +48,15 @@ class FSDP2Strategy(ModelParallelStrategy):
             **kwargs,
         )
         self.time_limit = time_limit
+
+    @property
+    def precision_plugin(self) -> Precision:
+        return super().precision_plugin
+
+    @precision_plugin.setter
+    def precision_plugin(self, plugin: Precision | None) -> None:
+        # Lightning would run the step under autocast.
+        self._precision_plugin = GatheredPrecision() if plugin is not None and plugin.precision == "bf16-mixed" else plugin
 
     def setup_environment(self) -> None:
         # The command line asks for it before the trainer does: the ranks have to agree on a checkpoint.

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ __all__ = ["PrismCLI", "main", "with_config_folder", "with_own_defaults"]
 
 
 def refuse_strategy(options: Namespace) -> None:
-    """Raises UserError for several devices without a strategy that can hold a stage, before anything is loaded."""
+    """Raises UserError for devices or a precision that the strategy cannot hold a stage in, before anything is loaded."""
     strategy = options.strategy
     if not isinstance(strategy, str):
         strategy = instantiate_class((), {"class_path": strategy.class_path, "init_args": dict(strategy.init_args)})
@@ -55,26 +56,43 @@ def refuse_strategy(options: Namespace) -> None:
         raise UserError(f"trainer: {error}") from error
     if isinstance(connector.strategy, ModelParallelStrategy):
         return
+    name = type(connector.strategy).__name__
     count = options.num_nodes * getattr(connector.strategy, "num_processes", 1)
     if count > 1:
         raise UserError(
-            f"trainer.strategy: {type(connector.strategy).__name__} cannot run several backward passes an update on "
-            f"{count} devices. Use `--trainer.strategy fsdp2`."
+            f"trainer.strategy: {name} cannot run several backward passes an update on {count} devices. Use "
+            f"`--trainer.strategy fsdp2`."
         )
+    for key, precision in _precisions(options):
+        if precision in ("bf16", "bf16-mixed"):
+            raise UserError(
+                f"{key}: {precision} under {name} is autocast, which would round scores and the experts' choice too. "
+                f"Add `--trainer.strategy fsdp2`, which keeps these in fp32 and runs on one device as well."
+            )
 
 
 def refuse_half_precision(options: Namespace) -> None:
     """Raises UserError for fp16, whose loss scale needs updates that are not finite: they are left out here, so it would
-    never fall; and gradients would be clipped before they are scaled back."""
-    plugins = options.plugins if isinstance(options.plugins, list) else [options.plugins]
-    chosen = [("trainer.precision", str(options.precision))]
-    chosen += [("trainer.plugins", str(getattr(plugin, "init_args", {}).get("precision"))) for plugin in plugins if plugin]
-    for key, precision in chosen:
+    never fall; and gradients would be clipped before they are scaled back. And for weights that are bf16 themselves."""
+    for key, precision in _precisions(options):
         if precision.startswith("16") or precision == "transformer-engine-float16":
             raise UserError(
                 f"{key}: {precision} computes in fp16, which no stage can train in: its loss scaling and the check for "
                 f"gradients that are not finite exclude each other. Use `--trainer.precision bf16-mixed`."
             )
+        if precision == "bf16-true":
+            raise UserError(
+                f"{key}: {precision} keeps the weights in bf16, where an update of less than 0.4 % of a weight is lost. "
+                f"Use `--trainer.precision bf16-mixed`, which computes in bf16 with weights in fp32."
+            )
+
+
+def _precisions(options: Namespace) -> Iterator[tuple[str, str]]:
+    plugins = options.plugins if isinstance(options.plugins, list) else [options.plugins]
+    yield "trainer.precision", str(options.precision)
+    for plugin in plugins:
+        if plugin:
+            yield "trainer.plugins", str(getattr(plugin, "init_args", {}).get("precision"))
 
 
 class PrismCLI(LightningCLI):

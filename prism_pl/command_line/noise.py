@@ -17,7 +17,12 @@ _NOISE = (
     # True of other loaders; ours goes on at the right row (datamodules/order.py).
     ".*resuming from a checkpoint that ended before the epoch.*",
 )
-_LOGGED_NOISE = {"lightning.pytorch.utilities.rank_zero": "Tip", "DeepSpeed": "Setting accelerator to CPU"}
+_LOGGED_NOISE = (
+    ("lightning.pytorch.utilities.rank_zero", "Tip"),
+    # fsdp2 computes in bf16 without autocast, and nothing else may.
+    ("lightning.pytorch.utilities.rank_zero", "Automatic Mixed Precision"),
+    ("DeepSpeed", "Setting accelerator to CPU"),
+)
 
 
 def quieten() -> None:
@@ -25,7 +30,7 @@ def quieten() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     for pattern in _NOISE:
         warnings.filterwarnings("ignore", message=pattern)
-    for logger, line in _LOGGED_NOISE.items():
+    for logger, line in _LOGGED_NOISE:
         logging.getLogger(logger).addFilter(_Without(line))
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()

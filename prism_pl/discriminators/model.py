@@ -52,10 +52,11 @@ class Scorer(nn.Module):
             self.routing.begin(kind_N.masked_fill(~packed.real_N, -1))
         with self._noisy_embeddings(packed, noise):
             hidden_NH = hidden_states(self.model, packed)
-        score_BK = self.head(self._read_out(hidden_NH, packed)).float()
+        score_BK = self.head(self._read_out(hidden_NH.float(), packed)).float()
         if score_BK.shape[1] > 1:
             score_BK = score_BK.gather(-1, aspect_B[:, None])
-        score_B = score_BK.squeeze(-1)
+        # A copy: FSDP2 hooks what a module returns, and warns of a view.
+        score_B = score_BK.squeeze(-1).clone()
         if self.score_clip is not None:
             score_B = score_B.clamp(-self.score_clip, self.score_clip)
         return score_B, self.routing.usage() if self.routing is not None else None
@@ -94,6 +95,10 @@ class Scorer(nn.Module):
     def layers(self) -> list[nn.Module]:
         """The blocks that are sharded one by one."""
         return [*self.model.visual.blocks, *self.model.language_model.layers]
+
+    def exact_parts(self) -> list[nn.Module]:
+        """Head and routers: a score rounded to bf16 moves in steps of 0.03 near 4, more than many responses differ by."""
+        return [self.head, *(module for module in self.modules() if isinstance(module, KindRouter))]
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Whole tensors, heads included. All ranks of a sharded discriminator must exhaust it."""

@@ -15,6 +15,7 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
     Qwen3VLMoeForConditionalGeneration,
 )
+from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoeTextTopKRouter
 
 from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
@@ -173,6 +174,10 @@ class Policy(nn.Module):
     def layers(self) -> list[nn.Module]:
         """The blocks that are sharded one by one."""
         return [*self.vlm.model.visual.blocks, *self.vlm.model.language_model.layers]
+
+    def exact_parts(self) -> list[nn.Module]:
+        """The routers of a mixture of experts. Logits are formed in fp32, too, from the weights as they are gathered."""
+        return [module for module in self.modules() if isinstance(module, Qwen3VLMoeTextTopKRouter)]
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Whole tensors under transformers' names. All ranks of a sharded policy must exhaust it."""

@@ -1,4 +1,9 @@
-"""FSDP2 sharding of a model that names its layers, and full tensors back out of it."""
+"""FSDP2 sharding of a model that names its layers, and full tensors back out of it.
+
+Weights and their gradients' sums stay in fp32; with bf16 as the compute dtype each layer's weights are rounded as they are
+gathered, and its activations are bf16. That is what autocast does to a matrix product, but the weights travel as bf16 and
+are rounded once a pass, and nothing but a module's weights decides in which precision it computes.
+"""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -6,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 
@@ -15,13 +20,24 @@ class Layered(Protocol):
 
     def layers(self) -> list[nn.Module]: ...
 
+    def exact_parts(self) -> list[nn.Module]:
+        """Small modules that compute in fp32 whatever the others do: what they decide must not be rounded."""
+        ...
 
-def shard(model: Layered, mesh: DeviceMesh) -> None:
-    """Shards parameters over the mesh, in place. Must come before the optimizer is made."""
+
+def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.float32) -> None:
+    """Shards parameters over the mesh, in place. Must come before the optimizer is made.
+
+    ``compute_dtype`` is that of gathered weights and of activations; gradients are summed over ranks in fp32.
+    """
     assert isinstance(model, nn.Module)
+    rounded = MixedPrecisionPolicy(compute_dtype, torch.float32, cast_forward_inputs=False)
+    if compute_dtype != torch.float32:
+        for part in model.exact_parts():
+            fully_shard(part, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.float32))
     for layer in model.layers():
-        fully_shard(layer, mesh=mesh)
-    fully_shard(model, mesh=mesh)
+        fully_shard(layer, mesh=mesh, mp_policy=rounded)
+    fully_shard(model, mesh=mesh, mp_policy=rounded)
 
 
 def full_weights(model: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

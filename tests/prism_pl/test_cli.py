@@ -207,7 +207,20 @@ def test_fp16_is_refused_at_once(key: str, value: str, tmp_path: Path, capsys: p
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "32-true", 32, 64, "32", None])
+def test_weights_in_bf16_are_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = mistake(capsys, *RLVR, "--run_dir", str(tmp_path / "run"), "--trainer.precision=bf16-true")
+    assert "trainer.precision: bf16-true keeps the weights in bf16" in said
+    assert "Use `--trainer.precision bf16-mixed`" in said
+
+
+def test_autocast_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = mistake(capsys, *RLVR, "--run_dir", str(tmp_path / "run"), "--trainer.precision=bf16-mixed")
+    assert "trainer.precision: bf16-mixed under SingleDeviceStrategy is autocast" in said
+    assert "Add `--trainer.strategy fsdp2`" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true", 32, 64, "32", None])
 def test_other_precisions_are_not(precision: str | int | None) -> None:
     refuse_half_precision(Namespace(precision=precision, plugins=None))
     refuse_half_precision(Namespace(precision=None, plugins=[Namespace(init_args=Namespace(precision=precision))]))
@@ -230,7 +243,12 @@ def test_a_strategy_that_cannot_hold_a_stage_is_refused_at_once(
 
 
 def options(**changes: Any) -> Namespace:
-    return Namespace(**({"accelerator": "cpu", "devices": 2, "num_nodes": 1, "strategy": "auto"} | changes))
+    return Namespace(
+        **(
+            {"accelerator": "cpu", "devices": 2, "num_nodes": 1, "strategy": "auto", "precision": None, "plugins": None}
+            | changes
+        )
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,22 @@ def sft() -> Content:
     return content
 
 
+def warmup(folder: Path) -> Content:
+    """On written responses to a few rows."""
+    content = yaml.safe_load(Path("configs/warmup.yaml").read_text())
+    rows = (embedded_folder() / "align.jsonl").read_text().splitlines(keepends=True)[:8]
+    (folder / "pairs.jsonl").write_text("".join(rows))
+    source = {"path": str(folder / "pairs.jsonl"), "image_root": "embedded/digits"}
+    engine = {"class_path": "tests.modules.scripted.ScriptedEngine"}
+    options = {"path": source, "heldout_path": source, "engine": engine, "num_heldout": 4, "batch_size": 4}
+    content["data"]["init_args"] |= options
+    content["model"]["init_args"] |= {"in_batch_first": 0, "policy": {"path": "embedded/digits"}}
+    content["model"]["init_args"]["discriminator"]["init_args"] = {"path": "embedded/digits"}
+    content["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 1e-4
+    content["trainer"]["val_check_interval"] = 2
+    return content
+
+
 def mixture(folder: Path) -> str:
     """A policy that is a mixture, with random weights."""
     source = embedded_folder() / "model"
@@ -95,6 +111,16 @@ def small(folder: Path) -> dict[str, Content]:
     return {
         "align": align("DedicatedExpertsDiscriminator", policy=FROZEN, discriminator=LORA),
         "dapo": rlvr(folder, "DAPO", {"path": mixture(folder)} | LORA, text_only(folder)),
+    }
+
+
+def all_stages(folder: Path) -> dict[str, Content]:
+    """Each once; discriminator and RLVR's policy are mixtures."""
+    return {
+        "sft": sft(),
+        "warmup": warmup(folder),
+        "align": align("DedicatedExpertsDiscriminator"),
+        "rlvr": rlvr(folder, "GRPO", {"path": mixture(folder)}),
     }
 
 
