@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 # Every stage is a process of its own. Without bytecode each would compile all that it imports again, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test ranks lint bench install clean
+.PHONY: demo test ranks lint bench gpu install clean
 
 demo: install
 	$(RUN) -m prism_pl pipeline --config demo.yaml $(OPTIONS)
@@ -29,6 +29,10 @@ bench: install
 	$(RUN) -m benchmarks.many_rows
 	$(RUN) -m benchmarks.whole_stages
 	$(RUN) -m benchmarks.engines
+
+# Needs a GPU, but neither vLLM nor a weight: nine minutes at most. With what is installed already: python -m benchmarks.gpu
+gpu: install
+	$(RUN) -m benchmarks.gpu $(OPTIONS)
 
 lint: install
 	$(VENV)/bin/ruff check .

@@ -46,7 +46,9 @@ def main() -> None:
         found = {kind: measured("benchmarks.logprob_memory", kind, str(width)) for kind in KINDS}
         for kind, own in found.items():
             time, memory = (own[key] / found["full"][key] for key in ("processor", "mib"))
-            print(f"| {width} | {kind} | {own['processor']:.2f} | {time:.2f} | {own['mib']:.0f} | {memory:.2f} |", flush=True)
+            print(
+                f"| {width} | {kind} | {own['processor']:.2f} | {time:.2f} | {own['mib']:.0f} | {memory:.2f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -37,8 +37,9 @@ def make_model(size: str, seed: int = 0, device: str = "cpu") -> Qwen3VLForCondi
         },
         vision_config={
             "depth": vision_layers, "hidden_size": vision_hidden, "intermediate_size": 4 * vision_hidden,
-            "num_heads": vision_hidden // vision_head, "patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": 2,
-            "out_hidden_size": hidden, "num_position_embeddings": 256, "deepstack_visual_indexes": [0, 1],
+            "num_heads": vision_hidden // vision_head, "patch_size": PATCH, "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2, "out_hidden_size": hidden, "num_position_embeddings": 256,
+            "deepstack_visual_indexes": [0, 1],
         },
         image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=VISION_START, vision_end_token_id=VISION_END,
         tie_word_embeddings=True, dtype="float32",

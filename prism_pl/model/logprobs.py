@@ -9,7 +9,7 @@ pass: each row of dW is then written once, by one product over all tokens. ``log
 is known as soon as a token's l is, so it takes some tokens at a time and their whole vocabulary.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -57,11 +57,11 @@ def token_logprobs(
     """Log-probability (N,) and entropy in nats (N,) of each target, in fp32.
 
     ``hidden_NH`` are the hidden states that predict the N targets, ``weight_VH`` is the last layer's. The entropy carries a
-    gradient on request only. Products are taken in the precision of the weight, or of autocast.
+    gradient on request only. Products are of numbers in the weight's precision, summed up in fp32.
     """
-    hidden_NH, weight_VH = _for_product(hidden_NH, weight_VH)
+    assert not isinstance(weight_VH, DTensor), "the last layer must be gathered together with the model that calls it"
     logp_N, entropy_N = _TokenLogprobs.apply(
-        hidden_NH, weight_VH, target_N, softmax, entropy_gradient, tiling or _tiling(hidden_NH)
+        hidden_NH.to(weight_VH), weight_VH, target_N, softmax, entropy_gradient, tiling or _tiling(hidden_NH)
     )
     return logp_N, entropy_N
 
@@ -78,19 +78,12 @@ def log_likelihood(
 
     As ``token_logprobs``, but gradient and value come from one pass. The backward pass can be run once.
     """
-    hidden_NH, weight_VH = _for_product(hidden_NH, weight_VH)
+    assert not isinstance(weight_VH, DTensor), "the last layer must be gathered together with the model that calls it"
     wanted = tuple(torch.is_grad_enabled() and tensor.requires_grad for tensor in (hidden_NH, weight_VH))
     total, logp_N, entropy_N = _LogLikelihood.apply(
-        hidden_NH, weight_VH, target_N, softmax, wanted, tiling or _tiling(hidden_NH)
+        hidden_NH.to(weight_VH), weight_VH, target_N, softmax, wanted, tiling or _tiling(hidden_NH)
     )
     return total, logp_N, entropy_N
-
-
-def _for_product(hidden_NH: torch.Tensor, weight_VH: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    assert not isinstance(weight_VH, DTensor), "the last layer must be gathered together with the model that calls it"
-    device = hidden_NH.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VH.dtype
-    return hidden_NH.to(dtype), weight_VH.to(dtype)
 
 
 def _tiling(tensor: torch.Tensor) -> Tiling:
@@ -109,7 +102,7 @@ class _TokenLogprobs(torch.autograd.Function):
         tiling: Tiling,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         words = _slices(len(weight_VH), tiling.tile // len(hidden_NH))
-        values = _read(((own, _logits(hidden_NH, weight_VH, own, softmax)) for own in words), target_N)
+        values = _read(words, (_logits(hidden_NH, weight_VH, own, softmax) for own in words), target_N)
         ctx.save_for_backward(hidden_NH, weight_VH, target_N, *vars(values).values())
         ctx.softmax, ctx.entropy_gradient, ctx.words = softmax, entropy_gradient, words
         if not entropy_gradient:
@@ -151,11 +144,11 @@ class _LogLikelihood(torch.autograd.Function):
         for tokens in _slices(len(hidden_NH), tiling.held // len(weight_VH)):
             hidden_CH, target_C = hidden_NH[tokens], target_N[tokens]
             words = _slices(len(weight_VH), tiling.tile // len(hidden_CH))
-            held = [(own, _logits(hidden_CH, weight_VH, own, softmax)) for own in words]
-            values = _read(held, target_C)
+            held = [_logits(hidden_CH, weight_VH, own, softmax) for own in words]
+            values = _read(words, held, target_C)
             found.append(values)
             one_C = torch.ones_like(values.logp_N)
-            for own, logits_CW in held if any(wanted) else ():
+            for own, logits_CW in zip(words, held, strict=True) if any(wanted) else ():
                 d_logits_CW = _logit_gradient(logits_CW, own, target_C, values, softmax, weight_VH.dtype, one_C)
                 if d_hidden_NH is not None:
                     _add_product(d_hidden_NH[tokens], d_logits_CW, weight_VH[own])
@@ -184,17 +177,16 @@ class _Values:
     """l, the log of the sum of the exponentials of all logits."""
 
 
-def _read(tiles: Iterable[tuple[slice, torch.Tensor]], target_N: torch.Tensor) -> _Values:
+def _read(words: Sequence[slice], logits: Iterable[torch.Tensor], target_N: torch.Tensor) -> _Values:
     """What the logits of all words tell. With the sums s = sum exp(z - m) and q = sum exp(z - m) (z - m), m the largest
     logit, l = m + log s and H = log s - q / s; of tiles, each is brought to the largest m of all."""
+    # Made beforehand: small tensors that stay, put between the large ones that go, would leave holes that fit none.
     logit_N = torch.zeros(target_N.shape, device=target_N.device)
-    largest, sums, inners = [], [], []
-    for words, logits_NW in tiles:
-        for found, own_N in zip((largest, sums, inners), _fused(_tile_sums, logits_NW), strict=True):
-            found.append(own_N)
-        place_N1, inside_N = _place(target_N, words)
-        logit_N = torch.where(inside_N, logits_NW.gather(1, place_N1)[:, 0], logit_N)
-    largest_XN, sum_XN, inner_XN = (torch.stack(found) for found in (largest, sums, inners))
+    largest_XN, sum_XN, inner_XN = logit_N.new_empty(3, len(words), len(target_N))
+    for index, (own, logits_NW) in enumerate(zip(words, logits, strict=True)):
+        largest_XN[index], sum_XN[index], inner_XN[index] = _fused(_tile_sums, logits_NW)
+        place_N1, inside_N = _place(target_N, own)
+        torch.where(inside_N, logits_NW.gather(1, place_N1)[:, 0], logit_N, out=logit_N)
     top_N = largest_XN.amax(0)
     below_XN = largest_XN - top_N
     share_XN = below_XN.exp()
@@ -295,10 +287,10 @@ def _slices(count: int, size: int) -> list[slice]:
 
 
 def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """In fp32, as it was summed up."""
+    """In fp32, as it was summed up: rounded to bf16 a logit near 30 would be off by 0.1."""
     if left.is_cuda and left.dtype != torch.float32:
         return torch.mm(left, right, out_dtype=torch.float32)
-    return torch.mm(left, right).float()
+    return torch.mm(left.float(), right.float())
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
