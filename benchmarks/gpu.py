@@ -1,6 +1,6 @@
 """What one GPU makes of it, in at most nine minutes:
 
-    python -m benchmarks.gpu [--device cpu] [--json gpu.json] [--only head attention]
+    python -m benchmarks.gpu [--device cpu] [--json runs/gpu.json] [--only head attention]
 
 Every section of ``benchmarks/gpu_sections.py`` is a process of its own with a limit in seconds. A section that fails or
 takes too long keeps the lines that it has printed, says what happened, and costs no other one its own. Prints a table and
@@ -76,11 +76,12 @@ def _shown(value: Any) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
-    parser.add_argument("--json", type=Path, default=Path("gpu.json"))
+    parser.add_argument("--json", type=Path, default=Path("runs/gpu.json"))
     parser.add_argument("--only", nargs="+", choices=[*LIMITS], default=[*LIMITS])
     options = parser.parse_args()
     about = describe(options.device)
     print(*(f"{key}: {value}" for key, value in about.items()), sep="\n", flush=True)
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for name in options.only:
         rows += run_section(name, options.device, LIMITS[name])
