@@ -23,6 +23,7 @@ ranks: install
 bench: install
 	$(RUN) -m benchmarks.answers
 	$(RUN) -m benchmarks.policy_step
+	$(RUN) -m benchmarks.attention
 	$(RUN) -m benchmarks.against_trl
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.logprob_memory
