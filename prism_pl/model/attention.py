@@ -73,7 +73,7 @@ def _attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor | BlockMask | None,
+    attention_mask: Any,
     layout: Layout | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
@@ -87,8 +87,8 @@ def _attend(
             query.to(value.dtype), key.to(value.dtype), value, block_mask=attention_mask, scale=scale, enable_gqa=True
         )
         return output.transpose(1, 2), None
-    rows = (values[0].transpose(0, 1) for values in (query, key, value))
-    return shared_prefix_attention(*rows, layout, scale)[None], None
+    query_NAD, key_NKD, value_NKD = (values[0].transpose(0, 1) for values in (query, key, value))
+    return shared_prefix_attention(query_NAD, key_NKD, value_NKD, layout, scale)[None], None
 
 
 for _name in ("auto", "shared_prefix", "flex_attention"):

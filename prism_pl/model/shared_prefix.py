@@ -132,13 +132,13 @@ class _SharedPrefix(torch.autograd.Function):
         outputs, sums = [], []
         for bucket in layout.buckets:
             rows = (_rows(values, bucket.place_BT) for values in (query_NAD, key_NKD, value_NKD))
-            output_BTAD, sum_BTA = attend(*rows, scale, causal=True)
+            output_BTAD, sum_BTA = attend(*rows, scale=scale, causal=True)
             outputs.append(output_BTAD)
             sums.append(sum_BTA)
         output_NAD, sum_NA = (_in_place(found, layout, len(query_NAD)) for found in (outputs, sums))
         for block in layout.blocks:
             keys = (values[None, block.keys] for values in (key_NKD, value_NKD))
-            prompt_1TAD, prompt_1TA = attend(query_NAD[None, block.queries], *keys, scale, causal=False)
+            prompt_1TAD, prompt_1TA = attend(query_NAD[None, block.queries], *keys, scale=scale, causal=False)
             own_TAD, own_TA = output_NAD[block.queries], sum_NA[block.queries]
             merged_TA = torch.logaddexp(own_TA, prompt_1TA[0])
             share_TA = torch.exp(prompt_1TA[0] - merged_TA).to(own_TAD)
@@ -157,13 +157,14 @@ class _SharedPrefix(torch.autograd.Function):
             rows = [_rows(value, bucket.place_BT) for value in (d_output_NAD, *values)]
             # A padded query gives every key the probability exp(score - inf) = 0, and so no gradient.
             sum_BTA = _rows(sum_NA, bucket.place_BT).masked_fill_(bucket.padded_BT[..., None], torch.inf)
-            for found, gradient in zip(gradients, attend_backward(*rows, sum_BTA, scale, causal=True), strict=True):
+            own = attend_backward(*rows, sum_BTA=sum_BTA, scale=scale, causal=True)
+            for found, gradient in zip(gradients, own, strict=True):
                 found.append(gradient)
         d_query_NAD, d_key_NKD, d_value_NKD = (_in_place(found, layout, len(sum_NA)) for found in gradients)
         for block in layout.blocks:
             places = (block.queries, block.queries, block.keys, block.keys, block.queries)
             rows = [value[None, place] for value, place in zip((d_output_NAD, *values), places, strict=True)]
-            own = attend_backward(*rows, sum_NA[None, block.queries], scale, causal=False)
+            own = attend_backward(*rows, sum_BTA=sum_NA[None, block.queries], scale=scale, causal=False)
             d_query_NAD[block.queries] += own[0][0]
             d_key_NKD[block.keys] += own[1][0]
             d_value_NKD[block.keys] += own[2][0]
@@ -182,11 +183,11 @@ def _in_place(buckets_BT: Sequence[torch.Tensor], layout: Layout, num_tokens: in
 
 
 def attend(
-    query_BTAD: torch.Tensor, key_BSKD: torch.Tensor, value_BSKD: torch.Tensor, scale: float, *, causal: bool
+    query_BTAD: torch.Tensor, key_BSKD: torch.Tensor, value_BSKD: torch.Tensor, *, scale: float, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Output (B, T, A, D) and l (B, T, A), the log of the sum of exp(scale q k). ``causal``: the t-th query sees t keys."""
     if query_BTAD.device.type != "cpu":
-        return attend_plainly(query_BTAD, key_BSKD, value_BSKD, scale, causal=causal)
+        return attend_plainly(query_BTAD, key_BSKD, value_BSKD, scale=scale, causal=causal)
     heads_first = (values.transpose(1, 2) for values in (query_BTAD, key_BSKD, value_BSKD))
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     output_BATD, sum_BAT = kernel(*heads_first, 0.0, causal, scale=scale)
@@ -199,9 +200,9 @@ def attend_backward(
     key_BSKD: torch.Tensor,
     value_BSKD: torch.Tensor,
     output_BTAD: torch.Tensor,
+    *,
     sum_BTA: torch.Tensor,
     scale: float,
-    *,
     causal: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of queries, keys and values. Of an attention that was merged with others: ``output`` and ``sum``, the log
@@ -211,7 +212,7 @@ def attend_backward(
     """
     values = (d_output_BTAD, query_BTAD, key_BSKD, value_BSKD, output_BTAD)
     if query_BTAD.device.type != "cpu":
-        return attend_backward_plainly(*values, sum_BTA, scale, causal=causal)
+        return attend_backward_plainly(*values, sum_BTA=sum_BTA, scale=scale, causal=causal)
     heads_first = (value.transpose(1, 2) for value in values)
     gradients = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
         *heads_first, sum_BTA.transpose(1, 2), 0.0, causal, scale=scale
@@ -221,7 +222,7 @@ def attend_backward(
 
 
 def attend_plainly(
-    query_BTAD: torch.Tensor, key_BSKD: torch.Tensor, value_BSKD: torch.Tensor, scale: float, *, causal: bool
+    query_BTAD: torch.Tensor, key_BSKD: torch.Tensor, value_BSKD: torch.Tensor, *, scale: float, causal: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``attend`` by products of whole matrices: what the kernels are tested against, and any device's without one here."""
     score_BKRTS = _scores(query_BTAD, key_BSKD, scale, causal=causal)
@@ -237,9 +238,9 @@ def attend_backward_plainly(
     key_BSKD: torch.Tensor,
     value_BSKD: torch.Tensor,
     output_BTAD: torch.Tensor,
+    *,
     sum_BTA: torch.Tensor,
     scale: float,
-    *,
     causal: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """``attend_backward`` by products of whole matrices."""

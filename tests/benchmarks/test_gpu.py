@@ -30,10 +30,10 @@ def test_every_attention_agrees_and_a_wrong_one_does_not(monkeypatch: pytest.Mon
     assert all(row["agrees"] for row in cases.values())
     right = shared_prefix.attend
 
-    def without_scale(*values: torch.Tensor, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
-        return right(*values[:3], 0.5 * values[3], causal=causal)
+    def half_scaled(*values: torch.Tensor, scale: float, causal: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        return right(*values, scale=0.5 * scale, causal=causal)
 
-    monkeypatch.setattr(shared_prefix, "attend", without_scale)
+    monkeypatch.setattr(shared_prefix, "attend", half_scaled)
     wrong = {row["case"]: row["agrees"] for row in gpu_sections.equality("cpu")}
     assert wrong == {name: name.endswith("plain") for name in cases}
 

@@ -94,13 +94,15 @@ def test_long_rows_too(products: str, sizes: list[tuple[int, list[int]]]) -> Non
 def test_the_kernels_are_the_plain_products(causal: bool) -> None:
     """The sums too, which an attention does not show by itself; and a merged attention's backward."""
     query, key, value = (part.unflatten(0, (2, 30)) for part in random_heads(60, 4, 2, torch.float64))
-    kernel, plain = (one(query, key, value, SCALE, causal=causal) for one in (attend, attend_plainly))
+    kernel, plain = (one(query, key, value, scale=SCALE, causal=causal) for one in (attend, attend_plainly))
     torch.testing.assert_close(kernel, plain, rtol=1e-12, atol=1e-12)
     output, sums = plain
     # As if other keys had taken more than half of each query's probability.
-    merged = (torch.flip(output, (1,)), sums + 1)
+    merged, sums = torch.flip(output, (1,)), sums + 1
     backward: list[Callable[..., Tensors]] = [attend_backward, attend_backward_plainly]
-    kernel, plain = (one(2 * output, query, key, value, *merged, SCALE, causal=causal) for one in backward)
+    kernel, plain = (
+        one(2 * output, query, key, value, merged, sum_BTA=sums, scale=SCALE, causal=causal) for one in backward
+    )
     torch.testing.assert_close(kernel, plain, rtol=1e-12, atol=1e-12)
 
 
