@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 # Every stage is a process of its own. Without bytecode each would compile all that it imports again, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test ranks lint bench install clean
+.PHONY: demo test ranks lint bench gpu install clean
 
 demo: install
 	$(RUN) -m prism_pl pipeline --config demo.yaml $(OPTIONS)
@@ -23,6 +23,7 @@ ranks: install
 bench: install
 	$(RUN) -m benchmarks.answers
 	$(RUN) -m benchmarks.policy_step
+	$(RUN) -m benchmarks.attention
 	$(RUN) -m benchmarks.against_trl
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.logprob_memory
@@ -30,6 +31,10 @@ bench: install
 	$(RUN) -m benchmarks.whole_stages
 	$(RUN) -m benchmarks.checkpoint_stall
 	$(RUN) -m benchmarks.engines
+
+# Needs a GPU, but neither vLLM nor a weight: nine minutes at most. With what is installed already: python -m benchmarks.gpu
+gpu: install
+	$(RUN) -m benchmarks.gpu $(OPTIONS)
 
 lint: install
 	$(VENV)/bin/ruff check .

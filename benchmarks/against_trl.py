@@ -10,6 +10,7 @@ image placeholders out of the vocabulary).
 
 import sys
 import tempfile
+from collections.abc import Callable
 
 import torch
 
@@ -17,6 +18,7 @@ from benchmarks.measure import child, measured
 from benchmarks.synthetic import IMAGE, SIZES, make_model, make_prompts, make_responses
 from prism_pl.algorithms import DAPO, LossInputs
 from prism_pl.metrics.collection import StepMetrics
+from prism_pl.model.attention import BLOCK
 from prism_pl.model.packing import make_groups, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
@@ -30,16 +32,16 @@ CASES = {
 LEARNING_RATE = 1e-6
 
 
-def ours(case: str) -> None:
-    """Packed groups."""
-    policy, prompts, responses, advantage_B = _problem(case)
+def our_step(case: str, device: str) -> Callable[[], float]:
+    """Packed groups. A step gives the gradient's norm."""
+    policy, prompts, responses, advantage_B = _problem(case, device)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=LEARNING_RATE)
     groups = make_groups(prompts, responses)
     count = sum(len(ids) for group in responses for ids in group)
 
     def work() -> float:
         for batch in micro_batches(groups, 8192):
-            packed = pack(batch)
+            packed = pack(batch, multiple=BLOCK if device == "cuda" else 1).to(torch.device(device))
             logp_BT, entropy_BT = policy(packed)
             inputs = LossInputs(
                 logp_BT=logp_BT, old_logp_BT=logp_BT.detach(), weight_BT=torch.ones_like(logp_BT),
@@ -49,10 +51,10 @@ def ours(case: str) -> None:
             DAPO().loss(inputs, StepMetrics(DAPO().metrics())).backward()
         return _finish(policy, optimizer)
 
-    child(work, 1 if case.startswith("100M") else 3)
+    return work
 
 
-def theirs(case: str) -> None:
+def their_step(case: str, device: str) -> Callable[[], float]:
     """TRL's loss on its own kind of batch."""
     from datasets import Dataset
     from transformers import AutoProcessor
@@ -60,11 +62,12 @@ def theirs(case: str) -> None:
 
     from prism_pl.embedded import embedded_folder
 
-    policy, prompts, responses, advantage_B = _problem(case)
+    policy, prompts, responses, advantage_B = _problem(case, device)
     size = len(advantage_B)
     options = GRPOConfig(
         output_dir=tempfile.mkdtemp(), per_device_train_batch_size=size, num_generations=len(responses[0]), beta=0.0,
-        loss_type="dapo", epsilon_high=0.28, use_cpu=True, bf16=False, report_to=[], gradient_checkpointing=False,
+        loss_type="dapo", epsilon_high=0.28, use_cpu=device == "cpu", bf16=False, report_to=[],
+        gradient_checkpointing=False,
     )  # fmt: skip
     trainer = GRPOTrainer(
         model=policy.vlm, reward_funcs=lambda completions, **_: [0.0] * len(completions), args=options,
@@ -73,22 +76,23 @@ def theirs(case: str) -> None:
     )  # fmt: skip
     trainer.current_gradient_accumulation_steps = 1
     optimizer = torch.optim.AdamW(policy.parameters(), lr=LEARNING_RATE)
-    inputs = _batch(prompts, responses, advantage_B)
+    batch = _batch(prompts, responses, advantage_B)
+    inputs = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in batch.items()}
 
     def work() -> float:
         trainer._compute_loss(policy.vlm, inputs).backward()
         return _finish(policy, optimizer)
 
-    child(work, 1 if case.startswith("100M") else 3)
+    return work
 
 
-def _problem(case: str) -> tuple[Policy, list[Prompt], list[list[tuple[int, ...]]], torch.Tensor]:
+def _problem(case: str, device: str) -> tuple[Policy, list[Prompt], list[list[tuple[int, ...]]], torch.Tensor]:
     size, count, group_size, prompt_tokens, response_tokens = CASES[case]
     vocabulary = SIZES[size][-1]
     prompts = make_prompts(count, prompt_tokens, vocabulary)
     responses = make_responses(count, group_size, response_tokens, vocabulary)
-    advantage_B = torch.randn(count * group_size, generator=torch.Generator().manual_seed(2))
-    return Policy(make_model(size)), prompts, responses, advantage_B
+    advantage_B = torch.randn(count * group_size, generator=torch.Generator().manual_seed(2)).to(device)
+    return Policy(make_model(size).to(device)), prompts, responses, advantage_B
 
 
 def _batch(
@@ -137,6 +141,7 @@ def main() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        {"ours": ours, "theirs": theirs}[sys.argv[1]](sys.argv[2])
+        make = {"ours": our_step, "theirs": their_step}[sys.argv[1]]
+        child(make(sys.argv[2], "cpu"), 1 if sys.argv[2].startswith("100M") else 3)
     else:
         main()

@@ -11,17 +11,19 @@ from typing import Any
 
 
 def child(work: Callable[[], float | None], repeats: int) -> None:
-    """Runs ``work`` once to warm up, then ``repeats`` times; prints median seconds, the peak above the start, and what the
-    first run returned."""
+    """Runs ``work`` once to warm up, then ``repeats`` times; prints median seconds, median seconds of processor time, the
+    peak above the start, and what the first run returned."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     value = work()
-    seconds = []
+    seconds, processor = [], []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         work()
         seconds.append(time.perf_counter() - start)
+        processor.append(time.process_time() - busy)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps({"seconds": statistics.median(seconds), "mib": peak / 1024, "value": value}))
+    times = {"seconds": statistics.median(seconds), "processor": statistics.median(processor)}
+    print(json.dumps(times | {"mib": peak / 1024, "value": value}))
 
 
 def measured(module: str, *arguments: str) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import torch
 
 from benchmarks.measure import child, measured
 from benchmarks.synthetic import SIZES, make_model, make_prompts, make_responses
-from prism_pl.model.logprobs import token_logprobs
+from prism_pl.model.logprobs import Softmax, token_logprobs
 from prism_pl.model.packing import make_groups, micro_batches, pack
-from prism_pl.model.policy import Policy
+from prism_pl.model.policy import Policy, suppressed_tokens
 from prism_pl.types import Prompt
 
 GROUP_SIZES, LENGTHS, MAX_TOKENS = (4, 8, 16, 32), {"4:1": (256, 64), "1:1": (128, 128), "1:4": (64, 256)}, 8192
@@ -53,20 +53,22 @@ def step(size: str, kind: str, group_size: int, lengths: str) -> None:
 
 def plain_logprobs(policy: Policy, prompt: Prompt, responses: Sequence[tuple[int, ...]]) -> torch.Tensor:
     """(B * T,) of B responses of T tokens, each after its own copy of the prompt."""
+    device = policy.vlm.lm_head.weight.device
     count, size, first = len(responses), len(responses[0]), len(prompt.input_ids)
-    ids_BL = torch.tensor([[*prompt.input_ids, *ids] for ids in responses])
+    ids_BL = torch.tensor([[*prompt.input_ids, *ids] for ids in responses], device=device)
     tail_T = torch.arange(size) + int(prompt.positions_3T.max()) + 1
-    positions_3L = torch.cat([prompt.positions_3T, tail_T.expand(3, -1)], dim=1)
+    positions_3L = torch.cat([prompt.positions_3T, tail_T.expand(3, -1)], dim=1).to(device)
     assert prompt.pixel_values is not None
     assert prompt.image_grid is not None
     hidden_BLH = policy.vlm.model(
         input_ids=ids_BL,
         position_ids=positions_3L[:, None].expand(-1, count, -1),
-        pixel_values=prompt.pixel_values.repeat(count, 1),
-        image_grid_thw=prompt.image_grid.repeat(count, 1),
+        pixel_values=prompt.pixel_values.repeat(count, 1).to(device),
+        image_grid_thw=prompt.image_grid.repeat(count, 1).to(device),
     ).last_hidden_state
     source_NH = hidden_BLH[:, first - 1 : -1].flatten(0, 1)
-    return token_logprobs(source_NH, ids_BL[:, first:].flatten(), policy.vlm.lm_head)[0]
+    softmax = Softmax(suppressed=tuple(suppressed_tokens(policy.vlm.config)))
+    return token_logprobs(source_NH, ids_BL[:, first:].flatten(), policy.vlm.lm_head.weight, softmax)[0]
 
 
 def main() -> None:

@@ -16,32 +16,37 @@ SIZES = {
     "tiny": (128, 3, 256, 64, 3, 640),
     "10M": (256, 6, 1024, 128, 4, 8192),
     "100M": (640, 12, 2560, 384, 8, 16384),
+    "2B": (2048, 28, 6144, 1024, 24, 151_936),
 }
 
 
-def make_model(size: str, seed: int = 0) -> Qwen3VLForConditionalGeneration:
-    """A stock Qwen3-VL in fp32 and training mode."""
+def make_model(size: str, seed: int = 0, device: str = "cpu") -> Qwen3VLForConditionalGeneration:
+    """A stock Qwen3-VL in fp32 and training mode. 2B has the shapes of Qwen3-VL-2B."""
     hidden, layers, inner, vision_hidden, vision_layers, vocabulary = SIZES[size]
+    head, vision_head = (128, 64) if size == "2B" else (32, 32)
     config = Qwen3VLConfig(
         text_config={
             "vocab_size": vocabulary, "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
-            "num_attention_heads": hidden // 32, "num_key_value_heads": hidden // 64, "head_dim": 32,
+            "num_attention_heads": hidden // head, "num_key_value_heads": hidden // (2 * head), "head_dim": head,
             "max_position_embeddings": 8192, "tie_word_embeddings": True, "bos_token_id": END, "eos_token_id": END,
             "pad_token_id": END,
             "rope_parameters": {
-                "rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True
+                "rope_type": "default", "rope_theta": 10000.0, "mrope_interleaved": True,
+                "mrope_section": [part * head // 32 for part in (6, 5, 5)],
             },
         },
         vision_config={
             "depth": vision_layers, "hidden_size": vision_hidden, "intermediate_size": 4 * vision_hidden,
-            "num_heads": vision_hidden // 32, "patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": 2,
-            "out_hidden_size": hidden, "num_position_embeddings": 256, "deepstack_visual_indexes": [0, 1],
+            "num_heads": vision_hidden // vision_head, "patch_size": PATCH, "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2, "out_hidden_size": hidden, "num_position_embeddings": 256,
+            "deepstack_visual_indexes": [0, 1],
         },
         image_token_id=IMAGE, video_token_id=VIDEO, vision_start_token_id=VISION_START, vision_end_token_id=VISION_END,
         tie_word_embeddings=True, dtype="float32",
     )  # fmt: skip
     torch.manual_seed(seed)
-    return Qwen3VLForConditionalGeneration(config).float().train()
+    with torch.device(device):
+        return Qwen3VLForConditionalGeneration(config).float().train()
 
 
 def make_prompts(count: int, tokens: int, vocabulary: int, seed: int = 0) -> list[Prompt]:

@@ -56,11 +56,12 @@ class SFTModule(StageModule):
         num_tokens = float(self.all_reduce(float(sum(item.num_learnt for item in batch))))
         with timed("update", self.metrics) as watch:
             for packed, is_filler in self.micro_batches(groups):
-                logp_BT, entropy_BT = self.policy(packed)
+                likelihood, logp_BT, entropy_BT = self.policy(packed, likelihood=True)
                 if is_filler:
-                    self.backward_filler(logp_BT)
+                    self.backward_filler(likelihood)
                     continue
-                loss = supervised_loss(logp_BT, entropy_BT, packed.token_mask_BT, num_tokens, self.metrics)
+                mask_BT = packed.token_mask_BT
+                loss = supervised_loss(likelihood, logp_BT, entropy_BT, mask_BT, num_tokens, self.metrics)
                 self.backward_share(loss, nonfinite_segments(logp_BT, packed.order_B, groups))
             self.apply_gradients(self.main_optimizer, "policy")
         self.metrics.add("sft/tokens_per_second", num_tokens / watch.seconds)

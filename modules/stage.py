@@ -23,7 +23,7 @@ from prism_pl.contracts import Exportable
 from prism_pl.errors import UserError
 from prism_pl.heartbeat import enter, within
 from prism_pl.metrics.collection import StepMetrics, means, sums
-from prism_pl.model.attention import Attention, use_attention
+from prism_pl.model.attention import BLOCK, Attention, takes_block_mask, use_attention
 from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
@@ -53,8 +53,8 @@ class StageModule(L.LightningModule):
         schedule: its learning rate over updates.
         clip_norm: gradients are clipped to this norm.
         max_tokens: tokens of a micro-batch, the memory knob; the result does not depend on it.
-        attention: ``shared_prefix`` everywhere, or ``flex_attention`` with a compiled block mask on a GPU; micro-batches
-            are then padded to ``max_tokens``.
+        attention: ``auto`` is ``flex_attention`` on a GPU, with a compiled block mask and micro-batches that are padded to
+            ``max_tokens``, and ``shared_prefix`` on a CPU.
         export_dtype: precision of the models that are written; the checkpoint keeps fp32. ``auto`` is that of the model
             that the stage starts from.
         nonfinite_limit: an update whose loss or gradient is not finite is left out; the run stops at this many in a row.
@@ -71,7 +71,7 @@ class StageModule(L.LightningModule):
         schedule: ScheduleOptions = ScheduleOptions(),
         clip_norm: PositiveFloat = 1.0,
         max_tokens: PositiveInt = 8192,
-        attention: Attention = "shared_prefix",
+        attention: Attention = "auto",
         export_dtype: ExportDtype = "auto",
         nonfinite_limit: PositiveInt = 3,
     ) -> None:
@@ -171,7 +171,7 @@ class StageModule(L.LightningModule):
         and ``packing/padding_share``, the padded ones of the tokens that it computes.
         """
         # One shape to compile for, and whole blocks of a block mask.
-        num_tokens, multiple = (self.max_tokens, 128) if self.attention == "flex_attention" else (0, 1)
+        num_tokens, multiple = (self.max_tokens, BLOCK) if takes_block_mask(self.attention, self.device) else (0, 1)
         batches = micro_batches(groups, self.max_tokens)
         own = [sum(group.num_tokens for group in batch) for batch in batches]
         count, most = self.all_reduce(torch.tensor([len(batches), sum(own)]), "max").tolist()

@@ -15,9 +15,14 @@ def supervised_metrics() -> dict[str, Metric]:
 
 
 def supervised_loss(
-    logp_BT: torch.Tensor, entropy_BT: torch.Tensor, mask_BT: torch.Tensor, num_tokens: float, metrics: StepMetrics
+    likelihood: torch.Tensor,
+    logp_BT: torch.Tensor,
+    entropy_BT: torch.Tensor,
+    mask_BT: torch.Tensor,
+    num_tokens: float,
+    metrics: StepMetrics,
 ) -> torch.Tensor:
-    """The micro-batch's share of the loss; ``logp_BT`` is 0 where ``mask_BT`` is False."""
+    """The micro-batch's share of the loss. ``likelihood`` is the sum of ``logp_BT``, and alone has a gradient."""
     metrics.add("sft/loss", -logp_BT[mask_BT])
     metrics.add("sft/entropy", entropy_BT[mask_BT])
-    return -logp_BT.sum() / num_tokens
+    return -likelihood / num_tokens

@@ -185,7 +185,7 @@ def _scorer_class(config: PreTrainedConfig) -> type[Any]:
 
 
 def _finish(scorer: Any) -> Scorer:
-    use_attention(scorer.model, "shared_prefix")
+    use_attention(scorer.model, "auto")
     record = getattr(scorer.config, RECORD)
     config = scorer.config
     hidden = (config.vision_start_token_id, config.image_token_id, config.vision_end_token_id)

@@ -7,7 +7,8 @@ from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList, To
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
 from prism_pl.hub import model_folder
-from prism_pl.model.policy import SUPPRESSED_LOGIT, Policy, suppressed_tokens
+from prism_pl.model.logprobs import SUPPRESSED_LOGIT
+from prism_pl.model.policy import Policy, suppressed_tokens
 from prism_pl.ranges import PositiveInt
 from prism_pl.types import Prompt, Response, SamplingOptions
 

@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from prism_pl.discriminators import Scorer
 from prism_pl.game.scoring_batch import ScoringBatch, differentiate, score
+from prism_pl.model.attention import BLOCK, takes_block_mask
 from prism_pl.model.packing import FILLER, PackedBatch, micro_batches, pack
 from prism_pl.ranks import gather_objects
 
@@ -57,9 +58,9 @@ def together(scorer: Scorer, own: float | None) -> list[float | None]:
 def _packed(scorer: Scorer, batch: ScoringBatch, max_tokens: int) -> list[tuple[PackedBatch, bool]]:
     """With whether each is filler, which a rank with fewer micro-batches than others goes through."""
     device = next(scorer.parameters()).device
-    flex = scorer.model.language_model.config._attn_implementation == "flex_attention"
+    attention = scorer.model.language_model.config._attn_implementation
     # One shape to compile for, and whole blocks of a block mask.
-    shape = (max_tokens, 128) if flex else (0, 1)
+    shape = (max_tokens, BLOCK) if takes_block_mask(attention, device) else (0, 1)
     own = micro_batches(batch.groups, max_tokens)
     count = int(max(value or 0 for value in together(scorer, len(own))))
     filled = [(batch, False) for batch in own] + [([FILLER], True)] * (count - len(own))

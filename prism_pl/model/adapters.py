@@ -85,6 +85,17 @@ def merged_weights(model: nn.Module, read: Read | None = None) -> Iterator[tuple
             yield name.replace(_BASE, "."), read(name)
 
 
+def linear_weight(layer: nn.Module) -> torch.Tensor:
+    """(out, in) of a linear layer without a bias, its adapters' product added, with the gradient of all of them."""
+    base: nn.Module = layer.base_layer if isinstance(layer, LoraLayer) else layer
+    assert isinstance(base, nn.Linear)
+    assert base.bias is None
+    if not isinstance(layer, LoraLayer):
+        return base.weight
+    first, second = (part[_NAME].weight for part in (layer.lora_A, layer.lora_B))
+    return base.weight + (layer.scaling[_NAME] * (second @ first)).to(base.weight)
+
+
 def adapter_weights(model: nn.Module, read: Read | None = None) -> Iterator[tuple[str, torch.Tensor]]:
     """The adapters alone, under peft's names in a file; empty without adapters. Nothing else is gathered."""
     names, read = _reading(model, read)

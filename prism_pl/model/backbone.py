@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch.distributed.tensor import DTensor
 
-from prism_pl.model.attention import block_mask
+from prism_pl.model.attention import attention_of, block_mask, takes_block_mask
 from prism_pl.model.packing import PackedBatch
 
 
@@ -14,9 +14,9 @@ def hidden_states(model: Any, packed: PackedBatch) -> torch.Tensor:
     # Sharded parameters are gathered by all ranks together, so one without images must go through the vision tower, too.
     idle = packed.pixel_values is None and any(isinstance(p, DTensor) for p in model.visual.parameters())
     silence = _silent_image(model.visual) if idle else None
-    flex = model.language_model.config._attn_implementation == "flex_attention"
-    # Of four dimensions, so that transformers makes none of its own.
-    mask = block_mask(packed.part_N, packed.prefix_N) if flex else packed.real_N[None, None, None]
+    blocks = takes_block_mask(attention_of(model), packed.part_N.device)
+    # Of four dimensions, so that transformers makes none of its own. All layers share it.
+    mask = block_mask(packed.part_N, packed.prefix_N) if blocks else packed.real_N[None, None, None]
     hidden_NH = model(
         input_ids=packed.input_ids_N[None],
         position_ids=packed.positions_3N[:, None],

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from prism_pl.model.attention import Layout, Part, make_layout
+from prism_pl.model.shared_prefix import Layout, Part, make_layout
 from prism_pl.types import Prompt
 
 _PAD = -1
@@ -185,7 +185,7 @@ def pack(groups: Sequence[Group], num_tokens: int = 0, multiple: int = 1) -> Pac
         part_N=part_N,
         prefix_N=prefix_N,
         segment_N=segment_N,
-        layout=make_layout(parts, length),
+        layout=make_layout(parts),
         pixel_values=torch.cat(pixel_values) if pixel_values else None,
         image_grid=torch.cat(grids) if grids else None,
         source_BT=source_BT,

@@ -18,17 +18,22 @@ from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoeTex
 
 from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
-from prism_pl.model.adapters import LoraOptions, Read, adapter_weights, add_adapters, merged_weights, save_adapters
+from prism_pl.model.adapters import (
+    LoraOptions,
+    Read,
+    adapter_weights,
+    add_adapters,
+    linear_weight,
+    merged_weights,
+    save_adapters,
+)
 from prism_pl.model.attention import use_attention
 from prism_pl.model.backbone import hidden_states
 from prism_pl.model.exporting import stored_dtype, write_network
-from prism_pl.model.logprobs import token_logprobs
+from prism_pl.model.logprobs import Softmax, log_likelihood, token_logprobs
 from prism_pl.model.packing import PackedBatch
 
 _CLASSES = {"qwen3_vl": Qwen3VLForConditionalGeneration, "qwen3_vl_moe": Qwen3VLMoeForConditionalGeneration}
-
-SUPPRESSED_LOGIT = -1e4
-"""The logit of a token that is never generated: its probability is exactly 0 in fp32, and 0 times it is still 0."""
 
 
 def suppressed_tokens(config: PreTrainedConfig) -> list[int]:
@@ -98,13 +103,11 @@ class Policy(nn.Module):
 
     vlm: Any
     """The stock model, ``Qwen3VLForConditionalGeneration`` or its mixture-of-experts twin."""
-    _suppressed: torch.Tensor
 
     def __init__(self, vlm: nn.Module) -> None:
         super().__init__()
         self.vlm = vlm
-        use_attention(self.vlm.model, "shared_prefix")
-        self.register_buffer("_suppressed", torch.tensor(suppressed_tokens(self.vlm.config)), persistent=False)
+        use_attention(self.vlm.model, "auto")
 
     @classmethod
     def load(cls, name: str, purpose: str, *, as_stored: bool = False) -> "Policy":
@@ -129,20 +132,29 @@ class Policy(nn.Module):
         return cls(vlm)
 
     def forward(
-        self, packed: PackedBatch, temperature: float = 1.0, entropy_gradient: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """``(logp_BT, entropy_BT)`` of the segments' tokens, 0 where padded."""
-        hidden_NH = hidden_states(self.vlm.model, packed)
-        mask_BT = packed.token_mask_BT
-        hidden_NH = hidden_NH[packed.source_BT[mask_BT]]
-        logp_N, entropy_N = token_logprobs(
-            hidden_NH, packed.target_BT[mask_BT], self._logits, temperature, entropy_gradient=entropy_gradient
-        )
-        zeros_BT = torch.zeros(mask_BT.shape, dtype=logp_N.dtype, device=logp_N.device)
-        return zeros_BT.masked_scatter(mask_BT, logp_N), zeros_BT.masked_scatter(mask_BT, entropy_N)
+        self,
+        packed: PackedBatch,
+        temperature: float = 1.0,
+        entropy_gradient: bool = False,
+        likelihood: bool = False,
+    ) -> tuple[torch.Tensor, ...]:
+        """``(logp_BT, entropy_BT)`` of the segments' tokens, 0 where padded; the entropy has a gradient on request.
 
-    def _logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
-        return self.vlm.lm_head(hidden_NH).index_fill(-1, self._suppressed, SUPPRESSED_LOGIT)
+        With ``likelihood`` it is ``(total, logp_BT, entropy_BT)``, and only the total, the sum of the log-probabilities,
+        has a gradient: it comes from the same pass over the vocabulary, where others need a second one.
+        """
+        mask_BT = packed.token_mask_BT
+        hidden_NH = hidden_states(self.vlm.model, packed)[packed.source_BT[mask_BT]]
+        target_N = packed.target_BT[mask_BT]
+        weight_VH = linear_weight(self.vlm.lm_head)
+        softmax = Softmax(temperature, tuple(suppressed_tokens(self.vlm.config)))
+        if likelihood:
+            *total, logp_N, entropy_N = log_likelihood(hidden_NH, target_N, weight_VH, softmax)
+        else:
+            total = []
+            logp_N, entropy_N = token_logprobs(hidden_NH, target_N, weight_VH, softmax, entropy_gradient=entropy_gradient)
+        zeros_BT = torch.zeros(mask_BT.shape, dtype=logp_N.dtype, device=logp_N.device)
+        return *total, zeros_BT.masked_scatter(mask_BT, logp_N), zeros_BT.masked_scatter(mask_BT, entropy_N)
 
     def freeze(self, options: FreezeOptions) -> None:
         """Stops gradients of the parts that ``options`` names."""

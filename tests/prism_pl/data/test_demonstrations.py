@@ -101,9 +101,9 @@ def test_the_loss_of_a_batch_is_the_mean_over_all_learnt_turns(
     packed = pack(make_groups([i.prompt for i in items], [[i.response_ids] for i in items]))
     num_tokens = sum(item.num_learnt for item in items)
     with torch.no_grad():
-        logp_BT, entropy_BT = lively_policy(packed)
+        figures = lively_policy(packed, likelihood=True)
         metrics = StepMetrics(supervised_metrics())
-        loss = supervised_loss(logp_BT, entropy_BT, packed.token_mask_BT, num_tokens, metrics)
+        loss = supervised_loss(*figures, packed.token_mask_BT, num_tokens, metrics)
     plain = [logps(lively_policy, alone(roomy, several, i))[-n:] for i, n in zip((2, 4, 6), lengths(roomy), strict=True)]
     plain.append(logps(lively_policy, items[1]))
     assert float(loss) == pytest.approx(-float(torch.cat(plain).mean()), abs=1e-5)

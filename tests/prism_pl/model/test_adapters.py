@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, inject_adapter_in_model
+from torch import nn
 from transformers import Qwen3VLForConditionalGeneration
 
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer, load_scorer
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
-from prism_pl.model.adapters import LoraOptions, merged_weights
+from prism_pl.model.adapters import LoraOptions, linear_weight, merged_weights
 from prism_pl.model.packing import make_groups, pack
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt
@@ -125,6 +126,19 @@ def test_a_discriminator_trains_its_heads_and_routers_too(
         own, other, before = (model.eval()(packed, aspect_B)[0] for model in (adapted, loaded, discriminator))
     torch.testing.assert_close(other, own, atol=1e-5, rtol=1e-5)
     assert (own - before).abs().max() > 1e-3
+
+
+def test_an_adapted_layer_is_one_weight_with_all_gradients() -> None:
+    model = nn.ModuleDict({"head": nn.Linear(4, 6, bias=False)})
+    assert linear_weight(model["head"]) is model["head"].weight
+    inject_adapter_in_model(LoraConfig(r=2, lora_alpha=6, target_modules=["head"]), model, "default")
+    nn.init.normal_(model["head"].lora_B["default"].weight)
+    x_BI = torch.randn(3, 4)
+    layer, trained = model["head"], [model["head"].lora_A["default"].weight, model["head"].lora_B["default"].weight]
+    own, expected = x_BI @ linear_weight(layer).T, layer(x_BI)
+    torch.testing.assert_close(own, expected)
+    found = [torch.autograd.grad(output.square().sum(), trained) for output in (own, expected)]
+    torch.testing.assert_close(*found)
 
 
 def test_a_wrong_target_is_named(policy: Policy) -> None:

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prism_pl.model.attention import Part, make_layout
 from prism_pl.model.backbone import hidden_states
 from prism_pl.model.packing import Group, by_index, make_groups, micro_batches, nonfinite_segments, pack
 from prism_pl.model.policy import Policy
+from prism_pl.model.shared_prefix import Part, make_layout
 from prism_pl.types import Prompt
 from tests.plain_forward import plain_hidden, plain_logprobs, random_segments
 
@@ -82,7 +82,7 @@ def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively_policy: Policy, mi
     """The equality above has power: breaking the layout moves log-probabilities by far more than its 1e-5."""
     packed = pack(make_groups(mixed_prompts, random_segments(len(mixed_prompts), 3)))
     length = len(packed.input_ids_N)
-    causal = {"layout": make_layout([Part(0, length)], length)}
+    causal = {"layout": make_layout([Part(0, length)])}
     text_positions = torch.arange(length).expand_as(packed.positions_3N)
     with torch.no_grad():
         right, _ = lively_policy(packed)

@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 from pathlib import Path
 
+import pytest
 import torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
@@ -17,16 +18,16 @@ from prism_pl.types import Prompt
 SEGMENTS = [[(5, 6, 7)], [(8, 9)]]
 
 
-def loss(policy: Policy, prompt: Prompt, segments: list[tuple[int, ...]]) -> torch.Tensor:
-    logp_BT, _ = policy(pack(make_groups([prompt], [segments])))
-    return -logp_BT.sum()
+def loss(policy: Policy, prompt: Prompt, segments: list[tuple[int, ...]], likelihood: bool) -> torch.Tensor:
+    found = policy(pack(make_groups([prompt], [segments])), likelihood=likelihood)
+    return -found[0].sum()
 
 
-def one_rank(rank: int, policy: Policy, prompts: list[Prompt], folder: Path) -> None:
+def one_rank(rank: int, policy: Policy, prompts: list[Prompt], folder: Path, likelihood: bool) -> None:
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     shard(policy, init_device_mesh("cpu", (2,)))
-    loss(policy, prompts[rank], SEGMENTS[rank]).backward()
+    loss(policy, prompts[rank], SEGMENTS[rank], likelihood).backward()
     gradients = {}
     for name, parameter in policy.named_parameters():
         assert isinstance(parameter.grad, DTensor), name
@@ -36,15 +37,17 @@ def one_rank(rank: int, policy: Policy, prompts: list[Prompt], folder: Path) -> 
     distributed.destroy_process_group()
 
 
+@pytest.mark.parametrize("likelihood", [False, True])
 def test_a_rank_without_images_does_not_hang_the_one_with_images(
-    policy: Policy, mixed_prompts: list[Prompt], tmp_path: Path
+    policy: Policy, mixed_prompts: list[Prompt], tmp_path: Path, likelihood: bool
 ) -> None:
+    """And gradients are the plain ones, also of the head, which is the embedding: from two passes over it, or from one."""
     prompts = [mixed_prompts[0], mixed_prompts[3]]
     assert prompts[0].pixel_values is not None
     assert prompts[1].pixel_values is None
     own = copy.deepcopy(policy).train()
     context = multiprocessing.get_context("fork")
-    ranks = [context.Process(target=one_rank, args=(rank, own, prompts, tmp_path)) for rank in range(2)]
+    ranks = [context.Process(target=one_rank, args=(rank, own, prompts, tmp_path, likelihood)) for rank in range(2)]
     for process in ranks:
         process.start()
     for process in ranks:
@@ -55,7 +58,7 @@ def test_a_rank_without_images_does_not_hang_the_one_with_images(
         assert process.exitcode == 0
     sharded = torch.load(tmp_path / "gradients.pt", weights_only=True)
     for prompt, segments in zip(prompts, SEGMENTS, strict=True):
-        (loss(own, prompt, segments) / 2).backward()  # ranks are averaged
+        (loss(own, prompt, segments, False) / 2).backward()  # ranks are averaged
     scale = max(float(p.grad.norm()) for p in own.parameters() if p.grad is not None)
     for name, parameter in own.named_parameters():
         assert parameter.grad is not None
