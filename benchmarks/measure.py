@@ -21,7 +21,7 @@ def child(work: Callable[[], float | None], repeats: int) -> None:
         work()
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print(json.dumps({"seconds": statistics.median(seconds) if seconds else None, "mib": peak / 1024, "value": value}))
+    print(json.dumps({"seconds": statistics.median(seconds), "mib": peak / 1024, "value": value}))
 
 
 def measured(module: str, *arguments: str) -> dict[str, Any]:

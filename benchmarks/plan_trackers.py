@@ -110,6 +110,7 @@ def inputs_of(arch: Architecture, config: Any, lengths: tuple[int, int, int]) ->
 def traced(size: str, kind: str) -> dict[str, float]:
     """GB of the trackers and of the plan, TFLOP of both."""
     dist.init_process_group("fake", rank=0, world_size=RANKS, store=FakeStore())
+    mesh = init_device_mesh("cpu", (RANKS,))
     config = family_config(size)
     arch = Architecture.of(config)
     lengths = LENGTHS[kind]
@@ -136,7 +137,7 @@ def traced(size: str, kind: str) -> dict[str, float]:
         language_model = network.vlm.model.language_model if kind == "policy" else network.model.language_model
         language_model._deepstack_process = lambda hidden, places, seen: hidden.index_add(1, places, seen[None].to(hidden))
         module = Traced(network, inputs)
-        shard(module, init_device_mesh("cpu", (RANKS,)))
+        shard(module, mesh)
 
         def micro_batch() -> None:
             with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
@@ -144,14 +145,11 @@ def traced(size: str, kind: str) -> dict[str, float]:
             loss.backward()
 
         micro_batch()
-        tracker = FSDPMemTracker(module)
-        with tracker:
+        tracker, counter = FSDPMemTracker(module), FlopCounterMode(display=False)
+        with counter, tracker:
             micro_batch()
         peak = tracker.get_tracker_snapshot("peak")
         parts = {str(getattr(kind_, "value", kind_)): size_ / 1e9 for kind_, size_ in peak[torch.device("cpu")].items()}
-        counter = FlopCounterMode(display=False)
-        with counter:
-            micro_batch()
     return {"tracked": parts, "tflop": counter.get_total_flops() / 1e12, **planned(arch, lengths, kind)}
 
 
