@@ -42,7 +42,7 @@ def plan_of(size: str, kind: str) -> Plan:
     network = Network(architecture=arch, trained=arch.total, checkpointing=kind.endswith("checkpointing"))
     images = make_prompts(1, prompt, SIZES[size][-1])[0].input_ids.count(IMAGE)
     settings = Settings(
-        stage="RLVRModule" if policy else "DiscriminatorModule", devices=1, shards=False, autocast=False,
+        stage="RLVRModule" if policy else "DiscriminatorModule", devices=1, shards=False, bf16=False,
         policy=network if policy else None, reference=False, discriminator=None if policy else network, engine=None,
         engine_policy=arch, engine_beside=False, probe=None, batch_size=prompts, group_size=group_size,
         segments=group_size, max_prompt=prompt, max_new=response, max_tokens=max_tokens,

@@ -1,11 +1,12 @@
 """Memory of one GPU by phase and part, and of a host.
 
     weights 4 P / W     gradients 4 t / W     moments 8 t / W           P parameters, t of them trained, W ranks that share them
-    gathers in a backward pass: 4 root + 4 layer x 4                    root: all outside layers, which stays gathered
-    of a trained head besides: 4 V H while layers, 8 V H while the head, 4 (2 root + V H) while the root goes backward
+    gathers in a backward pass: w root + (3 w + 4) layer                w bytes a number; root: all outside layers, gathered
+    of a trained head besides: 2 w V H while it, w V H while layers, (w + 4) root + w V H while the root goes backward
 
-A layer's four are its weights, the next one's on their way, its gradients, and the gradients that are being shared out. All of
-it is fp32: the weights are gathered as they are kept, and autocast's copies are counted with the activations.
+A layer's are its weights and the next one's on their way, its gradients, and the fp32 sums that are being shared out. With bf16
+w is 2: weights are rounded as they are gathered. What is not sharded is not gathered, and AdamW's step over whole weights
+holds another 4 t.
 """
 
 from collections.abc import Mapping
@@ -102,18 +103,17 @@ def make_plan(settings: Settings, memory: float | None) -> Plan:
     for name, network in reversed(settings.networks.items()):
         shape = shape_of(settings, name)
         if name == "discriminator":
-            passing = forward_only(network.architecture, shape, autocast=settings.autocast)
-            gathers = _gathers_forward(network.architecture, settings.ranks)
-            phases.append(Phase("score", resting | beside | gathers | {"activations": passing}))
-        label = f"{name} update"
-        phases.append(
-            Phase(
-                label,
-                _states(settings, learning=name)
-                | beside
-                | update_parts(network, shape, ranks=settings.ranks, autocast=settings.autocast),
-            )
+            forward = forward_only(network.architecture, shape, width=settings.width)
+            gathers = _gathers_forward(network.architecture, settings)
+            phases.append(Phase("score", resting | beside | gathers | {"activations": forward}))
+        passing = update_parts(
+            network,
+            shape,
+            sharded=settings.shards,
+            width=settings.width,
+            fused_step=memory is not None and not settings.shards,
         )
+        phases.append(Phase(f"{name} update", _states(settings, learning=name) | beside | passing))
     if settings.engine is not None and settings.engine_beside:
         largest = FP32 * settings.engine_policy.embedding
         weights = {name: size for name, size in engine.items() if name == "engine weights"}
@@ -137,8 +137,8 @@ def shape_of(settings: Settings, network: str) -> Shape:
         return Shape.of(settings.max_tokens, prompt, segment, count, work.image_share, learnt=policy)
 
     full, mean = shape(settings.max_prompt, settings.max_new), shape(work.prompt_tokens, work.response_tokens)
-    arch, autocast = settings.networks[network].architecture, settings.autocast
-    return max(full, mean, key=lambda s: held(arch, s, autocast=autocast, checkpointing=True).inside)
+    arch, width = settings.networks[network].architecture, settings.width
+    return max(full, mean, key=lambda s: held(arch, s, width=width, checkpointing=True).inside)
 
 
 def _states(settings: Settings, *, gradients: bool = True, learning: str = "") -> Parts:
@@ -154,52 +154,51 @@ def _states(settings: Settings, *, gradients: bool = True, learning: str = "") -
     return parts
 
 
-def update_parts(network: Network, shape: Shape, *, ranks: int, autocast: bool) -> Parts:
-    """Gathers, activations and logits at the worst of three moments of a backward pass: head, layers, root."""
+def update_parts(network: Network, shape: Shape, *, sharded: bool, width: int, fused_step: bool = False) -> Parts:
+    """Gathers, activations and logits at the worst moment: of the backward pass the head, the layers, the root, or the
+    optimizer's step. ``fused_step`` is whether that takes all weights at once, as on a GPU that does not share them."""
     arch = network.architecture
-    own = held(
-        arch, shape, autocast=autocast, checkpointing=network.checkpointing, tower=network.tower_learns
-    )  # fmt: skip
+    own = held(arch, shape, width=width, checkpointing=network.checkpointing, tower=network.tower_learns)
     full = network.trained > arch.layers * arch.layer / 2
-    head = 0 if arch.score_heads or not full else arch.embedding
+    head = 0 if arch.score_heads or not full else width * arch.embedding
     pending = head if arch.tied else 0
-    if ranks == 1:
-        root = layer = at_end = 0
-    else:
-        # The backward pass of the root's own parameters comes when no activation is left.
-        root, layer, at_end = arch.root, 4 * arch.layer, 3 * arch.root if full else arch.root
-    moments = [
-        {"gathers": FP32 * (root + 2 * head), "activations": own.at_head, "logits": own.logits},
-        {"gathers": FP32 * (root + layer + pending), "activations": own.inside},
-        {"gathers": FP32 * (at_end + (arch.embedding if full else 0) + pending)},
+    root = layer = at_end = 0
+    if sharded:
+        # The root's own backward pass comes when no activation is left.
+        root, layer = width * arch.root, (3 * width + FP32) * arch.layer
+        at_end = (2 * width + FP32) * arch.root if full else root
+    largest = max(arch.embedding, arch.layer // 3 if arch.experts else 0)
+    moments: list[Parts] = [
+        {"gathers": root + 2 * head, "activations": own.at_head, "logits": own.logits},
+        {"gathers": root + layer + pending, "activations": own.inside},
+        {"gathers": at_end + (width * arch.embedding if full else 0) + pending},
+        {"optimizer's step": FP32 * (network.trained if fused_step else 0 if sharded else 2 * largest)},
     ]
     return max(moments, key=lambda parts: sum(parts.values()))
 
 
-def _gathers_forward(arch: Architecture, ranks: int) -> Parts:
-    return {"gathers": FP32 * (arch.root + 3 * arch.layer) if ranks > 1 else 0.0}
+def _gathers_forward(arch: Architecture, settings: Settings) -> Parts:
+    return {"gathers": settings.width * (arch.root + 3 * arch.layer) if settings.shards else 0.0}
 
 
 def _probe(settings: Settings) -> Parts:
-    """Its network learns in fp32: callbacks run outside autocast."""
     assert settings.probe is not None
     probe, network = settings.probe, settings.probe.network
-    arch, ranks = network.architecture, settings.ranks if settings.probe.sharded else 1
-    work = settings.workload
-    shapes = [
-        Shape.of(probe.max_tokens, prompt, max(1, response // 2), 4, work.image_share, learnt=False)
-        for prompt, response in (
-            (settings.max_prompt, settings.max_new),
-            (work.prompt_tokens, work.response_tokens),
+    sharded, work = probe.sharded, settings.workload
+    width = settings.width if sharded else FP32
+    lengths = ((settings.max_prompt, settings.max_new), (work.prompt_tokens, work.response_tokens))
+    candidates = [
+        update_parts(
+            network,
+            Shape.of(probe.max_tokens, prompt, max(1, response // 2), 4, work.image_share, learnt=False),
+            sharded=sharded,
+            width=width,
+            fused_step=not sharded,
         )
+        for prompt, response in lengths
     ]
-    inside = max(
-        held(arch, shape, autocast=False, checkpointing=network.checkpointing, tower=network.tower_learns).inside
-        for shape in shapes
-    )
-    gathers = FP32 * (arch.root + 4 * arch.layer) if ranks > 1 else 0.0
-    states = (FP32 * arch.total + 3 * FP32 * network.trained) / ranks
-    return {"probe's states": states, "gathers": gathers, "activations": inside}
+    states = (FP32 * network.architecture.total + 3 * FP32 * network.trained) / (settings.ranks if sharded else 1)
+    return {"probe's states": states} | max(candidates, key=lambda parts: sum(parts.values()))
 
 
 def _engine_parts(settings: Settings, memory: float | None) -> tuple[Parts, float | None]:

@@ -63,7 +63,8 @@ class Settings:
     stage: str
     devices: int
     shards: bool
-    autocast: bool
+    bf16: bool
+    """Weights are gathered and activations kept in bf16."""
     policy: Network | None
     """None in a warm-up, which trains the discriminator alone."""
     reference: bool
@@ -83,6 +84,11 @@ class Settings:
     max_new: int
     max_tokens: int
     workload: Workload
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number in a pass."""
+        return 2 if self.bf16 else 4
 
     @property
     def ranks(self) -> int:
@@ -129,20 +135,23 @@ def read_settings(
     group_size = sampling.get("group_size", 1)
     known = {k: v for k, v in (workload or {}).items() if v is not None}
     count = devices or _devices(trainer)
+    bf16 = str(trainer.get("precision")).startswith("bf16")
+    # On one device fsdp2 shards nothing, but rounds weights as it gathers them.
+    shards = "fsdp2" in _strategy(trainer) and (count > 1 or bf16)
     loss = model.get("discriminator_loss") or {}
     in_batch = loss.get("in_batch_negatives", 1) if loss.get("in_batch_weight") else 0
     return Settings(
         stage=stage,
         devices=count,
-        shards=count > 1 and "fsdp2" in _strategy(trainer),
-        autocast=str(trainer.get("precision")).startswith("bf16"),
+        shards=shards,
+        bf16=bf16,
         policy=policy,
         reference=bool(model.get("kl_weight") or _options(model.get("algorithm")).get("kl_weight")),
         discriminator=discriminator,
         engine=_engine(rollout.get("engine") or _options_of_engine(callbacks)),
         engine_policy=engine_policy,
         engine_beside=stage != "DiscriminatorModule",
-        probe=_probe(callbacks.get("ConvergenceProbe"), path, origin_of),
+        probe=_probe(callbacks.get("ConvergenceProbe"), path, origin_of, sharded=shards),
         batch_size=data["batch_size"],
         group_size=group_size,
         segments=2 * (1 + group_size + in_batch),
@@ -211,11 +220,12 @@ def _options_of_engine(callbacks: Mapping[str, Mapping[str, Any]]) -> Mapping[st
     return (callbacks.get("EvaluationCallback") or {}).get("engine")
 
 
-def _probe(options: Mapping[str, Any] | None, policy: str, origin_of: OriginOf) -> ProbeSettings | None:
+def _probe(
+    options: Mapping[str, Any] | None, policy: str, origin_of: OriginOf, *, sharded: bool
+) -> ProbeSettings | None:
     if options is None:
         return None
     network = _discriminator(options["discriminator"], policy, "ConvergenceProbe.discriminator.path", origin_of)
-    sharded = any(value for name, value in options.items() if name.startswith("shard"))
     return ProbeSettings(network=network, max_tokens=options["training"]["max_tokens"], sharded=sharded)
 
 

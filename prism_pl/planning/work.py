@@ -117,16 +117,13 @@ def _pass_flops(settings: Settings, name: str, network: Network) -> float:
 
 
 def _seconds(flops: float, passes: int, collectives: int, network: Network, settings: Settings, device: Device) -> float:
-    """A mixture's experts compute in fp32, which autocast does not cover."""
-    arch = network.architecture
-    slow = not settings.autocast
-    share = 0.0
-    if arch.experts and settings.autocast:
-        share = 3 * arch.top_k * arch.hidden * arch.inner / arch.active_layer
-    peak = device.flops_fp32 if slow else device.flops
-    computing = flops / settings.devices * ((1 - share) / peak + share / device.flops_fp32) / SHARE_OF_FLOPS
-    moving = passes * collectives * FP32 * arch.total / (SHARE_OF_LINK * device.link) if settings.ranks > 1 else 0.0
-    return max(computing, moving)
+    """What is longer, computing or gathering: the next layer's weights travel while one computes."""
+    peak = device.flops if settings.bf16 else device.flops_fp32
+    computing = flops / settings.devices / peak / SHARE_OF_FLOPS
+    if settings.devices == 1:
+        return computing
+    moved = passes * collectives * settings.width * network.architecture.total
+    return max(computing, moved / (SHARE_OF_LINK * device.link))
 
 
 def _optimizer(network: Network, settings: Settings, device: Device) -> float:
