@@ -21,7 +21,7 @@ from benchmarks.synthetic import IMAGE, SIZES, make_model, make_prompts, make_re
 from prism_pl.discriminators import DedicatedExpertsDiscriminator
 from prism_pl.discriminators.base import _finish
 from prism_pl.discriminators.model import MixtureScorer
-from prism_pl.model.packing import make_groups, micro_batches, pack
+from prism_pl.model.packing import Group, make_groups, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.planning import Architecture, Plan, Settings, Workload, make_plan
 from prism_pl.planning.settings import Network
@@ -55,25 +55,31 @@ def plan_of(size: str, kind: str) -> Plan:
 
 def update(size: str, kind: str) -> None:
     """The second of two updates, of a short and a long micro-batch: moments and gradients are there when the long one runs."""
-    _two_updates("tiny", kind, 0)  # what libraries set up when they are first used is no part of it
+    # What libraries set up when they are first used is no part of it.
+    _two_updates("tiny", kind, [_short("tiny")])
+    prompts, group_size, prompt, response, max_tokens = WORK[size]
+    vocabulary = SIZES[size][-1]
+    responses = make_responses(prompts, group_size, response, vocabulary)
+    long = micro_batches(make_groups(make_prompts(prompts, prompt, vocabulary), responses), max_tokens)[0]
     before = psutil.Process().memory_info().rss
-    _two_updates(size, kind, 1)
+    _two_updates(size, kind, [_short(size), long])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"mib": (peak - before) / 2**20}))
 
 
-def _two_updates(size: str, kind: str, num_long: int) -> None:
-    prompts, group_size, prompt, response, max_tokens = WORK[size]
-    policy, vocabulary = kind.startswith("policy"), SIZES[size][-1]
+def _short(size: str) -> list[Group]:
+    vocabulary = SIZES[size][-1]
+    return make_groups(make_prompts(1, _SHORT, vocabulary), make_responses(1, 4, 8, vocabulary))
+
+
+def _two_updates(size: str, kind: str, batches: list[list[Group]]) -> None:
+    policy = kind.startswith("policy")
     network: Any = Policy(make_model(size)) if policy else _mixture(size)
     if kind.endswith("checkpointing"):
         (network.vlm if policy else network).gradient_checkpointing_enable({"use_reentrant": False})
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
-    responses = make_responses(prompts, group_size, response, vocabulary)
-    long = micro_batches(make_groups(make_prompts(prompts, prompt, vocabulary), responses), max_tokens)
-    short = make_groups(make_prompts(1, _SHORT, vocabulary), make_responses(1, group_size, 8, vocabulary))
-    for batches in ([short], [short, *long[:num_long]]):
-        for batch in batches:
+    for own in (batches[:1], batches):
+        for batch in own:
             packed = pack(batch)
             if policy:
                 loss = -network(packed)[0].sum() / 1000

@@ -2,7 +2,7 @@
 
     python -m benchmarks.plan_trackers            all rows, or: 4B policy
 
-FSDPMemTracker follows every tensor of the second micro-batch of an update of the real, sharded network in bf16: weights,
+FSDPMemTracker follows every tensor of a micro-batch, gradients of others being there, of the real, sharded network in bf16: weights,
 gradients, gathers and activations; moments are added to it. FlopCounterMode counts the matrix products of forward and backward.
 Nothing is computed, so no weights and no memory are needed. Two places that ask a tensor for its values are given them: the
 vision tower's grid and the images' places.
@@ -75,8 +75,12 @@ class Traced(torch.nn.Module):
                 0, own["segment"], hidden_NH[own["at"]]
             )
             return self.network.head(read_BH.float()).sum()
-        logp_N, _ = token_logprobs(hidden_NH[own["at"]], own["target"], self.network._logits)
+        logp_N, _ = token_logprobs(hidden_NH[own["at"]], own["target"], self._logits)
         return logp_N.sum()
+
+    def _logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
+        _collect()
+        return self.network._logits(hidden_NH)
 
     @property
     def network_routing(self) -> Any:
@@ -146,9 +150,11 @@ def traced(size: str, kind: str) -> dict[str, float]:
 
         def micro_batch() -> None:
             module().backward()
-            gc.collect()
 
-        micro_batch()
+        for parameter in module.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        gc.collect()
+        gc.freeze()
         tracker, counter = FSDPMemTracker(module), FlopCounterMode(display=False)
         with counter, tracker:
             micro_batch()

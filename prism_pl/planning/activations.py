@@ -69,12 +69,14 @@ def held(arch: Architecture, shape: Shape, *, width: int, checkpointing: bool, t
     if checkpointing:
         kept = width * arch.layers * arch.hidden * shape.tokens
         kept += width * arch.vision_layers * arch.vision_hidden * patches if tower else 0
-        layer = text * shape.tokens
+        layer = text * shape.tokens + width * shape.mask
     else:
-        kept = arch.layers * text * shape.tokens + (arch.vision_layers * vision * patches if tower else 0)
+        kept = arch.layers * (text * shape.tokens + width * shape.mask) + (
+            arch.vision_layers * vision * patches if tower else 0
+        )
         layer = 0.0
-    # The mask is kept as booleans, and once more as what the kernel adds.
-    kept += shape.mask * (1 + width)
+    # The mask is kept as booleans, and in each layer as what the kernel adds to its products.
+    kept += shape.mask + FP32 * arch.patch_inputs * patches
     kept += _merger_saved(arch, width) * shape.images if tower else 0
     norm = (FP32 + 2 * width) * arch.hidden * shape.tokens
     return Held(
@@ -105,8 +107,8 @@ def _text_saved(arch: Architecture, keys: float, width: int) -> float:
 
 def _passing(arch: Architecture, width: int) -> float:
     """Gradients on their way through a layer, for each token: of the feed-forward part, where all that is saved is there."""
-    inner = arch.top_k * (2 * arch.hidden + 4 * arch.inner) if arch.experts else 2 * arch.inner
-    return width * (2 * arch.hidden + inner)
+    # What the experts have put out is dead when their widest gradients are there.
+    return width * (arch.hidden + 2 * arch.top_k * arch.inner if arch.experts else 2 * arch.hidden + 2 * arch.inner)
 
 
 def _merger_saved(arch: Architecture, width: int) -> float:

@@ -220,9 +220,7 @@ def _options_of_engine(callbacks: Mapping[str, Mapping[str, Any]]) -> Mapping[st
     return (callbacks.get("EvaluationCallback") or {}).get("engine")
 
 
-def _probe(
-    options: Mapping[str, Any] | None, policy: str, origin_of: OriginOf, *, sharded: bool
-) -> ProbeSettings | None:
+def _probe(options: Mapping[str, Any] | None, policy: str, origin_of: OriginOf, *, sharded: bool) -> ProbeSettings | None:
     if options is None:
         return None
     network = _discriminator(options["discriminator"], policy, "ConvergenceProbe.discriminator.path", origin_of)
