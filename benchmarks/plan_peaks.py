@@ -2,8 +2,8 @@
 
     python -m benchmarks.plan_peaks
 
-The second update's long micro-batch, in a process of its own a row. Blocks that are freed go back to the system at once: what
-counts is what is held. Prints both figures in MiB and their ratio.
+The second update's long micro-batch, in a process of its own a row. Blocks that are freed go back to the system at once:
+what counts is what is held. Prints both figures in MiB and their ratio.
 """
 
 import json
@@ -54,7 +54,7 @@ def plan_of(size: str, kind: str) -> Plan:
 
 
 def update(size: str, kind: str) -> None:
-    """The second of two updates, of a short and a long micro-batch: moments and gradients are there when the long one runs."""
+    """The second of two updates, of a short and a long micro-batch: the long one meets moments and gradients."""
     # What libraries set up when they are first used is no part of it.
     _two_updates("tiny", kind, [_short("tiny")])
     prompts, group_size, prompt, response, max_tokens = WORK[size]

@@ -2,10 +2,10 @@
 
     python -m benchmarks.plan_trackers            all rows, or: 4B policy
 
-FSDPMemTracker follows every tensor of a micro-batch, gradients of others being there, of the real, sharded network in bf16: weights,
-gradients, gathers and activations; moments are added to it. FlopCounterMode counts the matrix products of forward and backward.
-Nothing is computed, so no weights and no memory are needed. Two places that ask a tensor for its values are given them: the
-vision tower's grid and the images' places.
+FSDPMemTracker follows every tensor of a micro-batch of the real, sharded network in bf16, after others have left gradients:
+weights, gradients, gathers and activations. FlopCounterMode counts the matrix products of forward and backward, but for
+those inside the CPU's attention. Nothing is computed, so no weights and no memory are needed. What asks a tensor for its
+values is given them: the vision tower's grid and the images' places.
 """
 
 import gc
@@ -105,7 +105,8 @@ def inputs_of(arch: Architecture, config: Any, lengths: tuple[int, int, int]) ->
         "cu_seqlens": get_vision_cu_seqlens(grid),
     }  # fmt: skip
     return {
-        "pixels": torch.zeros(int(grid.prod()), arch.patch_inputs), "tower": tower, "ids": torch.zeros(1, count, dtype=torch.long),
+        "pixels": torch.zeros(int(grid.prod()), arch.patch_inputs), "tower": tower,
+        "ids": torch.zeros(1, count, dtype=torch.long),
         "is_image": is_image, "positions": torch.zeros(3, 1, count, dtype=torch.long),
         "mask": torch.ones(1, 1, 1, count, dtype=torch.bool), "places": torch.arange(1, 1 + side * side),
         "layout": make_layout(parts, count), "at": torch.arange(prompt, count),

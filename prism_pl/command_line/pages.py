@@ -61,7 +61,8 @@ _PLAN = """
 usage: python -m prism_pl plan --config NAME [--gpus N] [--gpu H100] [--gpu-memory 80GB] [--KEY VALUE ...]
 
 Memory a GPU by part and phase, host memory, tokens, FLOPs and expected seconds of a step, and the nearest setting that fits
-if the stage does not. Arithmetic alone: neither a GPU nor the model's weights are needed. It takes every option that fit takes.
+if the stage does not. Arithmetic alone: neither a GPU nor the model's weights are needed. It takes every option that fit
+takes.
 
 {config}
   --gpus N                    devices over all nodes (default the configuration's trainer.devices)

@@ -90,8 +90,8 @@ def check_plan(config: Mapping[str, Any], devices: int, memory: float, *, ignore
     if ignore:
         return f"{line(plan)}. It does not fit by the plan, and goes on by --ignore_plan."
     raise UserError(
-        f"This stage cannot fit by its plan: {'; '.join(plan.problems)}. {cure(nearest_fit(plan.settings, memory))} See all of "
-        f"it with `python -m prism_pl plan` and the same arguments; `--ignore_plan true` goes on."
+        f"This stage cannot fit by its plan: {'; '.join(plan.problems)}. {cure(nearest_fit(plan.settings, memory))} See "
+        f"all of it with `python -m prism_pl plan` and the same arguments; `--ignore_plan true` goes on."
     )
 
 
@@ -105,7 +105,7 @@ def preset_configs(folder: str) -> dict[str, list[str]]:
 
 
 def origin_of(path: str) -> Origin | None:
-    """What a run of ``configs/`` makes its model from, by the model's path; the policy's folder beside a discriminator's."""
+    """What a run of ``configs/`` makes its model from, by its path."""
     folder = Path(path)
     for name in known_configs():
         if read_config(FOLDER / name).get("run_dir") != str(folder.parent):

@@ -1,7 +1,7 @@
 """Bytes that forward and backward hold of a packed micro-batch, counted from the operations of transformers' layers.
 
-What autograd saves of a text layer, for each token, in numbers of the widths H (hidden), Q (queries), K (keys), I (feed-forward)
-and of S, the keys that a token's bucket holds for each token (1 for a lone segment, more where a prompt is repeated):
+What autograd saves of a text layer, for each token, in numbers of the widths H (hidden), Q (queries), K (keys),
+I (feed-forward) and of S, the keys that attention holds for each token (1 for a lone segment, more where prompts repeat):
 
     fp32    4 (6 H + 5 Q + 2 K + 2 Q S + 4 I)             bf16    20 H + 12 Q + 6 K + 4 Q S + 8 I: norms work in fp32
 
@@ -106,7 +106,7 @@ def _text_saved(arch: Architecture, keys: float, width: int) -> float:
 
 
 def _passing(arch: Architecture, width: int) -> float:
-    """Gradients on their way through a layer, for each token: of the feed-forward part, where all that is saved is there."""
+    """Gradients on their way through the feed-forward part, a token's, when all that is saved is there."""
     # What the experts have put out is dead when their widest gradients are there.
     return width * (arch.hidden + 2 * arch.top_k * arch.inner if arch.experts else 2 * arch.hidden + 2 * arch.inner)
 

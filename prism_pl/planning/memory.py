@@ -1,12 +1,12 @@
 """Memory of one GPU by phase and part, and of a host.
 
-    weights 4 P / W     gradients 4 t / W     moments 8 t / W           P parameters, t of them trained, W ranks that share them
+    weights 4 P / W    gradients 4 t / W    moments 8 t / W         P parameters, t of them trained, W ranks that share them
     gathers in a backward pass: w root + (3 w + 4) layer                w bytes a number; root: all outside layers, gathered
     of a trained head besides: 2 w V H while it, w V H while layers, (w + 4) root + w V H while the root goes backward
 
-A layer's are its weights and the next one's on their way, its gradients, and the fp32 sums that are being shared out. With bf16
-w is 2: weights are rounded as they are gathered. What is not sharded is not gathered, and AdamW's step over whole weights
-holds another 4 t.
+A layer's are its weights and the next one's on their way, its gradients, and the fp32 sums that are being shared out. With
+bf16 w is 2: weights are rounded as they are gathered. What is not sharded is not gathered, and AdamW's step over whole
+weights holds another 4 t.
 """
 
 from collections.abc import Mapping

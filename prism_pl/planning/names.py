@@ -92,8 +92,8 @@ def config_of(name: str, key: str, origin_of: OriginOf) -> PreTrainedConfig:
     if (origin := origin_of(name)) is not None:
         return config_of(origin.discriminator or origin.policy, key, origin_of)
     raise UserError(
-        f"{key}: the size of {name} is not known: it is no folder here, not in the hub's cache, no Qwen3-VL by its name and "
-        f"no run of configs/. Name a model of its size for the plan: `--{key} Qwen/Qwen3-VL-4B-Instruct`."
+        f"{key}: the size of {name} is not known: it is no folder here, not in the hub's cache, no Qwen3-VL by its name "
+        f"and no run of configs/. Name a model of its size for the plan: `--{key} Qwen/Qwen3-VL-4B-Instruct`."
     )
 
 

@@ -1,7 +1,7 @@
 """The nearest setting that fits: a search over a few keys, fewest changes first, and of these the cheapest.
 
-A change costs what it takes from the run: sleep, checkpointing and smaller micro-batches only time; a smaller share of the engine
-concurrency; more devices money; adapters and a missing probe change what is trained or known.
+A change costs what it takes from the run: sleep, checkpointing and smaller micro-batches only time; a smaller share of the
+engine concurrency; more devices money; adapters and a missing probe change what is trained or known.
 """
 
 from collections.abc import Iterator

@@ -112,8 +112,8 @@ def read_settings(
 ) -> Settings:
     """From the complete configuration of a stage, as ``fit --print_config`` prints it.
 
-    ``devices`` overrides the trainer's; ``workload`` holds the fields of ``Workload`` that are known. Raises UserError if the
-    size of a model is not to be known.
+    ``devices`` overrides the trainer's; ``workload`` holds the fields of ``Workload`` that are known. Raises UserError if
+    the size of a model is not to be known.
     """
     stage, model, data, trainer = (
         _name(config["model"]),

@@ -2,7 +2,7 @@
 
     forward  2 w + 4 A D L c  FLOPs a token         w: weights it is multiplied with, c: the tokens that it sees on average
     training 3 times that; 4 with checkpointing. The head's chunks are computed twice forward.
-    seconds  max(FLOPs / (share of peak), gathered bytes / (share of the link)), a micro-batch's gathers three times its weights
+    seconds  max(FLOPs / (share of peak), gathered bytes / (share of the link)), a micro-batch gathers weights thrice
     decoding a step of the engine reads its weights and the running sequences' keys and values once
 
 Shares of what data sheets promise are assumed; the table says them. They are no measurement.
