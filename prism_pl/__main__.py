@@ -6,7 +6,7 @@ from prism_pl.command_line.front import run
 
 
 def _stage_command(name: str, arguments: list[str]) -> None:
-    """``fit`` or ``check-data``. Only these wait for the trainer and its packages."""
+    """``fit``, ``plan`` or ``check-data``. Only these wait for the trainer and its packages."""
     import callbacks
     import datamodules  # noqa: F401 (imported so that class_path accepts short names)
     import modules  # noqa: F401

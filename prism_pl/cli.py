@@ -1,4 +1,4 @@
-"""``fit`` and ``check-data`` through LightningCLI. The only Lightning import of the package."""
+"""``fit``, ``plan`` and ``check-data`` through LightningCLI. The only Lightning import of the package."""
 
 import argparse
 import logging
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError, Namespace, set_parsing_settings
 from lightning.pytorch import LightningModule
+from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import Logger
@@ -30,11 +31,13 @@ from prism_pl.command_line.front import run
 from prism_pl.command_line.mistakes import explain
 from prism_pl.command_line.noise import quieten
 from prism_pl.commands.check_data import check_data
+from prism_pl.commands.plan import check_plan, plan_arguments, preset_configs, row_of, text_of
 from prism_pl.discriminators import Discriminator
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError, wrapped_mistake
 from prism_pl.game import AdversarialAdvantage
 from prism_pl.heartbeat import Heartbeat
+from prism_pl.planning.tables import HEADER
 from prism_pl.ranks import broadcast_object
 from prism_pl.rewards import Reward
 from prism_pl.runs.checkpoint import newest_checkpoint
@@ -111,6 +114,9 @@ class PrismCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_argument("--run_dir", type=str, required=True, help="Folder of everything the run writes.")
+        parser.add_argument(
+            "--ignore_plan", type=bool, default=False, help="Go on though the plan says that it cannot fit."
+        )
         parser.link_arguments("run_dir", "trainer.default_root_dir")
         parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
         parser.set_defaults(
@@ -152,6 +158,7 @@ class PrismCLI(LightningCLI):
 
     def fit(self, model: LightningModule, **options: Any) -> None:
         """``Trainer.fit``, after the ranks have agreed on where the run starts."""
+        self._plan()
         strategy = self.trainer.strategy
         begin = partial(self._begin, model, options["ckpt_path"])
         options["ckpt_path"] = begin() if strategy.launcher is None else strategy.launcher.launch(begin)
@@ -166,6 +173,17 @@ class PrismCLI(LightningCLI):
             error.add_note(heartbeat.explain())
             raise
         heartbeat.stop()
+
+    def _plan(self) -> None:
+        """On GPUs: says what the stage will need of them, or refuses it, before anything is loaded."""
+        trainer = self.trainer
+        if not isinstance(trainer.accelerator, CUDAAccelerator):
+            return
+        config = self.config[self.subcommand]
+        memory = torch.cuda.get_device_properties(trainer.strategy.root_device).total_memory
+        said = check_plan(config.as_dict(), trainer.world_size, memory, ignore=config.ignore_plan)
+        if trainer.is_global_zero:
+            print(said)
 
     def _heartbeat(self) -> Heartbeat:
         trainer, strategy = self.trainer, self.trainer.strategy
@@ -231,6 +249,13 @@ class DataCLI(PrismCLI):
         """Nothing is trained."""
 
 
+class PlanCLI(DataCLI):
+    """Parses what ``fit`` parses, and builds nothing."""
+
+    def instantiate_classes(self) -> None:
+        """The keys are enough."""
+
+
 def _checkpoint_folder(run_dir: str | None) -> str | None:
     # It is asked before a missing run_dir is named.
     return None if run_dir is None else str(Path(run_dir) / "checkpoints")
@@ -242,15 +267,32 @@ def main(always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
 
 
 def stage_command(name: str, arguments: list[str], always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
-    """``fit``, or ``check-data``, which exits with 1 if a run would stop."""
+    """``fit``, ``plan``, or ``check-data``, which exits with 1 if a run would stop."""
     quieten()
     if name == "fit":
         _parse(PrismCLI, arguments, always_on, metrics_logger)
+        return
+    if name == "plan":
+        _plan(arguments, always_on, metrics_logger)
         return
     own, arguments = _check_options(arguments)
     cli = _parse(DataCLI, arguments, always_on, metrics_logger)
     if not check_data(cli.datamodule.checks(), own.write_clean):
         raise SystemExit(1)
+
+
+def _plan(arguments: list[str], always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
+    """Prints the plan of a stage, or a table of all configurations in a folder."""
+    options, table, arguments = plan_arguments(arguments)
+
+    def config_of(files: list[str]) -> dict[str, Any]:
+        return _parse(PlanCLI, [*files, *arguments], always_on, metrics_logger).config["fit"].as_dict()
+
+    if table is None:
+        print(text_of(config_of([]), options))
+    else:
+        rows = [row_of(name, config_of(files), options) for name, files in preset_configs(table).items()]
+        print("\n".join([*HEADER, *rows]))
 
 
 def _check_options(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -14,7 +14,7 @@ class Command:
     about: str
     """One line."""
     function: str | None
-    """``module:name``; None for the two that parse a stage's configuration, which the trainer's parser does."""
+    """``module:name``; None for those that parse a stage's configuration, which the trainer's parser does."""
     configurable: bool = False
     """Whether ``--config`` gives its options, too."""
 
@@ -43,6 +43,7 @@ CATALOGUE = (
     ),
     Command("export", "Models", "A checkpoint's models as Hugging Face folders.", "prism_pl.commands.export:export"),
     Command("upcycle", "Models", "A dense Qwen3-VL made a mixture discriminator.", "prism_pl.commands.upcycle:upcycle"),
+    Command("plan", "Look", "What a stage needs of its GPUs: memory, work and seconds. Needs none itself.", None),
     Command(
         "measure", "Look", "A policy's held-out figures, with every response.", "prism_pl.commands.measure:measure", True
     ),

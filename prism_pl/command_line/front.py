@@ -11,7 +11,7 @@ from prism_pl.command_line.pages import overview, page
 from prism_pl.errors import UserError, wrapped_mistake
 
 StageCommand = Callable[[str, list[str]], None]
-"""``fit`` or ``check-data`` with its arguments: the two that know the trainer."""
+"""``fit``, ``plan`` or ``check-data`` with its arguments: those that know the trainer."""
 _HELP = ("-h", "--help")
 
 

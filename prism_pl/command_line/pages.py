@@ -57,6 +57,24 @@ mine.parquet or --data.max_prompt_tokens 1024.
 """.strip()
 
 
+_PLAN = """
+usage: python -m prism_pl plan --config NAME [--gpus N] [--gpu H100] [--gpu-memory 80GB] [--KEY VALUE ...]
+
+Memory a GPU by part and phase, host memory, tokens, FLOPs and expected seconds of a step, and the nearest setting that fits
+if the stage does not. Arithmetic alone: neither a GPU nor the model's weights are needed. It takes every option that fit
+takes.
+
+{config}
+  --gpus N                    devices over all nodes (default the configuration's trainer.devices)
+  --gpu NAME                  H100, H200, A100 or L40S, for their peaks (default H100)
+  --gpu-memory SIZE           of each GPU, such as 80GB or 80GiB (default the device's)
+  --prompt-tokens N, --response-tokens N: mean lengths (default half of a prompt's limit, a quarter of a response's)
+  --table FOLDER              instead of --config: a row in Markdown for each configuration in this folder of configs/
+
+  plan --config NAME --help   the keys that this configuration sets, with their values
+""".strip()
+
+
 def overview() -> str:
     """Every command in its group, with one line."""
     lines = [f"usage: {_PROGRAM} COMMAND [--KEY VALUE ...]", "", "Post-training of multimodal models, from SFT to RLVR."]
@@ -69,7 +87,9 @@ def page(command: Command, arguments: list[str]) -> str:
     """A command's options; of a configuration that ``arguments`` name, also the keys it sets."""
     if command.function is None:
         known = f"a file, or one of configs/: {', '.join(stage_configs())}"
-        text = (_FIT if command.name == "fit" else _CHECK).format(config="\n".join(_entry("--config NAME", known)))
+        text = {"fit": _FIT, "plan": _PLAN, "check-data": _CHECK}[command.name].format(
+            config="\n".join(_entry("--config NAME", known))
+        )
     else:
         text = _function_page(command)
     for file in given_configs(arguments):

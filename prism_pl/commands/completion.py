@@ -14,7 +14,11 @@ _FIT = {
     "config", "print_config", "model.help", "data.help", "ckpt_path", "trainer.accelerator", "trainer.devices",
     "trainer.num_nodes", "trainer.strategy", "trainer.precision", "trainer.max_epochs",
 }  # fmt: skip
-_CHECK = {"write-clean"}
+_OWN = {
+    "fit": {"ignore_plan"},
+    "check-data": {"write-clean"},
+    "plan": {"gpus", "gpu", "gpu-memory", "prompt-tokens", "response-tokens", "table"},
+}
 
 _BASH = """
 # Completion for `python -m prism_pl`. In ~/.bashrc: source <(python -m prism_pl completion --shell bash)
@@ -73,5 +77,5 @@ def option_names(command: Command) -> list[str]:
         names = {option.name for option in options(command.function)} | ({"config"} if command.configurable else set())
     else:
         keys = {key for name in stage_configs() for key, _ in settings(read_config(FOLDER / name))}
-        names = keys | _FIT | (_CHECK if command.name == "check-data" else set())
+        names = keys | _FIT | _OWN[command.name]
     return sorted(f"--{name}" for name in {*names, "help", "help-all"})

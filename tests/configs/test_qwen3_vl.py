@@ -67,10 +67,11 @@ def test_the_reference_holds_the_numbers_of_the_released_script(size: str, capsy
     assert model["replay"]["prompts_per_update"] == 0
     assert (cadence["policy_delay"], cadence["discriminator_every"], cadence["discriminator_updates"]) == (0, 1, 1)
     assert not any(model["policy"]["freeze"].values())
-    assert (data["batch_size"], data["max_prompt_tokens"], data["drop_too_long"]) == (4, 2048, True)
+    # The 8B model takes eight devices, and a prompt each.
+    assert (data["batch_size"], data["max_prompt_tokens"]) == ({"4b": 4, "8b": 8}[size], 2048)
+    assert data["drop_too_long"]
     sampling = rollout["sampling"]
     assert (sampling["max_new_tokens"], sampling["group_size"], sampling["temperature"]) == (6144, 16, 1.0)
-    assert rollout["engine"]["init_args"]["gpu_memory_utilization"] == 0.25
     # README and paper; the script's 1500 is three times this, at constant rates.
     assert config["trainer"]["max_steps"] == 500
 
@@ -92,6 +93,9 @@ def test_the_corrected_one_takes_our_parts(size: str, capsys: pytest.CaptureFixt
 def test_the_sizes_differ_in_names_alone(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     small, large = (printed(f"align_{size}{kind}.yaml", capsys) for size in SIZES)
     small["trainer"].pop("logger"), large["trainer"].pop("logger")
+    if kind:
+        shared = [config.pop("devices") for config in (small["trainer"], large["trainer"])]
+        assert shared == [config["data"]["init_args"].pop("batch_size") for config in (small, large)] == [4, 8]
     # On one side only: a name of the small model that the overlay forgot would be left on the other.
     assert yaml.safe_dump(small).replace("4B", "8B").replace("4b", "8b") == yaml.safe_dump(large)
 
@@ -134,11 +138,10 @@ def test_rlvr_holds_the_numbers_of_the_released_script(name: str, size: str, cap
     assert (data["batch_size"], data["max_prompt_tokens"], data["drop_too_long"]) == (32, 2048, True)
     sampling = rollout["sampling"]
     assert (sampling["max_new_tokens"], sampling["group_size"], sampling["temperature"]) == (8192, 16, 1.0)
-    assert rollout["engine"]["init_args"]["gpu_memory_utilization"] == 0.6
     assert model["max_tokens"] == (20480 if name == "rlvr_gspo" else 10240)
     assert model["max_tokens"] >= data["max_prompt_tokens"] + sampling["max_new_tokens"]
     assert (own(config, "EvaluationCallback")["every"], config["checkpoint"]["every_n_train_steps"]) == (6, 120)
-    assert (config["trainer"]["devices"], data["batch_size"] % config["trainer"]["devices"]) == (4, 0)
+    assert (config["trainer"]["devices"], data["batch_size"] % config["trainer"]["devices"]) == (8, 0)
 
 
 def test_sft_holds_the_numbers_of_the_paper(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,138 @@
+"""The nearest setting that fits: a search over a few keys, fewest changes first, and of these the cheapest.
+
+A change costs what it takes from the run: sleep, checkpointing and smaller micro-batches only time; a smaller share of the
+engine concurrency; more devices money; adapters and a missing probe change what is trained or known.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from inspect import signature
+from itertools import combinations, product
+
+from prism_pl.engines import VLLMEngine
+from prism_pl.planning.memory import Plan, make_plan
+from prism_pl.planning.settings import Network, Settings
+
+_ENOUGH_SEQUENCES = 8
+"""Of full length that an engine should hold at once, or all of a rank's if they are fewer."""
+_LORA_RANK, _LORA_TARGETS = 16, ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_MOST_CHANGES = 4
+
+
+@dataclass(frozen=True)
+class Change:
+    """One key's new value."""
+
+    text: str
+    """As a user writes it."""
+    cost: float
+    settings: Settings
+    """With this change alone."""
+    fields: tuple[str, ...]
+    """Of the settings that it sets."""
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """Changes after which a stage fits, and its plan then."""
+
+    changes: tuple[str, ...]
+    plan: Plan
+
+
+def nearest_fit(settings: Settings, memory: float) -> Remedy | None:
+    """The cheapest changes, fewest first; None if nothing that is tried fits."""
+    knobs = [found for knob in _KNOBS if (found := list(knob(settings)))]
+    for count in range(1, _MOST_CHANGES + 1):
+        found: list[tuple[float, tuple[str, ...], Plan]] = []
+        for chosen in combinations(knobs, count):
+            for changes in product(*chosen):
+                plan = make_plan(_together(settings, changes), memory)
+                if plan.fits and _enough(plan):
+                    found.append((sum(change.cost for change in changes), tuple(c.text for c in changes), plan))
+        if found:
+            _, texts, plan = min(found, key=lambda entry: entry[0])
+            return Remedy(texts, plan)
+    return None
+
+
+def _together(settings: Settings, changes: tuple[Change, ...]) -> Settings:
+    for change in changes:
+        settings = replace(settings, **{name: getattr(change.settings, name) for name in change.fields})
+    return settings
+
+
+def _enough(plan: Plan) -> bool:
+    if plan.kv_sequences is None:
+        return True
+    own = -(-plan.settings.batch_size * plan.settings.group_size // plan.settings.devices)
+    return plan.kv_sequences >= min(_ENOUGH_SEQUENCES, own)
+
+
+def _sleep(settings: Settings) -> Iterator[Change]:
+    """Only if the engine has such a key."""
+    keys = [name for name in signature(VLLMEngine).parameters if name.startswith("sleep")]
+    engine = settings.engine
+    if keys and engine is not None and engine.share is not None and not engine.sleeps:
+        yield Change(
+            f"RolloutCallback.engine.{keys[0]} on", 1.0, replace(settings, engine=replace(engine, sleeps=True)), ("engine",)
+        )  # fmt: skip
+
+
+def _engine_share(settings: Settings) -> Iterator[Change]:
+    engine = settings.engine
+    if engine is None or engine.share is None:
+        return
+    for percent in range(95, 5, -5):
+        share = percent / 100
+        if share != engine.share:
+            text = f"RolloutCallback.engine.gpu_memory_utilization {share}"
+            cost = 1.0 + 4 * abs(share - engine.share)
+            yield Change(text, cost, replace(settings, engine=replace(engine, share=share)), ("engine",))
+
+
+def _max_tokens(settings: Settings) -> Iterator[Change]:
+    """Not below the longest sequence, which is a micro-batch of its own anyway."""
+    longest, size = settings.max_prompt + settings.max_new, settings.max_tokens
+    while size > longest:
+        size = max(longest, size // 2)
+        cost = 1.0 + settings.max_tokens / size / 4
+        yield Change(f"--model.max_tokens {size}", cost, replace(settings, max_tokens=size), ("max_tokens",))
+
+
+def _checkpointing(settings: Settings) -> Iterator[Change]:
+    for name, network in settings.networks.items():
+        if not network.checkpointing:
+            changed = replace(settings, **{name: replace(network, checkpointing=True)})
+            yield Change(f"--model.{name}.gradient_checkpointing true", 1.0, changed, (name,))
+
+
+def _devices(settings: Settings) -> Iterator[Change]:
+    for factor in (2, 4, 8):
+        count = settings.devices * factor
+        if settings.batch_size % count == 0:
+            # A single device does not shard yet.
+            text = f"--trainer.devices {count}" + ("" if settings.shards else " --trainer.strategy fsdp2")
+            yield Change(text, 2.0 * factor, replace(settings, devices=count, shards=True), ("devices", "shards"))
+
+
+def _probe(settings: Settings) -> Iterator[Change]:
+    if settings.probe is not None:
+        yield Change("leave ConvergenceProbe out", 5.0, replace(settings, probe=None), ("probe",))
+
+
+def _lora(settings: Settings) -> Iterator[Change]:
+    for name, network in settings.networks.items():
+        if network.trained > network.architecture.total / 4:
+            changed = replace(settings, **{name: _adapted(network)})
+            yield Change(f'--model.{name}.lora "{{rank: {_LORA_RANK}, alpha: 32}}"', 10.0, changed, (name,))
+
+
+def _adapted(network: Network) -> Network:
+    arch = network.architecture
+    return replace(
+        network, trained=arch.lora(_LORA_RANK, _LORA_TARGETS) + arch.head * bool(arch.score_heads), tower_learns=False
+    )
+
+
+_KNOBS = (_sleep, _engine_share, _max_tokens, _checkpointing, _devices, _probe, _lora)

@@ -1,0 +1,139 @@
+"""Memory and work by hand, for a model of round sizes."""
+
+from dataclasses import replace
+
+import pytest
+
+from benchmarks.plan_peaks import row
+from prism_pl.planning import DEVICES, Architecture, Settings, Workload, make_plan, make_work, nearest_fit, parse_bytes
+from prism_pl.planning.activations import Shape, held
+from prism_pl.planning.memory import CONTEXT, ENGINE_WORK, FRAGMENTATION, Plan, kv_bytes
+from prism_pl.planning.names import family_config
+from prism_pl.planning.settings import EngineSettings, Network, ProbeSettings
+from prism_pl.planning.work import forward_flops
+
+ARCH = Architecture.of(family_config("4B"))
+POLICY = Network(architecture=ARCH, trained=ARCH.total, checkpointing=True)
+SETTINGS = Settings(
+    stage="RLVRModule", devices=8, shards=True, bf16=True, policy=POLICY, reference=False, discriminator=None,
+    engine=EngineSettings(share=0.5, sleeps=False, max_num_seqs=256), engine_policy=ARCH, engine_beside=True, probe=None,
+    batch_size=32, group_size=16, segments=34, max_prompt=2048, max_new=8192, max_tokens=10240,
+    workload=Workload(prompt_tokens=1024, response_tokens=2048),
+)  # fmt: skip
+
+
+def parts(plan: Plan, phase: str) -> dict[str, float]:
+    (found,) = (one.parts for one in plan.phases if one.name == phase)
+    return found
+
+
+def test_states_are_sixteen_bytes_a_parameter_over_the_ranks() -> None:
+    held = parts(make_plan(SETTINGS, 80e9), "policy update")
+    share = ARCH.total / 8
+    assert (held["policy weights"], held["policy gradients"], held["policy moments"]) == (4 * share, 4 * share, 8 * share)
+    # Gradients are there while their network learns alone.
+    assert "policy gradients" not in parts(make_plan(SETTINGS, 80e9), "rollout")
+    frozen = replace(SETTINGS, policy=replace(POLICY, trained=ARCH.total // 2))
+    assert parts(make_plan(frozen, 80e9), "policy update")["policy moments"] == 8 * (ARCH.total // 2) / 8
+
+
+def test_the_engine_takes_its_share_and_keeps_what_weights_leave() -> None:
+    plan = make_plan(SETTINGS, 80e9)
+    own = parts(plan, "rollout")
+    assert own["engine weights"] + own["engine work"] + own["keys and values"] == pytest.approx(40e9)
+    # 36 layers of 8 heads of 128 for keys and values, 2 bytes each.
+    assert kv_bytes(ARCH) == 2 * 36 * 8 * 128 * 2 == 147_456
+    assert plan.kv_tokens == pytest.approx((40e9 - 2 * ARCH.total - ENGINE_WORK) / 147_456)
+    assert plan.kv_sequences == pytest.approx(plan.kv_tokens / 10_240)
+
+
+def test_a_sleeping_engine_leaves_the_update_all_but_a_little() -> None:
+    awake = parts(make_plan(SETTINGS, 80e9), "policy update")
+    asleep = parts(make_plan(replace(SETTINGS, engine=replace(SETTINGS.engine, sleeps=True)), 80e9), "policy update")
+    assert sum(awake.values()) - sum(asleep.values()) == pytest.approx(38e9)
+
+
+def test_overhead_is_a_context_and_a_share_of_what_the_trainer_holds() -> None:
+    own = parts(make_plan(SETTINGS, 80e9), "policy update")
+    trainer = sum(size for name, size in own.items() if name.startswith(("policy", "gathers", "activations", "logits")))
+    assert own["context, fragmentation"] == pytest.approx(CONTEXT + FRAGMENTATION * trainer)
+
+
+def test_saved_activations_of_a_layer_by_hand() -> None:
+    # H 2560, Q 4096, K 1024, I 9728; 10 tokens of one lone segment: every token's key once.
+    shape = Shape(tokens=10, targets=0, images=0, keys=1.0)
+    saved = 20 * 2560 + 12 * 4096 + 6 * 1024 + 4 * 4096 + 8 * 9728
+    passing = 2 * (2 * 2560 + 2 * 9728)
+    inputs = 36 * 2 * 2560
+    assert held(ARCH, shape, width=2, checkpointing=True).inside == 10 * (inputs + saved + passing)
+    assert held(ARCH, shape, width=2, checkpointing=False).inside == 10 * (36 * saved + passing)
+    saved = 4 * (6 * 2560 + 5 * 4096 + 2 * 1024 + 2 * 4096 + 4 * 9728)
+    assert held(ARCH, shape, width=4, checkpointing=False).inside == 10 * (36 * saved + 2 * passing)
+
+
+def test_micro_batches_repeat_a_prompt_for_what_does_not_fit() -> None:
+    # Two of the four segments fit beside the prompt; the prompt's keys are there for itself and for each of them.
+    shape = Shape.of(3000, 1000, 1000, 4, 0.5, learnt=True)
+    assert (shape.tokens, shape.targets, shape.images) == (3000, 2000, 500)
+    assert shape.keys == (1000 + 2 * 2000) / 3000
+    assert shape.mask == 2 * 1000 * 2000
+    lone = Shape.of(2000, 1000, 1000, 4, 0.5, learnt=True)
+    assert (lone.tokens, lone.keys, lone.mask) == (2000, 1.0, 0.0)
+
+
+def test_flops_are_two_a_weight_and_token() -> None:
+    layers = 36 * (2560 * (2 * 4096 + 2 * 1024) + 3 * 2560 * 9728)
+    assert forward_flops(ARCH, 7, 0, 0, 3) == 2 * layers * 7 + 2 * 151_936 * 2560 * 3
+    assert forward_flops(ARCH, 7, 100, 0, 0) - forward_flops(ARCH, 7, 0, 0, 0) == 4 * 36 * 4096 * 100 * 7
+
+
+def test_a_step_counts_every_token_and_scales_with_devices() -> None:
+    work = make_work(make_plan(SETTINGS, 80e9), DEVICES["H100"])
+    assert work.tokens["rollout"] == 32 * 16 * 2048
+    # Four of the sixteen responses fit beside a prompt in 10,240 tokens: four copies of each prompt.
+    assert work.tokens["policy update"] == 32 * (4 * 1024 + 16 * 2048)
+    assert work.step == pytest.approx(sum(work.seconds[name] for name in ("rollout", "policy update", "sync")))
+    doubled = make_work(make_plan(replace(SETTINGS, devices=16), 80e9), DEVICES["H100"])
+    assert doubled.seconds["policy update"] == pytest.approx(work.seconds["policy update"] / 2, rel=0.02)
+
+
+def test_what_does_not_fit_gets_the_fewest_changes_that_do() -> None:
+    assert nearest_fit(SETTINGS, 80e9).plan.fits
+    tight = replace(SETTINGS, engine=replace(SETTINGS.engine, share=0.9))
+    plan = make_plan(tight, 80e9)
+    assert not plan.fits
+    assert any(problem.startswith("policy update needs") for problem in plan.problems)
+    remedy = nearest_fit(tight, 80e9)
+    assert remedy.plan.fits
+    (change,) = remedy.changes
+    assert change.startswith(("RolloutCallback.engine", "--"))
+
+
+def test_an_engine_without_room_for_a_longest_sequence_is_refused() -> None:
+    plan = make_plan(replace(SETTINGS, engine=replace(SETTINGS.engine, share=0.14)), 80e9)
+    assert plan.kv_sequences < 1
+    assert "a longest sequence 10,240" in plan.problems[0]
+
+
+def test_a_probe_that_is_not_sharded_takes_sixteen_bytes_a_parameter() -> None:
+    small = Architecture.of(family_config("2B"))
+    network = Network(architecture=small, trained=small.total, checkpointing=True)
+    probe = ProbeSettings(network=network, max_tokens=8192, sharded=False)
+    own = parts(make_plan(replace(SETTINGS, probe=probe), 80e9), "convergence probe")
+    assert own["probe's states"] == 16 * small.total
+    # AdamW's step over whole weights on a GPU holds a root of each second moment besides.
+    assert own["optimizer's step"] == 4 * small.total
+    shared = parts(make_plan(replace(SETTINGS, probe=replace(probe, sharded=True)), 80e9), "convergence probe")
+    assert shared["probe's states"] == 2 * small.total
+
+
+def test_sizes_of_memory_are_read_with_their_units() -> None:
+    assert parse_bytes("80GB", "key") == 80e9
+    assert parse_bytes("79.6 GiB", "key") == 79.6 * 2**30
+
+
+@pytest.mark.parametrize("kind", ["policy", "discriminator, checkpointing"])
+def test_the_plan_is_within_fifteen_per_cent_of_a_process_s_peak(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    planned, measured = row("tiny", kind)
+    assert planned == pytest.approx(measured, rel=0.15)
