@@ -28,10 +28,10 @@ from transformers.vision_utils import get_vision_interpolation_indices_and_weigh
 
 from prism_pl.discriminators import DedicatedExpertsDiscriminator
 from prism_pl.discriminators.model import MixtureScorer
-from prism_pl.model.attention import Part, make_layout
 from prism_pl.model.logprobs import token_logprobs
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import shard
+from prism_pl.model.shared_prefix import Part, make_layout
 from prism_pl.planning.activations import BF16, FP32, Shape
 from prism_pl.planning.architecture import Architecture
 from prism_pl.planning.names import family_config

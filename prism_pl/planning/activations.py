@@ -12,7 +12,7 @@ gradients that pass through it on top.
 
 from dataclasses import dataclass
 
-from prism_pl.model.logprobs import CHUNK_TOKENS
+from prism_pl.model.logprobs import TILING
 from prism_pl.planning.architecture import Architecture
 
 FP32, BF16 = 4, 2
@@ -91,7 +91,7 @@ def forward_only(arch: Architecture, shape: Shape, *, width: int) -> float:
     stream = (FP32 + 2 * width) * arch.hidden
     attention = stream + width * arch.query * (4 + 4 * shape.keys)
     inner = 4 * arch.top_k * arch.inner + 2 * arch.top_k * arch.hidden if arch.experts else 3 * arch.inner
-    chunk = 0 if arch.score_heads else 3 * FP32 * arch.vocabulary * min(CHUNK_TOKENS, shape.targets)
+    chunk = 0 if arch.score_heads else 2 * FP32 * min(TILING["cuda"].tile, arch.vocabulary * shape.targets)
     return max(attention, stream + width * inner) * shape.tokens + shape.mask + chunk
 
 
@@ -120,4 +120,4 @@ def _logits(arch: Architecture, shape: Shape) -> float:
     """A chunk computed again, and its gradient."""
     if arch.score_heads:
         return 0.0
-    return 7 * FP32 * min(CHUNK_TOKENS, shape.targets) * arch.vocabulary
+    return 3 * FP32 * min(TILING["cuda"].tile, shape.targets * arch.vocabulary)

@@ -52,7 +52,11 @@ class Module:
 
     def __init__(self, good: set[str], cap: int) -> None:
         self.policy_path, self.latest, self.max_resampling = "none", {}, cap
+        self.export_dtype = "auto"
         self.good = good
+
+    def prepare(self, model: Any) -> None:
+        """Nothing: it has no network."""
 
     def usable_groups(self, rollouts: Rollouts) -> torch.Tensor:
         return torch.tensor([p.source.removeprefix("rows:") in self.good for p in rollouts.prompts])

@@ -8,8 +8,8 @@ import torch
 
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, Scorer
 from prism_pl.embedded import EMBEDDED_NAME
-from prism_pl.model.attention import Part, make_layout
 from prism_pl.model.packing import Group, PackedBatch, make_groups, micro_batches, pack
+from prism_pl.model.shared_prefix import Part, make_layout
 from prism_pl.types import Prompt
 from tests.plain_forward import plain_hidden, random_segments
 
@@ -56,7 +56,7 @@ def test_a_wrong_mask_or_wrong_positions_would_be_seen(lively: Scorer, mixed_pro
     shown = [lively.reading.show(prompt) for prompt in mixed_prompts]
     packed = pack(make_groups(shown, random_segments(len(shown), 4)))
     length = len(packed.input_ids_N)
-    causal = {"layout": make_layout([Part(0, length)], length)}
+    causal = {"layout": make_layout([Part(0, length)])}
     running = torch.arange(length).expand_as(packed.positions_3N)
     with torch.no_grad():
         right_B, _ = lively(packed, packed.order_B % 2)
