@@ -67,7 +67,7 @@ def held(arch: Architecture, shape: Shape, *, width: int, checkpointing: bool, t
     text = _text_saved(arch, shape.keys, width)
     vision = width * (11 * arch.vision_hidden + 2 * arch.vision_inner)
     if checkpointing:
-        kept = width * arch.layers * arch.hidden * shape.tokens
+        kept = float(width * arch.layers * arch.hidden * shape.tokens)
         kept += width * arch.vision_layers * arch.vision_hidden * patches if tower else 0
         layer = text * shape.tokens + width * shape.mask
     else:

@@ -42,14 +42,14 @@ class Remedy:
 
 def nearest_fit(settings: Settings, memory: float) -> Remedy | None:
     """The cheapest changes, fewest first; None if nothing that is tried fits."""
-    knobs = [found for knob in _KNOBS if (found := list(knob(settings)))]
+    knobs = [changes for knob in _KNOBS if (changes := list(knob(settings)))]
     for count in range(1, _MOST_CHANGES + 1):
         found: list[tuple[float, tuple[str, ...], Plan]] = []
         for chosen in combinations(knobs, count):
-            for changes in product(*chosen):
-                plan = make_plan(_together(settings, changes), memory)
+            for picked in product(*chosen):
+                plan = make_plan(_together(settings, picked), memory)
                 if plan.fits and _enough(plan):
-                    found.append((sum(change.cost for change in changes), tuple(c.text for c in changes), plan))
+                    found.append((sum(change.cost for change in picked), tuple(change.text for change in picked), plan))
         if found:
             _, texts, plan = min(found, key=lambda entry: entry[0])
             return Remedy(texts, plan)
@@ -103,7 +103,7 @@ def _max_tokens(settings: Settings) -> Iterator[Change]:
 def _checkpointing(settings: Settings) -> Iterator[Change]:
     for name, network in settings.networks.items():
         if not network.checkpointing:
-            changed = replace(settings, **{name: replace(network, checkpointing=True)})
+            changed = _with_network(settings, name, replace(network, checkpointing=True))
             yield Change(f"--model.{name}.gradient_checkpointing true", 1.0, changed, (name,))
 
 
@@ -124,8 +124,12 @@ def _probe(settings: Settings) -> Iterator[Change]:
 def _lora(settings: Settings) -> Iterator[Change]:
     for name, network in settings.networks.items():
         if network.trained > network.architecture.total / 4:
-            changed = replace(settings, **{name: _adapted(network)})
+            changed = _with_network(settings, name, _adapted(network))
             yield Change(f'--model.{name}.lora "{{rank: {_LORA_RANK}, alpha: 32}}"', 10.0, changed, (name,))
+
+
+def _with_network(settings: Settings, name: str, network: Network) -> Settings:
+    return replace(settings, policy=network) if name == "policy" else replace(settings, discriminator=network)
 
 
 def _adapted(network: Network) -> Network:

@@ -142,7 +142,7 @@ def _decoding(plan: Plan, device: Device, responses: int) -> float:
     longest = min(settings.max_new, TAIL * work.response_tokens)
     steps = max(steps, longest)
     context = work.prompt_tokens + work.response_tokens / 2
-    bytes_a_step = BF16 * (arch.layers * arch.active_layer + arch.embedding)
+    bytes_a_step: float = BF16 * (arch.layers * arch.active_layer + arch.embedding)
     bytes_a_step += own * work.response_tokens / steps * context * kv_bytes(arch)
     reading = steps * (bytes_a_step / (SHARE_OF_BANDWIDTH * device.bandwidth) + DECODE_OVERHEAD)
     prefill = 2 * arch.layers * arch.active_layer * settings.batch_size / settings.devices * work.prompt_tokens
