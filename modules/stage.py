@@ -19,6 +19,7 @@ from torchmetrics import Metric
 from transformers import get_scheduler
 
 from modules.nonfinite import NonFiniteGuard
+from modules.throughput import FLOPS, TOKENS, PassSizes, architecture_of, pass_flops, rates
 from prism_pl.contracts import Exportable
 from prism_pl.errors import UserError
 from prism_pl.heartbeat import enter, within
@@ -28,6 +29,7 @@ from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import Layered, place_rows, shard
+from prism_pl.planning import Architecture
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
 from prism_pl.ranks import gather_objects
 from prism_pl.types import Rollouts
@@ -86,12 +88,16 @@ class StageModule(L.LightningModule):
         self.attention = attention
         self.export_dtype = export_dtype
         self.guard = NonFiniteGuard(nonfinite_limit)
+        self._sizes: PassSizes | None = None
+        # In a tuple: as a module's own attribute it would be in checkpoints twice.
+        self._main: tuple[nn.Module, ...] = ()
 
     def configure_model(self) -> None:
         if not hasattr(self, "metrics"):
             with within("loading"):
                 self.build()
-            self.metrics = StepMetrics(self.step_metrics() | means("packing/idle_share", "packing/padding_share"))
+            own = means("packing/idle_share", "packing/padding_share") | sums(TOKENS, FLOPS)
+            self.metrics = StepMetrics(self.step_metrics() | own)
 
     def on_train_start(self) -> None:
         enter("step")
@@ -130,9 +136,20 @@ class StageModule(L.LightningModule):
                 f"devices. Use `--trainer.strategy fsdp2`."
             )
         model.float()  # type: ignore[attr-defined]
+        architecture = architecture_of(model)
+        model.register_forward_pre_hook(lambda network, _: self._count(network, architecture))  # type: ignore[attr-defined]
+
+    def _count(self, network: nn.Module, architecture: Architecture) -> None:
+        """A pass of a network through the micro-batch that ``micro_batches`` has given last."""
+        if self._sizes is None:
+            return
+        learns = torch.is_grad_enabled()
+        self.metrics.add(FLOPS, pass_flops(architecture, self._sizes, learns=learns))
+        self.metrics.add(TOKENS, float(self._sizes.tokens if learns and network in self._main else 0))
 
     def make_optimizer(self, model: nn.Module) -> tuple[Optimizer, LRScheduler]:
         """The main optimizer over a model's trainable parameters, with the stage's schedule."""
+        self._main = (model,)
         built = self.step_together(self.optimizer([p for p in model.parameters() if p.requires_grad]))
         total = int(self.trainer.estimated_stepping_batches)
         warmup = round(self.schedule.warmup_ratio * total) or self.schedule.warmup_steps
@@ -180,7 +197,9 @@ class StageModule(L.LightningModule):
             is_filler = index >= len(batches)
             packed = pack([FILLER] if is_filler else batches[index], num_tokens, multiple)
             computed += len(packed.input_ids_N)
+            self._sizes = None if is_filler else PassSizes.of(batches[index])
             yield packed.to(self.device), is_filler
+        self._sizes = None
         if count and torch.is_grad_enabled():
             self.metrics.add("packing/idle_share", 1 - sum(own) / most)
             self.metrics.add("packing/padding_share", 1 - sum(own) / computed)
@@ -271,10 +290,13 @@ class StageModule(L.LightningModule):
         """
         values = metrics.result(self._all_gather if self.trainer.world_size > 1 else None)
         metrics.reset()
+        if metrics is self.metrics:
+            seconds = sum(value for name, value in (self.latest | values).items() if name.startswith("seconds/"))
+            values = rates(values, seconds, self.trainer.world_size, self.device)
         self.latest |= values
         for logger in self.trainer.loggers:
             logger.log_metrics(values, step=self.trainer.global_step)
-        for name in self.watched:
+        for name in (*self.watched, "throughput/flops_share"):
             if name in values:
                 self.log(name, values[name], prog_bar=True, logger=False)
         return values

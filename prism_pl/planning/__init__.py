@@ -4,12 +4,12 @@ Formulas stand at the head of each file; docs/scaling.md holds them beside torch
 """
 
 from prism_pl.planning.architecture import Architecture
-from prism_pl.planning.devices import DEVICES, Device, parse_bytes
+from prism_pl.planning.devices import DEVICES, Device, device_named, parse_bytes
 from prism_pl.planning.memory import Phase, Plan, make_plan
 from prism_pl.planning.names import Origin, architecture_of
 from prism_pl.planning.remedies import Remedy, nearest_fit
 from prism_pl.planning.settings import Settings, Workload, read_settings
-from prism_pl.planning.work import Work, make_work
+from prism_pl.planning.work import Work, forward_flops, make_work
 
 __all__ = [
     "DEVICES",
@@ -23,6 +23,8 @@ __all__ = [
     "Work",
     "Workload",
     "architecture_of",
+    "device_named",
+    "forward_flops",
     "make_plan",
     "make_work",
     "nearest_fit",
