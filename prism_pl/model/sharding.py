@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from prism_pl.ranks import several
 
@@ -37,8 +37,13 @@ def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.f
     if compute_dtype != torch.float32:
         for part in model.exact_parts():
             fully_shard(part, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.float32))
+
+    def placement(parameter: nn.Parameter) -> Shard | None:
+        # Stacked experts: by their rows. By experts, which are few, some ranks would have a whole one and others none.
+        return Shard(1) if parameter.ndim == 3 and parameter.shape[1] % mesh.size() == 0 else None
+
     for layer in model.layers():
-        fully_shard(layer, mesh=mesh, mp_policy=rounded)
+        fully_shard(layer, mesh=mesh, mp_policy=rounded, shard_placement_fn=placement)
     fully_shard(model, mesh=mesh, mp_policy=rounded)
 
 
