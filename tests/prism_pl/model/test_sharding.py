@@ -9,7 +9,9 @@ import torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
+from prism_pl.discriminators import Scorer
 from prism_pl.model.packing import make_groups, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import shard
@@ -63,3 +65,27 @@ def test_a_rank_without_images_does_not_hang_the_one_with_images(
     for name, parameter in own.named_parameters():
         assert parameter.grad is not None
         torch.testing.assert_close(sharded[name], parameter.grad, rtol=1e-4, atol=1e-6 * scale, msg=name)
+
+
+def last_of_eight(discriminator: Scorer, folder: Path) -> None:
+    """Nothing is exchanged: the process group is a fake."""
+    distributed.init_process_group("fake", rank=7, world_size=8, store=FakeStore())
+    shard(discriminator, init_device_mesh("cpu", (8,)))
+    stacked = {name: parameter for name, parameter in discriminator.named_parameters() if parameter.ndim == 3}
+    assert len(stacked) == 2 * len(discriminator.model.language_model.layers)
+    for name, parameter in stacked.items():
+        assert isinstance(parameter, DTensor), name
+        # Four experts: shared out one by one the eighth rank would have none.
+        assert parameter.shape[0] == 4, name
+        assert parameter.to_local().numel() == parameter.numel() / 8, name
+    (folder / "checked").touch()
+
+
+def test_each_of_eight_ranks_has_an_eighth_of_four_experts(discriminator: Scorer, tmp_path: Path) -> None:
+    process = multiprocessing.get_context("fork").Process(
+        target=last_of_eight, args=(copy.deepcopy(discriminator), tmp_path)
+    )
+    process.start()
+    process.join(120)
+    process.kill()
+    assert (tmp_path / "checked").exists()
