@@ -151,8 +151,7 @@ class EvaluationCallback(LastWork):
         calls = -(-len(rows) // (trainer.world_size * _PROMPTS_A_CALL))
         for index in torch.arange(len(own)).tensor_split(calls):
             part = self.prompts.encode([own[i] for i in index.tolist()])
-            greedy = engine.answer(part, self.greedy, run_seed(), "heldout")
-            sampled = engine.answer(part, self.sampled, run_seed(), "heldout")
+            greedy, sampled = engine.answer_each(part, (self.greedy, self.sampled), run_seed(), "heldout")
             records += self._records(greedy, sampled)
             well_formed = [float(parse_response(text) is not None) for group in sampled.texts for text in group]
             self._metrics.add("heldout/format_rate", torch.tensor(well_formed))

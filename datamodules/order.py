@@ -82,6 +82,15 @@ class OrderedBatches(Sampler[list[int]]):
         return torch.randperm(length, generator=generator).numpy()
 
 
+def even_batches(count: int, batch_size: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:
+    """This rank's share of ``count`` rows in as many batches as they need, of as equal size as possible.
+
+    Every rank has a row of each batch, if there are as many rows as ranks.
+    """
+    num_batches = max(1, min(-(-count // batch_size), count // world_size))
+    return [batch[rank::world_size].tolist() for batch in np.array_split(np.arange(count), num_batches)]
+
+
 class OrderedDataModule(L.LightningDataModule):
     """A training loader over ``OrderedBatches`` that a checkpoint can continue.
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from datamodules.order import OrderedDataModule, RowNumbers
+from datamodules.order import OrderedDataModule, RowNumbers, even_batches
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import DataCheck, Requirements, usable_rows
 from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answer_rows, kept_texts
+from prism_pl.errors import UserError
 from prism_pl.heartbeat import within
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.ranks import gather_objects
@@ -182,5 +183,12 @@ class PairDataModule(OrderedDataModule):
 
     def val_dataloader(self) -> DataLoader[Any]:
         collate = lambda numbers: self._encode([self.heldout_items[n] for n in numbers])  # noqa: E731
-        numbers = range(len(self.heldout_items))
-        return DataLoader(RowNumbers(), sampler=numbers, batch_size=self.batch_size, collate_fn=collate)
+        assert self.trainer is not None
+        rank, world_size = self.trainer.global_rank, self.trainer.world_size
+        if len(self.heldout_items) < world_size:
+            raise UserError(
+                f"data.num_heldout: {len(self.heldout_items)} held-out pairs are too few for {world_size} devices, of "
+                f"which each needs one. Raise it, add rows to data.heldout_path, or use fewer devices."
+            )
+        batches = even_batches(len(self.heldout_items), self.batch_size, rank, world_size)
+        return DataLoader(RowNumbers(), batch_sampler=batches, collate_fn=collate)

@@ -38,11 +38,26 @@ class RolloutEngine(ABC):
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
         """``sampling.group_size`` responses a prompt, in order. ``seeds`` holds one seed a prompt."""
 
+    def generate_each(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
+    ) -> list[list[list[Response]]]:
+        """What ``generate`` gives for each of the samplings; together, where an engine gains by it."""
+        return [self.generate(prompts, seeds, sampling) for sampling in samplings]
+
     def answer(self, prompts: Sequence[Prompt], sampling: SamplingOptions, *words: int | str) -> Rollouts:
         """The prompts with responses; a prompt's seed is a function of ``words`` and its source."""
+        return self.answer_each(prompts, [sampling], *words)[0]
+
+    def answer_each(
+        self, prompts: Sequence[Prompt], samplings: Sequence[SamplingOptions], *words: int | str
+    ) -> list[Rollouts]:
+        """The same for each of the samplings, asked together."""
         seeds = [derive_seed(*words, prompt.source) for prompt in prompts]
-        responses = self.generate(prompts, seeds, sampling)
-        return Rollouts(tuple(prompts), tuple(map(tuple, responses)), sampling)
+        groups = self.generate_each(prompts, seeds, samplings)
+        return [
+            Rollouts(tuple(prompts), tuple(map(tuple, responses)), sampling)
+            for sampling, responses in zip(samplings, groups, strict=True)
+        ]
 
     @abstractmethod
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:

@@ -89,34 +89,53 @@ class VLLMEngine(RolloutEngine):
             torch.set_num_threads(threads)
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
-        from vllm import SamplingParams
+        return self.generate_each(prompts, seeds, [sampling])[0]
 
+    def generate_each(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
+    ) -> list[list[list[Response]]]:
         inputs = [_engine_input(prompt) for prompt in prompts]
-        params = [
-            SamplingParams(
-                n=sampling.group_size,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_tokens=sampling.max_new_tokens,
-                seed=seed,
-                logprobs=0,
-                # -100 is the largest bias that vLLM takes; what is left of the probability is e^-100.
-                logit_bias=dict.fromkeys(self._suppressed, -100.0),
-            )
-            for seed in seeds
-        ]
+        params = [self._parameters(seed, sampling) for sampling in samplings for seed in seeds]
         with preserved_random_state():
-            outputs = self._llm.generate(inputs, params, use_tqdm=False)
-        for prompt, output in zip(prompts, outputs, strict=True):
+            outputs = self._llm.generate(inputs * len(samplings), params, use_tqdm=False)
+        for prompt, output in zip([*prompts] * len(samplings), outputs, strict=True):
             if tuple(output.prompt_token_ids) != prompt.input_ids:
                 raise UserError(
                     f"{prompt.source}: trainer and engine read the prompt differently ({len(prompt.input_ids)} tokens "
                     f"against {len(output.prompt_token_ids)}). The image processor of the policy's folder is not the one "
                     f"that vLLM used; save the folder anew with this version of transformers."
                 )
+        # Decoded here, all at once: by itself the engine decodes each token as it comes.
+        texts = iter(
+            self._llm.get_tokenizer().batch_decode(
+                [item.token_ids for output in outputs for item in output.outputs], skip_special_tokens=True
+            )
+        )
+        size = len(prompts)
         return [
-            [_response(prompt, item) for item in output.outputs] for prompt, output in zip(prompts, outputs, strict=True)
+            [
+                [_response(prompt, item, next(texts)) for item in output.outputs]
+                for prompt, output in zip(prompts, outputs[start : start + size], strict=True)
+            ]
+            for start in range(0, len(outputs), size)
         ]
+
+    def _parameters(self, seed: int, sampling: SamplingOptions) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            n=sampling.group_size,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_new_tokens,
+            seed=seed,
+            logprobs=0,
+            # Lists of numbers, where there would be an object a token.
+            flat_logprobs=True,
+            detokenize=False,
+            # -100 is the largest bias that vLLM takes; what is left of the probability is e^-100.
+            logit_bias=dict.fromkeys(self._suppressed, -100.0),
+        )
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         # The layerwise reload is the way that also works for expert weights and on CPUs; every cache holds values of the
@@ -171,8 +190,9 @@ def _engine_input(prompt: Prompt) -> dict[str, Any]:
     return entry
 
 
-def _response(prompt: Prompt, output: Any) -> Response:
+def _response(prompt: Prompt, output: Any, text: str) -> Response:
     if output.finish_reason not in ("stop", "length") or not output.token_ids:
         raise RuntimeError(f"{prompt.source}: the engine returned no usable response (finish: {output.finish_reason}).")
-    logp = tuple(entry[token].logprob for entry, token in zip(output.logprobs, output.token_ids, strict=True))
-    return Response(tuple(output.token_ids), logp, output.text, output.finish_reason == "length")
+    flat = output.logprobs
+    assert flat.token_ids == list(output.token_ids), "the log-probabilities are those of other tokens"
+    return Response(tuple(output.token_ids), tuple(flat.logprobs), text, output.finish_reason == "length")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.order import OrderedBatches
+from datamodules.order import OrderedBatches, even_batches
 from prism_pl.errors import UserError
 
 
@@ -77,3 +77,27 @@ def test_a_batch_that_ranks_cannot_share_is_refused_by_name() -> None:
         order(20, 5, 0, 0, 2)
     with pytest.raises(UserError, match=r"only 3 usable rows"):
         order(3, 4, 0)
+
+
+@given(count=st.integers(1, 70), size=st.integers(1, 40), ranks=st.integers(1, 8))
+def test_each_rank_has_its_part_of_every_validation_batch(count: int, size: int, ranks: int) -> None:
+    whole = even_batches(count, size)
+    shares = [even_batches(count, size, rank, ranks) for rank in range(ranks)]
+    assert sorted(row for share in shares for batch in share for row in batch) == list(range(count))
+    assert len({len(share) for share in shares}) == 1
+    sizes = [sum(len(share[index]) for share in shares) for index in range(len(shares[0]))]
+    assert max(sizes) - min(sizes) <= 1
+    if count >= ranks:
+        assert all(batch for share in shares for batch in share)
+        assert all(len(batch) <= size for batch in whole)
+    # The batches are those of one process, dealt in turn, unless there are too few rows for so many.
+    if len(shares[0]) == len(whole):
+        for index, batch in enumerate(whole):
+            assert [share[index] for share in shares] == [batch[rank::ranks] for rank in range(ranks)]
+
+
+def test_validation_batches_by_hand() -> None:
+    assert even_batches(7, 4) == [[0, 1, 2, 3], [4, 5, 6]]
+    assert even_batches(7, 4, rank=1, world_size=2) == [[1, 3], [5]]
+    # Three ranks, and batches of one: two batches, so that each rank has a row of both.
+    assert even_batches(6, 1, rank=2, world_size=3) == [[2], [5]]

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
-from prism_pl.embedded import EMBEDDED_NAME
+from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.engines import RolloutEngine, VLLMEngine
 from prism_pl.engines.vllm_engine import own_device
 from prism_pl.errors import UserError
@@ -67,6 +68,14 @@ def test_vllm_agrees_with_the_trainer_before_and_after_sync(
     assert [len(group) for group in responses] == [3] * 5
     assert largest_gap(policy, mixed_prompts, responses) < 1e-4
     assert ids(vllm_engine.generate(mixed_prompts[1:2], [20], SAMPLING)) == ids(responses[1:2])
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder() / "model")
+    for response in (response for group in responses for response in group):
+        assert response.text == tokenizer.decode(response.token_ids, skip_special_tokens=True)
+    # Greedy and sampled together are what they are apart.
+    greedy = replace(SAMPLING, temperature=0.0, group_size=1)
+    together = vllm_engine.generate_each(mixed_prompts, seeds, [greedy, SAMPLING])
+    assert [ids(groups) for groups in together] == [ids(vllm_engine.generate(mixed_prompts, seeds, greedy)), ids(responses)]
+    assert [len(group) for group in together[0]] == [1] * 5
 
     stranger = replace(mixed_prompts[0], input_ids=(*mixed_prompts[0].input_ids, 5), source="rows:3")
     with pytest.raises(UserError, match="rows:3: trainer and engine read the prompt differently"):
