@@ -24,6 +24,8 @@ class RunFolder(LastWork):
     ``checkpoints/step=N.ckpt``, gets the same, with the run's configuration and commit. It is written in the background.
     """
 
+    _writer: CheckpointWriter | None = None
+
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._run = Path(trainer.default_root_dir)
         self._writer = CheckpointWriter(self._complete)
@@ -46,14 +48,18 @@ class RunFolder(LastWork):
         write_atomically(checkpoint / "run.json", json.dumps(mark) + "\n")
 
     def finish(self, trainer: Any, pl_module: Any) -> None:
+        assert self._writer is not None
         self._writer.wait()
         write_models(trainer, require(pl_module, Stage, "RunFolder"), self._run)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        self._writer.settle()
+        # Another part may have failed before this one was set up.
+        if self._writer is not None:
+            self._writer.settle()
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         super().on_fit_end(trainer, pl_module)
+        assert self._writer is not None
         # Lightning may have started the last one after ``finish``.
         self._writer.wait()
         folder = Path(trainer.default_root_dir)

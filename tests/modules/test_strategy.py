@@ -86,10 +86,10 @@ def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: P
     assert not (tmp_path / "two.2").exists()
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
     assert one[1]["advantage/zero_std_groups"] == 0.5
-    assert one[1]["policy/trained_responses"] == 0.5
-    assert sorted(one) == sorted(two)
-    for step in one:
-        assert two[step] == pytest.approx(one[step], abs=1e-4), step
+    # Half of all, but for those that have just their group's mean.
+    assert 0.25 < one[1]["policy/trained_responses"] <= 0.5
+    assert two[1]["packing/idle_share"] == pytest.approx(0.5)
+    assert_same_metrics(tmp_path / "one", tmp_path / "two")
     # Every response of both processes, each once and in the order of the batch.
     told = [
         [(line["step"], line["source"], line["response"]) for line in read_lines(tmp_path / name / "samples.jsonl")]
