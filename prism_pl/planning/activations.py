@@ -3,11 +3,12 @@
 What autograd saves of a text layer, for each token, in numbers of the widths H (hidden), Q (queries), K (keys) and
 I (feed-forward), A and B being the heads of queries and of keys:
 
-    fp32    4 (6 H + 4 Q + 4 K + 4 I + 2 A + B + 2)        bf16    16 H + 10 Q + 10 K + 8 I + 8 A + 4 B + 8: norms work in fp32
+    fp32    4 (6 H + 4 Q + 4 K + 4 I + 2 A + B + 2)
+    bf16    16 H + 10 Q + 10 K + 8 I + 8 A + 4 B + 8, for norms work in fp32
 
-Of attention these are q, k, v, the merged output and one logarithm of a sum a head, however many segments share a prompt. In
-a mixture's layer 2 k H + 4 k I stand in the place of 4 I, for the top k experts; a vision block has 11 h + 2 i numbers a
-patch. With checkpointing a layer keeps its input alone, and one layer at a time has all of this, with the gradients that
+Of attention these are q, k, v, the merged output and one logarithm of a sum a head, however many segments share a prompt.
+In a mixture's layer 2 k H + 4 k I stand in the place of 4 I, for the top k experts; a vision block has 11 h + 2 i numbers
+a patch. With checkpointing a layer keeps its input alone, and one layer at a time has all of this, with the gradients that
 pass through it on top. The head holds what its tiling says (prism_pl/model/logprobs.py).
 """
 

@@ -32,7 +32,7 @@ _GPUS_A_NODE = 8
 _PROCESS = 6e9
 """A process with its libraries, on the host. Assumed."""
 _PINNED = 1.44
-"""Torch rounds pinned blocks up to powers of two: the mean, 1 / ln 2, of sizes that are spread evenly by their logarithm."""
+"""Torch rounds pinned blocks up to powers of two: 1 / ln 2 is the mean for sizes spread evenly by their logarithm."""
 
 Parts = dict[str, float]
 
