@@ -108,8 +108,8 @@ def test_a_step_over_shares_holds_another_four_bytes_a_weight_of_them() -> None:
     small = Shape(tokens=0, targets=0, images=0)
     lone = replace(GPU, shards=False, ranks=1)
     assert update_parts(POLICY, small, lone) == {"optimizer's step": 4 * ARCH.total}
-    # Of a big share the step holds more than all gathers.
-    assert update_parts(POLICY, small, replace(GPU, ranks=1)) == {"optimizer's step": 4 * ARCH.total}
+    # Of half the weights the step holds more than all gathers.
+    assert update_parts(POLICY, small, replace(GPU, ranks=2)) == {"optimizer's step": 4 * ARCH.total / 2}
 
 
 def test_a_host_holds_pages_of_files_then_every_rank_s_copy_and_an_export() -> None:
