@@ -12,6 +12,7 @@ import gc
 import json
 import sys
 import time
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -28,14 +29,17 @@ from transformers.vision_utils import get_vision_interpolation_indices_and_weigh
 
 from prism_pl.discriminators import DedicatedExpertsDiscriminator
 from prism_pl.discriminators.model import MixtureScorer
-from prism_pl.model.logprobs import token_logprobs
+from prism_pl.model.adapters import linear_weight
+from prism_pl.model.logprobs import TILING, token_logprobs
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import shard
 from prism_pl.model.shared_prefix import Part, make_layout
-from prism_pl.planning.activations import BF16, FP32, Shape
+from prism_pl.planning.activations import BF16, FP32, Pass, Shape
 from prism_pl.planning.architecture import Architecture
+from prism_pl.planning.memory import update_parts
 from prism_pl.planning.names import family_config
 from prism_pl.planning.settings import Network
+from prism_pl.planning.work import forward_flops
 
 RANKS = 8
 ROWS = (("4B", "policy"), ("8B", "policy"), ("2B", "discriminator"))
@@ -75,12 +79,10 @@ class Traced(torch.nn.Module):
                 0, own["segment"], hidden_NH[own["at"]]
             )
             return self.network.head(read_BH.float()).sum()
-        logp_N, _ = token_logprobs(hidden_NH[own["at"]], own["target"], self._logits)
+        logp_N, _ = token_logprobs(
+            hidden_NH[own["at"]], own["target"], linear_weight(self.network.vlm.lm_head), tiling=TILING["cuda"]
+        )
         return logp_N.sum()
-
-    def _logits(self, hidden_NH: torch.Tensor) -> torch.Tensor:
-        _collect()
-        return self.network._logits(hidden_NH)
 
     @property
     def network_routing(self) -> Any:
@@ -109,7 +111,7 @@ def inputs_of(arch: Architecture, config: Any, lengths: tuple[int, int, int]) ->
         "ids": torch.zeros(1, count, dtype=torch.long),
         "is_image": is_image, "positions": torch.zeros(3, 1, count, dtype=torch.long),
         "mask": torch.ones(1, 1, 1, count, dtype=torch.bool), "places": torch.arange(1, 1 + side * side),
-        "layout": make_layout(parts, count), "at": torch.arange(prompt, count),
+        "layout": make_layout(parts), "at": torch.arange(prompt, count),
         "target": torch.zeros(count - prompt, dtype=torch.long), "segments": segments,
         "segment": torch.arange(segments).repeat_interleave(segment), "kind": torch.zeros(count, dtype=torch.long),
     }  # fmt: skip
@@ -140,7 +142,7 @@ def traced(size: str, kind: str) -> dict[str, float]:
         else:
             network = MixtureScorer(config)
             network.gradient_checkpointing_enable({"use_reentrant": False})
-            network.model.language_model.config._attn_implementation = "shared_prefix"
+            network.model.language_model.config._attn_implementation = "packed_shared_prefix"
         network.train()
         language_model = network.vlm.model.language_model if kind == "policy" else network.model.language_model
         language_model._deepstack_process = lambda hidden, places, seen: hidden.index_add(1, places, seen[None].to(hidden))
@@ -170,13 +172,12 @@ def _collect(*_: Any) -> None:
 
 
 def planned(arch: Architecture, lengths: tuple[int, int, int], kind: str) -> dict[str, float]:
-    from prism_pl.planning.memory import update_parts
-    from prism_pl.planning.work import forward_flops
-
     prompt, segment, segments = lengths
-    shape = Shape.of(prompt + segment * segments, prompt, segment, segments, _IMAGE_SHARE, learnt=kind == "policy")
+    shape = Shape.of(
+        prompt + segment * segments, prompt, segment, segments, _IMAGE_SHARE, learnt=kind == "policy", padded=False
+    )
     network = Network(architecture=arch, trained=arch.total, checkpointing=True)
-    parts = update_parts(network, shape, sharded=True, width=BF16)
+    parts = update_parts(network, shape, Pass(device="cuda", width=BF16, shards=True, ranks=RANKS))
     own = {name: size / 1e9 for name, size in parts.items()}
     own["weights, gradients"] = 2 * FP32 * arch.total / RANKS / 1e9
     # The counter has no formula for the CPU's attention.
@@ -185,13 +186,11 @@ def planned(arch: Architecture, lengths: tuple[int, int, int], kind: str) -> dic
 
 
 def _fake_layout(mode: Any, layout: Any) -> Any:
-    from dataclasses import fields, replace
-
     def faked(value: Any) -> Any:
         return mode.from_tensor(value) if isinstance(value, torch.Tensor) else value
 
     buckets = tuple(replace(b, **{f.name: faked(getattr(b, f.name)) for f in fields(b)}) for b in layout.buckets)
-    return replace(layout, buckets=buckets, place_N=faked(layout.place_N))
+    return replace(layout, buckets=buckets, place_R=faked(layout.place_R))
 
 
 def main() -> None:

@@ -2,17 +2,21 @@
 
     weights 4 P / W    gradients 4 t / W    moments 8 t / W         P parameters, t of them trained, W ranks that share them
     gathers in a backward pass: w root + (3 w + 4) layer                w bytes a number; root: all outside layers, gathered
-    of a trained head besides: 2 w V H while it, w V H while layers, (w + 4) root + w V H while the root goes backward
+    of a trained head besides: w V H from its own backward pass on (4 V H of a likelihood's, going forward),
+    (w + 4) root + w V H while the root goes backward
+    AdamW's step on shares and on a GPU: 4 t / W                        it takes all tensors together
 
 A layer's are its weights and the next one's on their way, its gradients, and the fp32 sums that are being shared out. With
-bf16 w is 2: weights are rounded as they are gathered. What is not sharded is not gathered, and AdamW's step over whole
-weights holds another 4 t.
+bf16 w is 2: weights are rounded as they are gathered. What is not sharded is not gathered.
+
+    host, loading:  2 P, mapped pages of the files, shared by a node's ranks; 4 P a network besides that is not sharded
+    host, checkpoint:  1.44 (4 P + 8 t), the ranks' copies, pinned and kept; 2 P of the largest network, exported meanwhile
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from prism_pl.planning.activations import BF16, FP32, Shape, forward_only, held
+from prism_pl.planning.activations import BF16, FP32, Pass, Shape, forward_only, held
 from prism_pl.planning.architecture import Architecture
 from prism_pl.planning.settings import Network, Settings
 
@@ -27,6 +31,8 @@ ENGINE_ASLEEP = 2.0e9
 _GPUS_A_NODE = 8
 _PROCESS = 6e9
 """A process with its libraries, on the host. Assumed."""
+_PINNED = 1.44
+"""Torch rounds pinned blocks up to powers of two: 1 / ln 2 is the mean for sizes spread evenly by their logarithm."""
 
 Parts = dict[str, float]
 
@@ -101,18 +107,13 @@ def make_plan(settings: Settings, memory: float | None) -> Plan:
         parts = resting | engine if settings.engine_beside else engine
         phases.append(Phase("rollout" if settings.engine_beside else "sampling pairs", parts))
     for name, network in reversed(settings.networks.items()):
-        shape = shape_of(settings, name)
+        own = pass_of(settings, on_gpu=memory is not None)
+        shape = shape_of(settings, name, own)
         if name == "discriminator":
             forward = forward_only(network.architecture, shape, width=settings.width)
             gathers = _gathers_forward(network.architecture, settings)
             phases.append(Phase("score", resting | beside | gathers | {"activations": forward}))
-        passing = update_parts(
-            network,
-            shape,
-            sharded=settings.shards,
-            width=settings.width,
-            fused_step=memory is not None and not settings.shards,
-        )
+        passing = update_parts(network, shape, own)
         phases.append(Phase(f"{name} update", _states(settings, learning=name) | beside | passing))
     if settings.engine is not None and settings.engine_beside:
         largest = FP32 * settings.engine_policy.embedding
@@ -120,25 +121,38 @@ def make_plan(settings: Settings, memory: float | None) -> Plan:
         awake = weights | asleep if settings.engine.sleeps else engine
         phases.append(Phase("sync", resting | awake | {"gathers": 2 * largest}))
     if settings.probe is not None:
-        phases.append(Phase("convergence probe", resting | beside | _probe(settings)))
-    phases.append(Phase("checkpoint", resting | beside | {"gathers": FP32 * settings.engine_policy.embedding}))
+        phases.append(Phase("convergence probe", resting | beside | _probe(settings, on_gpu=memory is not None)))
+    # A checkpoint's copies go to the host; models are gathered tensor by tensor when the stage ends.
+    phases.append(Phase("export", resting | beside | {"gathers": FP32 * settings.engine_policy.embedding}))
     if memory is not None:
         phases = [Phase(phase.name, phase.parts | _overhead(phase.parts)) for phase in phases]
     return Plan(settings, memory, tuple(phases), _host(settings), kv_tokens)
 
 
-def shape_of(settings: Settings, network: str) -> Shape:
+def pass_of(settings: Settings, *, on_gpu: bool) -> Pass:
+    """As the stage's networks compute."""
+    return Pass(
+        device="cuda" if on_gpu else "cpu",
+        width=settings.width,
+        shards=settings.shards,
+        ranks=settings.ranks,
+        likelihood=settings.likelihood,
+    )
+
+
+def shape_of(settings: Settings, network: str, own: Pass) -> Shape:
     """The micro-batch of an update that holds most: of the longest sequences, or of those of mean length."""
     work = settings.workload
 
     def shape(prompt: int, response: int) -> Shape:
         policy = network == "policy"
         segment, count = (response, settings.group_size) if policy else (max(1, response // 2), settings.segments)
-        return Shape.of(settings.max_tokens, prompt, segment, count, work.image_share, learnt=policy)
+        padded = own.device == "cuda"
+        return Shape.of(settings.max_tokens, prompt, segment, count, work.image_share, learnt=policy, padded=padded)
 
     full, mean = shape(settings.max_prompt, settings.max_new), shape(work.prompt_tokens, work.response_tokens)
-    arch, width = settings.networks[network].architecture, settings.width
-    return max(full, mean, key=lambda s: held(arch, s, width=width, checkpointing=True).inside)
+    arch = settings.networks[network].architecture
+    return max(full, mean, key=lambda s: held(arch, s, own, checkpointing=True).inside)
 
 
 def _states(settings: Settings, *, gradients: bool = True, learning: str = "") -> Parts:
@@ -154,25 +168,29 @@ def _states(settings: Settings, *, gradients: bool = True, learning: str = "") -
     return parts
 
 
-def update_parts(network: Network, shape: Shape, *, sharded: bool, width: int, fused_step: bool = False) -> Parts:
+def update_parts(network: Network, shape: Shape, own: Pass) -> Parts:
     """Gathers, activations and logits at the worst moment: of the backward pass the head, the layers, the root, or the
-    optimizer's step. ``fused_step`` is whether that takes all weights at once, as on a GPU that does not share them."""
-    arch = network.architecture
-    own = held(arch, shape, width=width, checkpointing=network.checkpointing, tower=network.tower_learns)
+    optimizer's step."""
+    arch, width = network.architecture, own.width
+    activations = held(arch, shape, own, checkpointing=network.checkpointing, tower=network.tower_learns)
     full = network.trained > arch.layers * arch.layer / 2
-    head = 0 if arch.score_heads or not full else width * arch.embedding
-    pending = head if arch.tied else 0
+    learnt = 0 if arch.score_heads or not full else arch.embedding
     root = layer = at_end = 0
-    if sharded:
+    if own.shards:
         # The root's own backward pass comes when no activation is left.
         root, layer = width * arch.root, (3 * width + FP32) * arch.layer
         at_end = (2 * width + FP32) * arch.root if full else root
     largest = max(arch.embedding, arch.layer // 3 if arch.experts else 0)
+    together = own.shards or own.device == "cuda"
     moments: list[Parts] = [
-        {"gathers": root + 2 * head, "activations": own.at_head, "logits": own.logits},
-        {"gathers": root + layer + pending, "activations": own.inside},
-        {"gathers": at_end + (width * arch.embedding if full else 0) + pending},
-        {"optimizer's step": FP32 * (network.trained if fused_step else 0 if sharded else 2 * largest)},
+        {
+            "gathers": root + (FP32 if own.likelihood else width) * learnt,
+            "activations": activations.at_head,
+            "logits": activations.logits,
+        },
+        {"gathers": root + layer + width * learnt, "activations": activations.inside},
+        {"gathers": at_end + (width * arch.embedding if full else 0) + (width * learnt if arch.tied else 0)},
+        {"optimizer's step": FP32 * (network.trained / own.ranks if together else 2 * largest)},
     ]
     return max(moments, key=lambda parts: sum(parts.values()))
 
@@ -181,24 +199,18 @@ def _gathers_forward(arch: Architecture, settings: Settings) -> Parts:
     return {"gathers": settings.width * (arch.root + 3 * arch.layer) if settings.shards else 0.0}
 
 
-def _probe(settings: Settings) -> Parts:
+def _probe(settings: Settings, *, on_gpu: bool) -> Parts:
     assert settings.probe is not None
-    probe, network = settings.probe, settings.probe.network
-    sharded, work = probe.sharded, settings.workload
-    width = settings.width if sharded else FP32
+    probe, network, work = settings.probe, settings.probe.network, settings.workload
+    own = pass_of(settings, on_gpu=on_gpu)
     lengths = ((settings.max_prompt, settings.max_new), (work.prompt_tokens, work.response_tokens))
-    candidates = [
-        update_parts(
-            network,
-            Shape.of(probe.max_tokens, prompt, max(1, response // 2), 4, work.image_share, learnt=False),
-            sharded=sharded,
-            width=width,
-            fused_step=not sharded,
-        )
+    shapes = (
+        Shape.of(probe.max_tokens, prompt, max(1, response // 2), 4, work.image_share, learnt=False, padded=on_gpu)
         for prompt, response in lengths
-    ]
-    states = (FP32 * network.architecture.total + 3 * FP32 * network.trained) / (settings.ranks if sharded else 1)
-    return {"probe's states": states} | max(candidates, key=lambda parts: sum(parts.values()))
+    )
+    states = (FP32 * network.architecture.total + 3 * FP32 * network.trained) / settings.ranks
+    passing = (update_parts(network, shape, own) for shape in shapes)
+    return {"probe's states": states} | max(passing, key=lambda parts: sum(parts.values()))
 
 
 def _engine_parts(settings: Settings, memory: float | None) -> tuple[Parts, float | None]:
@@ -227,12 +239,9 @@ def _host(settings: Settings) -> dict[str, float]:
     """Of the node of the first rank."""
     here = min(settings.devices, _GPUS_A_NODE)
     processes = here * _PROCESS
-    loading = processes
-    for name, network in settings.networks.items():
-        size = network.architecture.total
-        mapped = name == "policy" and settings.shards and network.trained > size / 2
-        # Stored in bf16 and mapped, pages are shared by all ranks of a machine; what is built or adapted is not.
-        loading += BF16 * size + FP32 * size * here / settings.ranks if mapped else FP32 * size * here
+    sizes = [network.architecture.total for network in settings.networks.values()]
+    # Sharded, a layer goes from the file's pages to its shares on the GPU; whole, it is made fp32 first.
+    loading = sum(BF16 * size + (0 if settings.shards else FP32 * size) for size in sizes)
     states = sum(FP32 * n.architecture.total + 2 * FP32 * n.trained for n in settings.networks.values())
-    # Gathered on the first rank, and once more as the bytes of the file.
-    return {"loading": loading, "checkpoint": processes + 2 * states}
+    copies = _PINNED * states * here / settings.devices
+    return {"loading": processes + loading, "checkpoint": processes + copies + BF16 * max(sizes, default=0)}

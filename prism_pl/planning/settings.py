@@ -53,7 +53,6 @@ class ProbeSettings:
 
     network: Network
     max_tokens: int
-    sharded: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +98,11 @@ class Settings:
     def samples(self) -> bool:
         """Whether each step begins with rollouts."""
         return self.engine is not None and self.stage in ("AdversarialAlignModule", "RLVRModule")
+
+    @property
+    def likelihood(self) -> bool:
+        """Whether the policy's loss is a sum of log-probabilities alone."""
+        return self.stage == "SFTModule"
 
     @property
     def networks(self) -> dict[str, Network]:
@@ -151,7 +155,7 @@ def read_settings(
         engine=_engine(rollout.get("engine") or _options_of_engine(callbacks)),
         engine_policy=engine_policy,
         engine_beside=stage != "DiscriminatorModule",
-        probe=_probe(callbacks.get("ConvergenceProbe"), path, origin_of, sharded=shards),
+        probe=_probe(callbacks.get("ConvergenceProbe"), path, origin_of),
         batch_size=data["batch_size"],
         group_size=group_size,
         segments=2 * (1 + group_size + in_batch),
@@ -220,11 +224,11 @@ def _options_of_engine(callbacks: Mapping[str, Mapping[str, Any]]) -> Mapping[st
     return (callbacks.get("EvaluationCallback") or {}).get("engine")
 
 
-def _probe(options: Mapping[str, Any] | None, policy: str, origin_of: OriginOf, *, sharded: bool) -> ProbeSettings | None:
+def _probe(options: Mapping[str, Any] | None, policy: str, origin_of: OriginOf) -> ProbeSettings | None:
     if options is None:
         return None
     network = _discriminator(options["discriminator"], policy, "ConvergenceProbe.discriminator.path", origin_of)
-    return ProbeSettings(network=network, max_tokens=options["training"]["max_tokens"], sharded=sharded)
+    return ProbeSettings(network=network, max_tokens=options["training"]["max_tokens"])
 
 
 def _name(entry: Mapping[str, Any]) -> str:

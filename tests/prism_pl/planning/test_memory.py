@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.plan_peaks import row
 from prism_pl.planning import DEVICES, Architecture, Settings, Workload, make_plan, make_work, nearest_fit, parse_bytes
-from prism_pl.planning.activations import Shape, held
-from prism_pl.planning.memory import CONTEXT, ENGINE_WORK, FRAGMENTATION, Plan, kv_bytes
+from prism_pl.planning.activations import Pass, Shape, held
+from prism_pl.planning.memory import CONTEXT, ENGINE_WORK, FRAGMENTATION, Plan, kv_bytes, update_parts
 from prism_pl.planning.names import family_config
 from prism_pl.planning.settings import EngineSettings, Network, ProbeSettings
 from prism_pl.planning.work import forward_flops
@@ -20,6 +20,8 @@ SETTINGS = Settings(
     batch_size=32, group_size=16, segments=34, max_prompt=2048, max_new=8192, max_tokens=10240,
     workload=Workload(prompt_tokens=1024, response_tokens=2048),
 )  # fmt: skip
+
+GPU = Pass(device="cuda", width=2, shards=True, ranks=8)
 
 
 def parts(plan: Plan, phase: str) -> dict[str, float]:
@@ -60,25 +62,64 @@ def test_overhead_is_a_context_and_a_share_of_what_the_trainer_holds() -> None:
 
 
 def test_saved_activations_of_a_layer_by_hand() -> None:
-    # H 2560, Q 4096, K 1024, I 9728; 10 tokens of one lone segment: every token's key once.
-    shape = Shape(tokens=10, targets=0, images=0, keys=1.0)
-    saved = 20 * 2560 + 12 * 4096 + 6 * 1024 + 4 * 4096 + 8 * 9728
+    # H 2560, Q 4096, K 1024, I 9728, 32 heads and 8 of keys; 10 tokens.
+    shape = Shape(tokens=10, targets=0, images=0)
+    saved = 16 * 2560 + 10 * 4096 + 10 * 1024 + 8 * 9728 + 4 * (2 * 32 + 8 + 2)
     passing = 2 * (2 * 2560 + 2 * 9728)
     inputs = 36 * 2 * 2560
-    assert held(ARCH, shape, width=2, checkpointing=True).inside == 10 * (inputs + saved + passing)
-    assert held(ARCH, shape, width=2, checkpointing=False).inside == 10 * (36 * saved + passing)
-    saved = 4 * (6 * 2560 + 5 * 4096 + 2 * 1024 + 2 * 4096 + 4 * 9728)
-    assert held(ARCH, shape, width=4, checkpointing=False).inside == 10 * (36 * saved + 2 * passing)
+    assert held(ARCH, shape, GPU, checkpointing=True).inside == 10 * (inputs + saved + passing)
+    assert held(ARCH, shape, GPU, checkpointing=False).inside == 10 * (36 * saved + passing)
+    saved = 4 * (6 * 2560 + 4 * 4096 + 4 * 1024 + 4 * 9728 + 2 * 32 + 8 + 2)
+    exact = replace(GPU, width=4)
+    assert held(ARCH, shape, exact, checkpointing=False).inside == 10 * (36 * saved + 2 * passing)
+
+
+def test_a_head_holds_a_tile_and_its_gradient() -> None:
+    shape = Shape(tokens=2048, targets=1024, images=0)
+    # 2^27 logits in fp32 and rounded; the CPU's 2^19 twice in fp32.
+    assert held(ARCH, shape, GPU, checkpointing=True).logits == (4 + 2) * 2**27
+    cpu = replace(GPU, device="cpu", width=4)
+    assert held(ARCH, shape, cpu, checkpointing=True).logits == 8 * 2**19
+    few = replace(shape, targets=3)
+    assert held(ARCH, few, cpu, checkpointing=True).logits == 8 * 3 * 151_936
+
+
+def test_a_likelihood_holds_whole_vocabularies_of_some_tokens_and_the_head_s_gradient_in_fp32() -> None:
+    shape = Shape(tokens=4096, targets=4096, images=0)
+    likelihood = replace(GPU, likelihood=True)
+    # 2^28 logits are 1,766 tokens of 151,936 words; a tile of 2^27 has 76,000 of these words, whose gradient is summed up.
+    logits = 4 * 1766 * 151_936 + 2 * 2**27 + 4 * 2560 * 76_000
+    assert held(ARCH, shape, likelihood, checkpointing=True).logits == logits
+    own = update_parts(POLICY, shape, likelihood)
+    assert own["logits"] == logits
+    assert own["gathers"] == 2 * ARCH.root + 4 * 151_936 * 2560
 
 
 def test_micro_batches_repeat_a_prompt_for_what_does_not_fit() -> None:
-    # Two of the four segments fit beside the prompt; the prompt's keys are there for itself and for each of them.
-    shape = Shape.of(3000, 1000, 1000, 4, 0.5, learnt=True)
+    # Two of the four segments fit beside the prompt.
+    shape = Shape.of(3000, 1000, 1000, 4, 0.5, learnt=True, padded=False)
     assert (shape.tokens, shape.targets, shape.images) == (3000, 2000, 500)
-    assert shape.keys == (1000 + 2 * 2000) / 3000
-    assert shape.mask == 2 * 1000 * 2000
-    lone = Shape.of(2000, 1000, 1000, 4, 0.5, learnt=True)
-    assert (lone.tokens, lone.keys, lone.mask) == (2000, 1.0, 0.0)
+    assert Shape.of(2000, 1000, 1000, 4, 0.5, learnt=True, padded=False).tokens == 2000
+    # FlexAttention's: up to the limit, in blocks of 128.
+    assert Shape.of(3500, 1000, 1000, 4, 0.5, learnt=True, padded=True).tokens == 28 * 128
+
+
+def test_a_step_over_shares_holds_another_four_bytes_a_weight_of_them() -> None:
+    small = Shape(tokens=0, targets=0, images=0)
+    lone = replace(GPU, shards=False, ranks=1)
+    assert update_parts(POLICY, small, lone) == {"optimizer's step": 4 * ARCH.total}
+    # Of half the weights the step holds more than all gathers.
+    assert update_parts(POLICY, small, replace(GPU, ranks=2)) == {"optimizer's step": 4 * ARCH.total / 2}
+
+
+def test_a_host_holds_pages_of_files_then_every_rank_s_copy_and_an_export() -> None:
+    host, processes = make_plan(SETTINGS, 80e9).host, 8 * 6e9
+    assert host["loading"] == processes + 2 * ARCH.total
+    assert host["checkpoint"] == pytest.approx(processes + 1.44 * 12 * ARCH.total + 2 * ARCH.total)
+    two_nodes = make_plan(replace(SETTINGS, devices=16), 80e9).host
+    assert two_nodes["checkpoint"] == pytest.approx(processes + 1.44 * 6 * ARCH.total + 2 * ARCH.total)
+    alone = make_plan(replace(SETTINGS, devices=1, shards=False), 80e9).host
+    assert alone["loading"] == 6e9 + 6 * ARCH.total
 
 
 def test_flops_are_two_a_weight_and_token() -> None:
@@ -115,16 +156,15 @@ def test_an_engine_without_room_for_a_longest_sequence_is_refused() -> None:
     assert "a longest sequence 10,240" in plan.problems[0]
 
 
-def test_a_probe_that_is_not_sharded_takes_sixteen_bytes_a_parameter() -> None:
+def test_a_probe_s_discriminator_is_shared_out_as_the_others_are() -> None:
     small = Architecture.of(family_config("2B"))
     network = Network(architecture=small, trained=small.total, checkpointing=True)
-    probe = ProbeSettings(network=network, max_tokens=8192, sharded=False)
-    own = parts(make_plan(replace(SETTINGS, probe=probe), 80e9), "convergence probe")
-    assert own["probe's states"] == 16 * small.total
-    # AdamW's step over whole weights on a GPU holds a root of each second moment besides.
-    assert own["optimizer's step"] == 4 * small.total
-    shared = parts(make_plan(replace(SETTINGS, probe=replace(probe, sharded=True)), 80e9), "convergence probe")
+    probe = ProbeSettings(network=network, max_tokens=8192)
+    shared = parts(make_plan(replace(SETTINGS, probe=probe), 80e9), "convergence probe")
     assert shared["probe's states"] == 2 * small.total
+    alone = parts(make_plan(replace(SETTINGS, probe=probe, devices=1, shards=False), 80e9), "convergence probe")
+    assert alone["probe's states"] == 16 * small.total
+    assert alone["optimizer's step"] == 4 * small.total
 
 
 def test_sizes_of_memory_are_read_with_their_units() -> None:
