@@ -8,7 +8,6 @@ what counts is what is held. Prints both figures in MiB and their ratio.
 
 import json
 import os
-import resource
 import sys
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from benchmarks.measure import measured
+from benchmarks.measure import measured, peak_kib
 from benchmarks.synthetic import IMAGE, SIZES, make_model, make_prompts, make_responses
 from prism_pl.discriminators import DedicatedExpertsDiscriminator
 from prism_pl.discriminators.base import _finish
@@ -63,7 +62,7 @@ def update(size: str, kind: str) -> None:
     long = micro_batches(make_groups(make_prompts(prompts, prompt, vocabulary), responses), max_tokens)[0]
     before = psutil.Process().memory_info().rss
     _two_updates(size, kind, [_short(size), long])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_kib() * 1024
     print(json.dumps({"mib": (peak - before) / 2**20}))
 
 

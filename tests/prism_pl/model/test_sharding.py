@@ -48,7 +48,7 @@ def test_a_rank_without_images_does_not_hang_the_one_with_images(
     assert prompts[0].pixel_values is not None
     assert prompts[1].pixel_values is None
     own = copy.deepcopy(policy).train()
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("forkserver")
     ranks = [context.Process(target=one_rank, args=(rank, own, prompts, tmp_path, likelihood)) for rank in range(2)]
     for process in ranks:
         process.start()
@@ -82,7 +82,7 @@ def last_of_eight(discriminator: Scorer, folder: Path) -> None:
 
 
 def test_each_of_eight_ranks_has_an_eighth_of_four_experts(discriminator: Scorer, tmp_path: Path) -> None:
-    process = multiprocessing.get_context("fork").Process(
+    process = multiprocessing.get_context("forkserver").Process(
         target=last_of_eight, args=(copy.deepcopy(discriminator), tmp_path)
     )
     process.start()
