@@ -24,7 +24,7 @@ from prism_pl.contracts import Exportable
 from prism_pl.errors import UserError
 from prism_pl.heartbeat import enter, within
 from prism_pl.metrics.collection import StepMetrics, means, sums
-from prism_pl.model.attention import BLOCK, Attention, takes_block_mask, use_attention
+from prism_pl.model.attention import Attention, padded_shape, use_attention
 from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
@@ -187,8 +187,7 @@ class StageModule(L.LightningModule):
         Logs, of training passes, ``packing/idle_share``, one minus this rank's tokens over those of the rank with the most,
         and ``packing/padding_share``, the padded ones of the tokens that it computes.
         """
-        # One shape to compile for, and whole blocks of a block mask.
-        num_tokens, multiple = (self.max_tokens, BLOCK) if takes_block_mask(self.attention, self.device) else (0, 1)
+        num_tokens, multiple = padded_shape(self.attention, self.device, self.max_tokens)
         batches = micro_batches(groups, self.max_tokens)
         own = [sum(group.num_tokens for group in batch) for batch in batches]
         count, most = self.all_reduce(torch.tensor([len(batches), sum(own)]), "max").tolist()

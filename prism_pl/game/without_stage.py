@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from prism_pl.discriminators import Scorer
 from prism_pl.game.scoring_batch import ScoringBatch, differentiate, score
-from prism_pl.model.attention import BLOCK, takes_block_mask
+from prism_pl.model.attention import attention_of, padded_shape
 from prism_pl.model.packing import FILLER, PackedBatch, micro_batches, pack
 from prism_pl.ranks import gather_objects
 
@@ -58,9 +58,7 @@ def together(scorer: Scorer, own: float | None) -> list[float | None]:
 def _packed(scorer: Scorer, batch: ScoringBatch, max_tokens: int) -> list[tuple[PackedBatch, bool]]:
     """With whether each is filler, which a rank with fewer micro-batches than others goes through."""
     device = next(scorer.parameters()).device
-    attention = scorer.model.language_model.config._attn_implementation
-    # One shape to compile for, and whole blocks of a block mask.
-    shape = (max_tokens, BLOCK) if takes_block_mask(attention, device) else (0, 1)
+    shape = padded_shape(attention_of(scorer.model), device, max_tokens)
     own = micro_batches(batch.groups, max_tokens)
     count = int(max(value or 0 for value in together(scorer, len(own))))
     filled = [(batch, False) for batch in own] + [([FILLER], True)] * (count - len(own))

@@ -35,6 +35,12 @@ def use_attention(model: Any, attention: Attention) -> None:
     model.language_model.config._attn_implementation = f"packed_{attention}"
 
 
+def padded_shape(attention: Attention, device: torch.device, max_tokens: int) -> tuple[int, int]:
+    """The least length of a packed micro-batch and what it is a multiple of: for a block mask one shape to compile for, of
+    whole blocks."""
+    return (max_tokens, BLOCK) if takes_block_mask(attention, device) else (0, 1)
+
+
 def takes_block_mask(attention: Attention, device: torch.device) -> bool:
     """Whether an attention is ``flex_attention`` on a device."""
     return attention == "flex_attention" or (attention == "auto" and device.type == "cuda")
