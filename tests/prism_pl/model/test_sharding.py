@@ -16,6 +16,7 @@ from prism_pl.model.packing import make_groups, pack
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import shard
 from prism_pl.types import Prompt
+from tests.forked_ranks import on_two_ranks
 
 SEGMENTS = [[(5, 6, 7)], [(8, 9)]]
 
@@ -48,16 +49,7 @@ def test_a_rank_without_images_does_not_hang_the_one_with_images(
     assert prompts[0].pixel_values is not None
     assert prompts[1].pixel_values is None
     own = copy.deepcopy(policy).train()
-    context = multiprocessing.get_context("forkserver")
-    ranks = [context.Process(target=one_rank, args=(rank, own, prompts, tmp_path, likelihood)) for rank in range(2)]
-    for process in ranks:
-        process.start()
-    for process in ranks:
-        process.join(120)
-        hung = process.is_alive()
-        process.kill()
-        assert not hung, "a rank waits for the other"
-        assert process.exitcode == 0
+    on_two_ranks(one_rank, own, prompts, tmp_path, likelihood)
     sharded = torch.load(tmp_path / "gradients.pt", weights_only=True)
     for prompt, segments in zip(prompts, SEGMENTS, strict=True):
         (loss(own, prompt, segments, False) / 2).backward()  # ranks are averaged

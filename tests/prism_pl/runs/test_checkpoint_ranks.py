@@ -1,6 +1,5 @@
 """Two ranks write one checkpoint, which one process reads; and both hear of what went wrong on one."""
 
-import multiprocessing
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ from prism_pl.errors import UserError
 from prism_pl.runs import checkpoint_writer
 from prism_pl.runs.checkpoint import Checkpoint, newest_checkpoint
 from prism_pl.runs.checkpoint_writer import CheckpointWriter
+from tests.forked_ranks import on_two_ranks
 
 
 class Tied(nn.Module):
@@ -74,16 +74,7 @@ def save(rank: int, folder: Path, case: str) -> None:
 @pytest.fixture
 def saved(tmp_path: Path) -> Callable[[str], Path]:
     def run(case: str) -> Path:
-        context = multiprocessing.get_context("fork")
-        ranks = [context.Process(target=save, args=(rank, tmp_path, case)) for rank in range(2)]
-        for process in ranks:
-            process.start()
-        for process in ranks:
-            process.join(120)
-            hung = process.is_alive()
-            process.kill()
-            assert not hung, "a rank waits for the other"
-            assert process.exitcode == 0
+        on_two_ranks(save, tmp_path, case)
         return tmp_path
 
     return run
