@@ -48,6 +48,9 @@ class PlanOptions:
             raise UserError(f"--gpu: {self.gpu} is none of {', '.join(DEVICES)}.")
         memory = device.memory if self.gpu_memory is None else parse_bytes(self.gpu_memory, "--gpu-memory")
         known = {"prompt_tokens": self.prompt_tokens, "response_tokens": self.response_tokens}
+        for name, value in {"gpus": self.gpus, **known}.items():
+            if value is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')}: it is {value}, and must be a whole number of at least 1.")
         return make_plan(read_settings(config, origin_of, self.gpus, known), memory)
 
 

@@ -59,6 +59,9 @@ def test_other_gpus_are_asked_for_by_name_and_number(capsys: pytest.CaptureFixtu
     ("arguments", "message"),
     [
         (["--gpu", "B300"], "--gpu: B300 is none of H100, H200, A100, L40S."),
+        (["--gpus", "0"], "--gpus: it is 0, and must be a whole number of at least 1."),
+        (["--gpus=-8"], "--gpus: it is -8, and must be a whole number of at least 1."),
+        (["--prompt-tokens", "0"], "--prompt-tokens: it is 0, and must be a whole number of at least 1."),
         (["--gpu-memory", "lots"], "--gpu-memory: lots is no amount of memory. Write it as 80GB or 80GiB."),
         (["--model.policy.path", "runs/none/model"], "model.policy.path: the size of runs/none/model is not known"),
     ],
