@@ -38,7 +38,7 @@ class SampleLog(L.Callback):
         if not outputs or "samples" not in outputs:
             return
         # All ranks take part: the prompts of a batch are shared out over them.
-        groups: list[list[Sample]] = self._stage.whole_batch(outputs["samples"])
+        groups: list[list[Sample]] = self._stage.whole_batch(outputs["samples"], outputs["places"])
         if not trainer.is_global_zero:
             return
         samples = [sample for group in groups for sample in group]

@@ -2,7 +2,7 @@
 
 from datamodules.mixture import MixtureDataModule
 from prism_pl.data.files import DataPath
-from prism_pl.data.row_checks import Requirements
+from prism_pl.data.row_checks import Requirements, Rows, row_tokens
 from prism_pl.data.rows import LearntResponse
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.types import Demonstration
@@ -39,6 +39,9 @@ class DemonstrationDataModule(MixtureDataModule):
     ) -> None:
         requirements = Requirements((), max_response_tokens, response, mask_history, drop_too_long)
         super().__init__(path, policy, max_prompt_tokens, requirements, batch_size, seed, num_workers)
+
+    def tokens(self) -> Rows:
+        return row_tokens(self.data, self.encoder, self.requirements)
 
     def encode(self, rows: list[int]) -> list[Demonstration]:
         read = [self.data.demonstration(row, self.requirements.response, self.requirements.mask_history) for row in rows]

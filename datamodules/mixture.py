@@ -7,7 +7,7 @@ from torch.utils.data import DataLoader
 from datamodules.order import OrderedDataModule
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataPath, Mixture
-from prism_pl.data.row_checks import DataCheck, Requirements, usable_mixture
+from prism_pl.data.row_checks import DataCheck, Requirements, Rows, usable_mixture
 
 
 class MixtureDataModule(OrderedDataModule):
@@ -57,5 +57,9 @@ class MixtureDataModule(OrderedDataModule):
         """A batch of the rows with these numbers."""
         raise NotImplementedError
 
+    def tokens(self) -> Rows | None:
+        """Of each row, where they are known before the step; ranks are then balanced by them."""
+        return None
+
     def train_dataloader(self) -> DataLoader[Any]:
-        return self.ordered_loader(self.parts, self.encode, self.data.weights)
+        return self.ordered_loader(self.parts, self.encode, self.data.weights, self.tokens())

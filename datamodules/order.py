@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from prism_pl.data.balance import balanced
 from prism_pl.data.row_checks import Rows
 from prism_pl.errors import UserError
 from prism_pl.seeds import derive_seed
@@ -17,7 +18,8 @@ class OrderedBatches(Sampler[list[int]]):
     """This rank's share of each global batch; the order is a function of seed and epoch alone.
 
     Batch b of epoch e holds the rows perm(seed, e)[b * size : (b + 1) * size]; rank r of w takes every w-th of them from r
-    on. An incomplete last batch is left out. Of a part with weight w an epoch holds round(w * its rows), taken one after
+    on or, where the rows' ``tokens`` are known, those that make the ranks' tokens equal. An incomplete last batch is left
+    out. Of a part with weight w an epoch holds round(w * its rows), taken one after
     the other from endless passes over it, each pass in an order of its own: no row comes again before all have come.
 
     Args:
@@ -27,6 +29,7 @@ class OrderedBatches(Sampler[list[int]]):
         rank: of this process.
         world_size: number of processes.
         weights: how often an epoch sees the rows of each part; None is once.
+        tokens: of each row, by its number.
     """
 
     def __init__(
@@ -37,6 +40,7 @@ class OrderedBatches(Sampler[list[int]]):
         rank: int = 0,
         world_size: int = 1,
         weights: Sequence[float] | None = None,
+        tokens: Rows | None = None,
     ) -> None:
         self.parts = parts
         self.counts = [round(weight * len(part)) for part, weight in zip(parts, weights or [1.0] * len(parts), strict=True)]
@@ -46,6 +50,7 @@ class OrderedBatches(Sampler[list[int]]):
             raise UserError(f"data.batch_size is {batch_size}, but an epoch has only {sum(self.counts)} usable rows.")
         self.batch_size, self.seed = batch_size, seed
         self.rank, self.world_size = rank, world_size
+        self.tokens = tokens
         self.done = 0
         """Batches that a run before this one has finished."""
 
@@ -57,8 +62,12 @@ class OrderedBatches(Sampler[list[int]]):
         rows = self._rows(epoch)
         for batch in range(start, len(self)):
             self.done += 1
-            own = rows[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield own[self.rank :: self.world_size].tolist()
+            yield self._own(rows[batch * self.batch_size : (batch + 1) * self.batch_size]).tolist()
+
+    def _own(self, rows: Rows) -> Rows:
+        if self.tokens is None or self.world_size == 1:
+            return rows[self.rank :: self.world_size]
+        return rows[balanced(self.tokens[rows].tolist(), self.world_size)[self.rank]]
 
     def _rows(self, epoch: int) -> Rows:
         taken = np.concatenate([self._taken(number, epoch) for number in range(len(self.parts))])
@@ -108,12 +117,17 @@ class OrderedDataModule(L.LightningDataModule):
         self._done = 0
 
     def ordered_loader(
-        self, parts: Sequence[Rows], encode: Callable[[list[int]], Any], weights: Sequence[float] | None = None
+        self,
+        parts: Sequence[Rows],
+        encode: Callable[[list[int]], Any],
+        weights: Sequence[float] | None = None,
+        tokens: Rows | None = None,
     ) -> DataLoader[Any]:
-        """Batches of what ``encode`` makes of row numbers, in a worker if there are any."""
+        """Batches of what ``encode`` makes of row numbers, in a worker if there are any. ``tokens`` of each row balance the
+        ranks; without them each has every w-th row, as the order of a whole batch assumes."""
         assert self.trainer is not None
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
-        batches = OrderedBatches(parts, self.batch_size, self.seed, rank, world_size, weights)
+        batches = OrderedBatches(parts, self.batch_size, self.seed, rank, world_size, weights, tokens)
         batches.done = self._done
         # "spawn" would import everything again in each worker; the workers only read, so a fork is safe.
         return DataLoader(

@@ -9,6 +9,7 @@ from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import Metric
 from transformers import AutoTokenizer
 
+from modules.dealing import deal_rollouts, group_tokens
 from modules.discriminator_step import DiscriminatorStep
 from modules.policy_step import PolicyStep
 from modules.stage import StageModule
@@ -40,7 +41,7 @@ from prism_pl.model.policy import PolicyOptions
 from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Share
 from prism_pl.runs.samples import make_samples
 from prism_pl.segments import well_formed
-from prism_pl.types import PromptBatch, Rollouts, Sample
+from prism_pl.types import PromptBatch, Rollouts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +136,11 @@ class AdversarialAlignModule(StageModule):
         trained = [parameter for parameter in self.discriminator.parameters() if parameter.requires_grad]
         return [optimizer, self.step_together(self.discriminator_optimizer(trained))], [schedule]
 
-    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[list[Sample]]]:
-        rollouts, metrics = batch.rollouts, self.metrics
-        assert rollouts is not None
-        shown = self.discriminator_step.batch(rollouts.prompts, rollouts.texts, self._past(rollouts))
+    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
+        assert batch.rollouts is not None
+        metrics = self.metrics
+        rollouts = deal_rollouts(self, batch.rollouts, group_tokens(batch.rollouts), self.reuse.mini_batches)
+        shown = self.discriminator_step.batch(rollouts.prompts, rollouts.texts, self._past(rollouts), rollouts.places)
         with timed("score", metrics):
             scored = self.discriminator_step.score(shown.scoring)
         scores = shown.fresh(scored.score_N)
@@ -162,7 +164,7 @@ class AdversarialAlignModule(StageModule):
         add_length_correlation(scores, rollouts.length_PG, metrics)
         add_response_metrics(rollouts, advantage_PG, metrics)
         self.report(metrics)
-        return {"samples": make_samples(rollouts, advantage_PG, scores.columns)}
+        return {"samples": make_samples(rollouts, advantage_PG, scores.columns), "places": rollouts.places}
 
     def _look_at(self, scores: Scores, rollouts: Rollouts) -> None:
         """Counts and names the responses whose score is not finite; all ranks stop alike."""
@@ -201,7 +203,7 @@ class AdversarialAlignModule(StageModule):
         count = self.replay.options.prompts_per_update
         if not count:
             return []  # without asking the other ranks
-        sources = self.whole_batch([prompt.source for prompt in rollouts.prompts])
+        sources = self.whole_batch([prompt.source for prompt in rollouts.prompts], rollouts.places)
         drawn = self.replay.draw(count, sources, "replay", self.batches_done, 0)
         own = dict(list(drawn.items())[self.global_rank :: self.trainer.world_size])
         if not own:
@@ -212,7 +214,7 @@ class AdversarialAlignModule(StageModule):
     def _remember(self, rollouts: Rollouts) -> None:
         if self.replay.options.prompts_per_update:
             own = [(p.source, well_formed(texts)) for p, texts in zip(rollouts.prompts, rollouts.texts, strict=True)]
-            sources, kept = zip(*self.whole_batch(own), strict=True)
+            sources, kept = zip(*self.whole_batch(own, rollouts.places), strict=True)
             self.replay.add(sources, kept, "keep", self.batches_done)
         self.batches_done += 1
 

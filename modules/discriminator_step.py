@@ -74,11 +74,16 @@ class DiscriminatorStep:
         prompts: Sequence[Prompt],
         texts: Sequence[Sequence[str]],
         past: Sequence[tuple[Prompt, Sequence[str]]] = (),
+        places: tuple[int, ...] | None = None,
     ) -> DiscriminatorBatch:
-        """All that an update looks at: these responses, other prompts' teachers, ``past`` responses."""
-        negatives = self._in_batch_negatives(prompts, self.options.num_in_batch)
-        reading = self.discriminator.reading
-        return make_discriminator_batch(prompts, texts, self.tokenizer, reading, in_batch=negatives, past=past)
+        """All that an update looks at: these responses, other prompts' teachers, ``past`` responses.
+
+        ``places`` are the prompts' in the whole batch, if they were dealt.
+        """
+        negatives = self._in_batch_negatives(prompts, self.options.num_in_batch, places)
+        return make_discriminator_batch(
+            prompts, texts, self.tokenizer, self.discriminator.reading, in_batch=negatives, past=past, places=places
+        )
 
     def score(self, batch: ScoringBatch) -> Scored:
         """This rank's scores, and how all ranks' tokens used the experts."""
@@ -141,16 +146,19 @@ class DiscriminatorStep:
         for kind, viewed in (("swap", swap_images(prompts)), ("blank", blank_images(prompts))):
             add_image_effect(prompts, viewed, scores, scores_of(viewed), kind, metrics)
 
-    def _in_batch_negatives(self, prompts: Sequence[Prompt], count: int) -> list[list[tuple[int, str]]]:
+    def _in_batch_negatives(
+        self, prompts: Sequence[Prompt], count: int, places: tuple[int, ...] | None = None
+    ) -> list[list[tuple[int, str]]]:
         """``count`` other prompts' teachers for each of this rank's prompts, with their places in the whole batch.
 
         Chosen over the whole batch: sharding changes nothing.
         """
         if not count:
             return []  # without asking the other ranks
-        teachers = self.stage.whole_batch([prompt.teacher or "" for prompt in prompts])
-        own = negative_indices(teachers, count)[self.stage.global_rank :: self.stage.trainer.world_size]
-        return [[(q, teachers[q] if q >= 0 else "") for q in others] for others in own]
+        own = self.stage.places(len(prompts)) if places is None else places
+        teachers = self.stage.whole_batch([prompt.teacher or "" for prompt in prompts], own)
+        everyone = negative_indices(teachers, count)
+        return [[(q, teachers[q] if q >= 0 else "") for q in everyone[place]] for place in own]
 
     def _add_gradient_penalty(self, batch: ScoringBatch, options: DiscriminatorLossOptions) -> None:
         """Backward of the approximate R1 penalty."""

@@ -7,18 +7,20 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import Metric
 
+from modules.dealing import deal_rollouts, dealt_rows, group_tokens
 from modules.policy_step import PolicyStep
 from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm, Outcomes, RewardTerm
 from prism_pl.algorithms.importance import MismatchOptions
+from prism_pl.algorithms.inputs import has_signal
 from prism_pl.algorithms.policy_update import ReuseOptions, add_response_metrics, response_metrics
 from prism_pl.contracts import Exportable
 from prism_pl.metrics.collection import means, sums
 from prism_pl.metrics.timing import seconds, timed
 from prism_pl.model.policy import PolicyOptions
-from prism_pl.rewards import Grader, Reward
+from prism_pl.rewards import Graded, Grader, Reward
 from prism_pl.runs.samples import make_samples
-from prism_pl.types import PromptBatch, Rollouts, Sample
+from prism_pl.types import PromptBatch, Rollouts
 
 
 class RLVRModule(StageModule):
@@ -78,11 +80,12 @@ class RLVRModule(StageModule):
         optimizer, schedule = self.make_optimizer(self.policy)
         return [optimizer], [schedule]
 
-    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, list[list[Sample]]]:
-        rollouts, metrics = batch.rollouts, self.metrics
-        assert rollouts is not None
+    def training_step(self, batch: PromptBatch, batch_idx: int) -> dict[str, Any]:
+        assert batch.rollouts is not None
+        metrics = self.metrics
         with timed("reward", metrics):
-            graded = self.grade(rollouts)
+            graded = self.grade(batch.rollouts)
+        rollouts, graded = self._deal(batch.rollouts, graded)
         goal_PG = self.algorithm.shape(graded.total_PG, rollouts.length_PG, rollouts.sampling.max_new_tokens)
         terms = [RewardTerm(r.weight * graded.parts[r.name], r.weight) for r in self.grade.rewards]
         terms.append(RewardTerm(goal_PG - graded.total_PG, self.algorithm.overlong_penalty))
@@ -108,7 +111,15 @@ class RLVRModule(StageModule):
         add_response_metrics(rollouts, advantage_PG, metrics)
         self.report(metrics)
         columns = {"reward": graded.total_PG} | {n: part for n, part in graded.parts.items() if n == "accuracy"}
-        return {"samples": make_samples(rollouts, advantage_PG, columns)}
+        return {"samples": make_samples(rollouts, advantage_PG, columns), "places": rollouts.places}
+
+    def _deal(self, rollouts: Rollouts, graded: Graded) -> tuple[Rollouts, Graded]:
+        """Shared out by the tokens of the groups that are learnt from: one whose rewards are all equal costs nothing."""
+        everything = self.algorithm.needs_all_rows or self.algorithm.uses_reference
+        tokens = group_tokens(rollouts, None if everything else has_signal(graded.total_PG))
+        dealt = deal_rollouts(self, rollouts, tokens, self.reuse.mini_batches)
+        parts = {name: dealt_rows(self, part_PG, dealt) for name, part_PG in graded.parts.items()}
+        return dealt, Graded(dealt_rows(self, graded.total_PG, dealt), parts)
 
     def usable_groups(self, rollouts: Rollouts) -> torch.Tensor:
         """True for the groups (P,) that the algorithm would learn from."""

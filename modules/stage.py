@@ -212,15 +212,20 @@ class StageModule(L.LightningModule):
         """Every rank's object, in the order of the ranks."""
         return gather_objects(own)
 
-    def whole_batch(self, own: list[Any]) -> list[Any]:
-        """The values of all ranks' rows, in the order of the batch: rank r of w has every w-th row from r on."""
-        shares = self.gather(own)
-        return [share[row] for row in range(len(shares[0])) for share in shares if row < len(share)]
+    def places(self, count: int) -> Sequence[int]:
+        """Where this rank's ``count`` rows are in the batch before it is dealt: every w-th of w ranks, from its own on."""
+        return range(self.global_rank, self.global_rank + count * self.trainer.world_size, self.trainer.world_size)
 
-    def whole_rows(self, own: torch.Tensor) -> torch.Tensor:
+    def whole_batch(self, own: list[Any], places: Sequence[int] | None = None) -> list[Any]:
+        """The values of all ranks' rows, in the order of the batch; ``places`` there of this rank's, if they were dealt."""
+        placed = zip(self.places(len(own)) if places is None else places, own, strict=True)
+        everyone = [pair for share in self.gather(list(placed)) for pair in share]
+        return [value for _, value in sorted(everyone, key=lambda pair: pair[0])]
+
+    def whole_rows(self, own: torch.Tensor, places: Sequence[int] | None = None) -> torch.Tensor:
         """A tensor of all ranks' rows, in the order of the batch; a gradient reaches this rank's own rows only."""
-        rows = torch.stack(self.whole_batch(list(own.detach())))
-        return place_rows(rows, own, self.global_rank, self.trainer.world_size)
+        places = self.places(len(own)) if places is None else places
+        return place_rows(torch.stack(self.whole_batch(list(own.detach()), places)), own, places)
 
     def backward_share(self, loss: torch.Tensor, suspects: Suspects | None = None) -> None:
         """Backward of a loss with global denominators: ranks are summed, where the strategy would average them.

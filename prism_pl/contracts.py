@@ -1,6 +1,6 @@
 """What callbacks ask of modules and data modules, which they never import."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
@@ -46,8 +46,8 @@ class Stage(Protocol):
     def gather(self, own: Any) -> list[Any]:
         """Every rank's object, in the order of the ranks."""
 
-    def whole_batch(self, own: list[Any]) -> list[Any]:
-        """The values of all ranks' rows, in the order of the batch."""
+    def whole_batch(self, own: list[Any], places: Sequence[int] | None = None) -> list[Any]:
+        """The values of all ranks' rows, in the order of the batch; ``places`` there of this rank's."""
 
     def report(self, metrics: StepMetrics) -> dict[str, float]:
         """Logs the values over all ranks and resets them; returns what was logged."""

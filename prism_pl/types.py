@@ -105,6 +105,8 @@ class Rollouts:
     responses: tuple[tuple[Response, ...], ...]
     sampling: SamplingOptions
     """How they were sampled."""
+    places: tuple[int, ...] | None = None
+    """Each prompt's place in the whole batch, over all ranks; None: rank r of w has every w-th from r on."""
 
     @cached_property
     def texts(self) -> list[list[str]]:

@@ -158,6 +158,12 @@ def usable_mixture(data: Mixture, encoder: PromptEncoder, requirements: Requirem
     return [start + usable_rows(file, encoder, requirements) for start, file in zip(data.starts, data.files, strict=True)]
 
 
+def row_tokens(data: Mixture, encoder: PromptEncoder, requirements: Requirements) -> Rows:
+    """Tokens of each row's prompt and response, in the mixture's numbers, as ``usable_mixture`` has measured them."""
+    found = [_measured(file, encoder, requirements).with_format("numpy") for file in data.files]
+    return np.concatenate([table["prompt_tokens"][:] + table["response_tokens"][:] for table in found]).astype(np.int64)
+
+
 def _measured(data: DataFile, encoder: PromptEncoder, requirements: Requirements) -> Dataset:
     """The counts of every row. Raises UserError for the first defect."""
     found = _map(data, encoder, requirements, fresh=False)

@@ -28,6 +28,8 @@ class DiscriminatorBatch:
     num_responses: int
     negative_PJ: torch.Tensor
     """Whose teachers the in-batch columns are: indices in the whole batch, over all ranks; -1 where there is none."""
+    places: tuple[int, ...] | None = None
+    """Each prompt's place in the whole batch, as in ``Rollouts``."""
 
     def fresh(self, score_N: torch.Tensor) -> Scores:
         """The batch's own responses."""
@@ -52,11 +54,11 @@ class DiscriminatorBatch:
         score_N: torch.Tensor,
         num_pairs: torch.Tensor,
         options: DiscriminatorLossOptions,
-        whole_rows: Callable[[torch.Tensor], torch.Tensor] = lambda own: own,
+        whole_rows: Callable[[torch.Tensor, tuple[int, ...] | None], torch.Tensor] = lambda own, places: own,
     ) -> torch.Tensor:
         """A loss whose gradient at this rank's scores is the objective's; ``num_pairs`` are summed over ranks.
 
-        ``whole_rows`` collects the rows of all ranks, with gradients for this rank's own.
+        ``whole_rows`` collects the rows of all ranks in their places, with gradients for this rank's own.
         """
         policy, in_batch = num_pairs.tolist()
         parts = (self.fresh(score_N), self.replay(score_N))
@@ -69,7 +71,8 @@ class DiscriminatorBatch:
         wrong = self.in_batch(score_N)
         # Halved with the other direction; the penalty is not.
         within = preference_loss(wrong, in_batch, 2 * options.score_penalty)
-        across = across_loss(*(whole_rows(part) for part in (wrong.teacher_PK, wrong.policy_PGK, self.negative_PJ)))
+        parts_QK = (wrong.teacher_PK, wrong.policy_PGK, self.negative_PJ)
+        across = across_loss(*(whole_rows(part, self.places) for part in parts_QK))
         return loss + options.in_batch_weight * (within + across) / 2
 
 
@@ -81,11 +84,12 @@ def make_discriminator_batch(
     *,
     in_batch: Sequence[Sequence[tuple[int, str]]] = (),
     past: Sequence[tuple[Prompt, Sequence[str]]] = (),
+    places: tuple[int, ...] | None = None,
 ) -> DiscriminatorBatch:
     """P prompts with G responses each; ``past``: prompts, past responses.
 
     ``in_batch``: for each prompt, equally many other prompts' indices in the whole batch and teachers, -1 and "" where
-    there is none.
+    there is none. ``places``: those of the prompts in the whole batch.
     """
     num_responses = max(len(texts) for texts in responses)
     negatives = list(in_batch) or [[] for _ in prompts]
@@ -97,4 +101,4 @@ def make_discriminator_batch(
     everyone = [*prompts, *(prompt for prompt, _ in past)]
     scoring = make_scoring_batch(everyone, [*columns, *(texts for _, texts in past)], tokenizer, reading)
     negative_PJ = torch.tensor([[q for q, _ in others] for others in negatives], dtype=torch.long)
-    return DiscriminatorBatch(scoring, len(prompts), num_responses, negative_PJ)
+    return DiscriminatorBatch(scoring, len(prompts), num_responses, negative_PJ, places)

@@ -5,6 +5,7 @@ gathered, and its activations are bf16. That is what autocast does to a matrix p
 are rounded once a pass, and nothing but a module's weights decides in which precision it computes.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -47,11 +48,9 @@ def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.f
     fully_shard(model, mesh=mesh, mp_policy=rounded)
 
 
-def place_rows(all_rows: torch.Tensor, own: torch.Tensor, rank: int, num_ranks: int) -> torch.Tensor:
-    """The rows of all ranks with this rank's own put back in their places, which are every ``num_ranks``-th from ``rank``
-    on: only they carry a gradient."""
-    places = torch.arange(rank, len(all_rows), num_ranks)
-    return all_rows.index_copy(0, places, own)
+def place_rows(all_rows: torch.Tensor, own: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
+    """The rows of all ranks with this rank's own put back in their ``places``: only they carry a gradient."""
+    return all_rows.index_copy(0, torch.tensor(places), own)
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

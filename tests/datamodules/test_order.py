@@ -101,3 +101,12 @@ def test_validation_batches_by_hand() -> None:
     assert even_batches(7, 4, rank=1, world_size=2) == [[1, 3], [5]]
     # Three ranks, and batches of one: two batches, so that each rank has a row of both.
     assert even_batches(6, 1, rank=2, world_size=3) == [[2], [5]]
+
+
+def test_rows_of_known_length_are_dealt_by_tokens() -> None:
+    """Eight rows of 1, 2, 4 .. 128 tokens: 128 are more than all others, so one rank has that row alone."""
+    tokens = 2 ** np.arange(8)
+    one = list(OrderedBatches([np.arange(8)], 8, 0, tokens=tokens))
+    shares = [list(OrderedBatches([np.arange(8)], 8, 0, rank, 2, tokens=tokens)) for rank in range(2)]
+    assert sorted(shares[0][0] + shares[1][0]) == sorted(one[0])
+    assert sorted(map(sorted, (shares[0][0], shares[1][0]))) == [[0, 1, 2, 3, 4, 5, 6], [7]]
