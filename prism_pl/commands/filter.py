@@ -12,7 +12,7 @@ from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.reading import as_json
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.data.row_files import write_rows
-from prism_pl.engines import RolloutEngine
+from prism_pl.engines import RolloutEngine, on_devices
 from prism_pl.engines.answer_file import answers
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt, Share
@@ -37,6 +37,7 @@ def filter_prompts(
     max_prompt_tokens: PositiveInt = 2048,
     drop_too_long: bool = False,
     seed: NonNegativeInt = 0,
+    devices: PositiveInt = 1,
 ) -> None:
     """Writes ``pass_rates.jsonl`` as it samples, then ``all.parquet`` with the column ``pass_rate`` and ``kept.parquet``.
 
@@ -55,6 +56,7 @@ def filter_prompts(
         max_prompt_tokens: limit of a prompt, images included.
         drop_too_long: drop and count rows over the limit instead of stopping.
         seed: of sampling.
+        devices: GPUs that sample, each with an engine of its own; on a CPU processes, which share its threads.
     """
     if not 0 <= low <= high <= 1:
         raise UserError(f"low and high: 0 <= low <= high <= 1 is needed, they are {low} and {high}.")
@@ -68,8 +70,8 @@ def filter_prompts(
 
     with counted(grader, folder) as counts:
         lines = answers(
-            engine, policy, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed, "filter",
-            "pass rates", reward=repr(grader), written=data.written,
+            on_devices(engine, devices), policy, data, encoder, rows, folder / "pass_rates.jsonl", sampling, record, seed,
+            "filter", "pass rates", reward=repr(grader), written=data.written,
         )  # fmt: skip
     # Whoever is made from the kept prompts is made from these.
     (folder / FINISHED_MARK).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from statistics import mean
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, usable_rows
-from prism_pl.engines import RolloutEngine
+from prism_pl.engines import RolloutEngine, on_devices
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.rewards import AnswerReward, Reward, counted, counts_line
 from prism_pl.runs.files import FINISHED_MARK, finish, keep_settings, only_process, write_atomically
@@ -27,6 +27,7 @@ def measure(
     reward: Reward | None = None,
     max_prompt_tokens: PositiveInt = 2048,
     seed: NonNegativeInt = 0,
+    devices: PositiveInt = 1,
 ) -> None:
     """Writes ``measured.jsonl`` as it samples, then ``measured.json`` with the figures.
 
@@ -43,6 +44,7 @@ def measure(
         reward: says whether an answer is right; null is ``AnswerReward``.
         max_prompt_tokens: limit of a prompt, images included.
         seed: of sampling.
+        devices: GPUs that sample, each with an engine of its own; on a CPU processes, which share its threads.
     """
     folder, grader = Path(out), reward or AnswerReward()
     data, encoder = DataFile.open(path, "path"), PromptEncoder(policy, max_prompt_tokens)
@@ -55,7 +57,16 @@ def measure(
         keep_settings(folder / SETTINGS_FILE, settings, "responses")
         with counted(grader, folder) as counts:
             records = answer_heldout(
-                engine, policy, data, encoder, rows, folder / RESPONSES_FILE, max_new_tokens, num_samples, grader, seed
+                on_devices(engine, devices),
+                policy,
+                data,
+                encoder,
+                rows,
+                folder / RESPONSES_FILE,
+                max_new_tokens,
+                num_samples,
+                grader,
+                seed,
             )
         of_prompts = [of_prompt(record) for record in records]
         figures = {name: mean(values[name] for values in of_prompts) for name in OF_PROMPTS} | distances(records)

@@ -10,7 +10,7 @@ from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.reading import as_json
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.data.row_files import write_rows
-from prism_pl.engines import RolloutEngine
+from prism_pl.engines import RolloutEngine, on_devices
 from prism_pl.engines.answer_file import answers, kept_texts
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveInt
@@ -27,6 +27,7 @@ def make_pairs(
     max_prompt_tokens: PositiveInt = 2048,
     drop_too_long: bool = False,
     seed: NonNegativeInt = 0,
+    devices: PositiveInt = 1,
 ) -> None:
     """Writes ``responses.jsonl`` as it samples, then ``pairs.parquet``: the rows with the column ``student_response``.
 
@@ -42,11 +43,14 @@ def make_pairs(
         max_prompt_tokens: limit of a prompt, images included.
         drop_too_long: drop and count rows over the limit instead of stopping.
         seed: of sampling.
+        devices: GPUs that sample, each with an engine of its own; on a CPU processes, which share its threads.
     """
     folder, data, encoder = Path(out), DataFile.open(path, "path"), PromptEncoder(policy, max_prompt_tokens)
     rows = usable_rows(data, encoder, Requirements(("teacher",), drop_too_long=drop_too_long)).tolist()
     file = folder / "responses.jsonl"
-    lines = answers(engine, policy, data, encoder, rows, file, sampling, kept_texts, seed, "pairs", "responses")
+    lines = answers(
+        on_devices(engine, devices), policy, data, encoder, rows, file, sampling, kept_texts, seed, "pairs", "responses"
+    )
     pairs = [(row, text) for row in rows for text in well_formed(lines[row]["responses"])]
     if not pairs:
         raise UserError(f"{file}: no response is well-formed, so there is no pair. Train the policy on the format first.")

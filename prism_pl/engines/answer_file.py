@@ -74,8 +74,9 @@ def answer_rows(
     ``seed`` and the prompt alone.
     """
     with tqdm(total=total, initial=total - len(todo), desc=file.stem, unit="prompt") as bar:
-        for start in range(0, len(todo), _PROMPTS_A_CALL):
-            own = todo[start : start + _PROMPTS_A_CALL]
+        size = _PROMPTS_A_CALL * engine.num_devices
+        for start in range(0, len(todo), size):
+            own = todo[start : start + size]
             rollouts = engine.answer(encoder.encode([data.prompt_row(row) for row in own]), sampling, *seed)
             lines = [{"row": row, **fields} for row, fields in zip(own, record(rollouts), strict=True)]
             append_lines(file, [json.dumps(line) for line in lines])

@@ -19,6 +19,9 @@ class RolloutEngine(ABC):
     in the batch, on the number of ranks or on a resume.
     """
 
+    num_devices = 1
+    """Devices that it samples on: a call should bring so many times the prompts."""
+
     @property
     def precision(self) -> torch.dtype:
         """What the engine computes in, once it is started."""

@@ -67,8 +67,9 @@ def answer_heldout(
     if todo:
         engine.start(policy, encoder.max_prompt_tokens, sampled)
         with tqdm(total=len(rows), initial=len(done), desc=file.stem, unit="prompt") as bar:
-            for start in range(0, len(todo), _PROMPTS_A_CALL):
-                own = todo[start : start + _PROMPTS_A_CALL]
+            size = _PROMPTS_A_CALL * engine.num_devices
+            for start in range(0, len(todo), size):
+                own = todo[start : start + size]
                 prompts = encoder.encode([data.prompt_row(row) for row in own])
                 groups = [
                     _graded(engine, prompts, sampling, reward, seed, name)
