@@ -105,6 +105,8 @@ class RolloutCallback(L.Callback):
             batch.rollouts = self._sample(trainer, batch.prompts)
         tokens = sum(len(response.token_ids) for response in batch.rollouts.flat_responses)
         self._metrics.add("rollout/tokens_per_second", tokens / watch.seconds)
+        # Nobody asks it before the update's weights are in it.
+        self.engine.sleep()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         with timed("sync", self._metrics):

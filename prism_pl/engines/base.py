@@ -66,6 +66,9 @@ class RolloutEngine(ABC):
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Takes full tensors under transformers' names and forgets everything computed with the old ones."""
 
+    def sleep(self) -> None:  # noqa: B027 (most engines hold nothing that is worth it)
+        """Gives memory back until the next ``sync``; weights and all that was computed with them are lost."""
+
     @abstractmethod
     def close(self) -> None:
         """Frees the engine's memory."""

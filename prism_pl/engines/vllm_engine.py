@@ -26,6 +26,8 @@ class VLLMEngine(RolloutEngine):
         cpu_cache_gib: size of the key-value cache on a CPU, in GiB.
         max_num_seqs: sequences decoded at once.
         enforce_eager: skip graph capture and compilation; right for small models and short runs.
+        sleep_mode: on a GPU, give the memory of weights, keys and values to the trainer while the stage learns. Then
+            ``gpu_memory_utilization`` need only leave room for what the trainer holds during rollouts.
     """
 
     def __init__(
@@ -35,12 +37,15 @@ class VLLMEngine(RolloutEngine):
         cpu_cache_gib: PositiveInt = 1,
         max_num_seqs: PositiveInt = 256,
         enforce_eager: bool = False,
+        sleep_mode: bool = False,
     ) -> None:
         self.dtype = dtype
         self.gpu_memory_utilization = gpu_memory_utilization
         self.cpu_cache_gib = cpu_cache_gib
         self.max_num_seqs = max_num_seqs
         self.enforce_eager = enforce_eager
+        self.sleep_mode = sleep_mode
+        self._asleep = False
         self._llm: Any = None
         self._suppressed: list[int] = []
 
@@ -49,6 +54,8 @@ class VLLMEngine(RolloutEngine):
         return self._llm.llm_engine.model_config.dtype
 
     def check(self) -> None:
+        if self.sleep_mode and not torch.cuda.is_available():
+            raise UserError("VLLMEngine.sleep_mode: only an engine on a GPU can sleep. Leave it out.")
         if importlib.util.find_spec("vllm") is None:
             raise UserError(
                 "VLLMEngine: vllm is not installed. Install it with `pip install -e '.[vllm]'` on a CUDA machine or "
@@ -76,6 +83,7 @@ class VLLMEngine(RolloutEngine):
                 max_num_seqs=self.max_num_seqs,
                 gpu_memory_utilization=self.gpu_memory_utilization,
                 enforce_eager=self.enforce_eager,
+                enable_sleep_mode=self.sleep_mode,
                 # The probability under temperature, which is what the trainer computes.
                 logprobs_mode="processed_logprobs",
                 limit_mm_per_prompt={"video": 0},
@@ -138,12 +146,25 @@ class VLLMEngine(RolloutEngine):
         )
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        if self._asleep:
+            # In two steps: while the new weights come the trainer's gathers need room, keys and values do not yet.
+            torch.cuda.empty_cache()
+            self._llm.wake_up(tags=["weights"])
         # The layerwise reload is the way that also works for expert weights and on CPUs; every cache holds values of the
         # old weights and must go, in scheduler and worker, the encoder's too.
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights)})
         self._llm.reset_prefix_cache()
         self._llm.reset_mm_cache()
         self._llm.llm_engine.reset_encoder_cache()
+        if self._asleep:
+            self._llm.wake_up(tags=["kv_cache"])
+            self._asleep = False
+
+    def sleep(self) -> None:
+        if self.sleep_mode:
+            # Level 2 forgets the weights, where 1 would copy them to the host: the next ones come from the trainer anyway.
+            self._llm.sleep(level=2)
+            self._asleep = True
 
     def close(self) -> None:
         if self._llm is not None:

@@ -88,3 +88,41 @@ def test_vllm_agrees_with_the_trainer_before_and_after_sync(
     assert largest_gap(policy, mixed_prompts, synced) > 1e-1
     hot = replace(SAMPLING, temperature=0.7)
     assert largest_gap(lively_policy, mixed_prompts, vllm_engine.generate(mixed_prompts, seeds, hot), 0.7) < 1e-4
+
+
+def test_only_an_engine_on_a_gpu_sleeps() -> None:
+    with pytest.raises(UserError, match="sleep_mode: only an engine on a GPU"):
+        VLLMEngine(sleep_mode=True).check()
+
+
+def test_a_sleeping_engine_gets_its_weights_before_it_has_room_for_keys_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """vLLM sleeps on GPUs alone, so here is what it is told, and when."""
+    told: list[str] = []
+
+    class Told:
+        def __init__(self, name: str = "") -> None:
+            self.name = name
+
+        def __getattr__(self, name: str) -> "Told":
+            return Told(name)
+
+        def __call__(self, *arguments: object, **options: object) -> None:
+            told.append(" ".join([self.name, *map(str, arguments), *(str(v) for k, v in options.items() if k != "kwargs")]))
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: told.append("empty_cache"))
+    engine = VLLMEngine(sleep_mode=True)
+    engine._llm = Told()
+    synced = ["collective_rpc reload_weights", "reset_prefix_cache", "reset_mm_cache", "reset_encoder_cache"]
+    engine.sync(iter(()))
+    assert told == synced
+    told.clear()
+    engine.sleep()
+    engine.sync(iter(()))
+    assert told == ["sleep 2", "empty_cache", "wake_up ['weights']", *synced, "wake_up ['kv_cache']"]
+    told.clear()
+    engine.sync(iter(()))
+    assert told == synced
+    told.clear()
+    engine.sleep_mode = False
+    engine.sleep()
+    assert told == []
