@@ -97,6 +97,8 @@ class EvaluationCallback(LastWork):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if not self._cadence.is_due(trainer.global_step):
             return
+        if not self.keep_best and 0 <= trainer.max_steps <= trainer.global_step:
+            return  # ``finish`` comes next, with more prompts
         accuracy = self._evaluate(trainer, self.num_prompts)[0]["heldout/accuracy"]
         if self.keep_best and (self.best is None or accuracy > self.best["heldout/accuracy"]):
             self.best = {"updates": trainer.global_step, "heldout/accuracy": accuracy}

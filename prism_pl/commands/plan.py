@@ -5,6 +5,7 @@ configuration of ``configs/`` whose run would write it.
 """
 
 import argparse
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,6 +62,11 @@ def plan_arguments(arguments: list[str]) -> tuple[PlanOptions, str | None, list[
     for name, kind in (("gpu", str), ("gpus", int), ("gpu-memory", str), ("prompt-tokens", int), ("response-tokens", int)):
         parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS)
     own, others = parser.parse_known_args(arguments)
+    for name in (other.split("=")[0] for other in others if other.startswith("--")):
+        # What is misspelt would be looked for among fit's keys, which are others.
+        meant = difflib.get_close_matches(name, [option for action in parser._actions for option in action.option_strings])
+        if meant and "." not in name:
+            raise UserError(f"{name}: plan has no such option. Did you mean {meant[0]}?")
     options = PlanOptions(**{key: value for key, value in vars(own).items() if key != "table"})
     return options, own.table, others
 

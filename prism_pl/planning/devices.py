@@ -30,7 +30,7 @@ DEVICES = {
 }
 """SXM modules of 80 (A100, H100) and 141 GB; the L40S is linked by PCIe."""
 
-_UNITS = {"": 1.0, "MB": 1e6, "GB": 1e9, "TB": 1e12, "MIB": 2.0**20, "GIB": 2.0**30, "TIB": 2.0**40}
+_UNITS = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "MIB": 2.0**20, "GIB": 2.0**30, "TIB": 2.0**40}
 
 
 def parse_bytes(text: str, key: str) -> float:
@@ -39,7 +39,7 @@ def parse_bytes(text: str, key: str) -> float:
     >>> parse_bytes("80GB", "gpu_memory"), parse_bytes("0.5 GiB", "gpu_memory")
     (80000000000.0, 536870912.0)
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", text)
     if not found or found[2].upper() not in _UNITS or not float(found[1]):
         raise UserError(f"{key}: {text} is no amount of memory. Write it as 80GB or 80GiB.")
     return float(found[1]) * _UNITS[found[2].upper()]

@@ -62,6 +62,8 @@ def test_other_gpus_are_asked_for_by_name_and_number(capsys: pytest.CaptureFixtu
         (["--gpus", "0"], "--gpus: it is 0, and must be a whole number of at least 1."),
         (["--gpus=-8"], "--gpus: it is -8, and must be a whole number of at least 1."),
         (["--prompt-tokens", "0"], "--prompt-tokens: it is 0, and must be a whole number of at least 1."),
+        (["--gpu-memory", "80"], "--gpu-memory: 80 is no amount of memory. Write it as 80GB or 80GiB."),
+        (["--gpu-memroy", "80GB"], "--gpu-memroy: plan has no such option. Did you mean --gpu-memory?"),
         (["--gpu-memory", "lots"], "--gpu-memory: lots is no amount of memory. Write it as 80GB or 80GiB."),
         (["--model.policy.path", "runs/none/model"], "model.policy.path: the size of runs/none/model is not known"),
     ],
