@@ -25,6 +25,7 @@ bench: install
 	$(RUN) -m benchmarks.policy_step
 	$(RUN) -m benchmarks.attention
 	$(RUN) -m benchmarks.against_trl
+	$(RUN) -m benchmarks.sft_packing
 	$(RUN) -m benchmarks.scoring
 	$(RUN) -m benchmarks.logprob_memory
 	$(RUN) -m benchmarks.many_rows
