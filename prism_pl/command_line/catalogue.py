@@ -48,6 +48,7 @@ CATALOGUE = (
         "measure", "Look", "A policy's held-out figures, with every response.", "prism_pl.commands.measure:measure", True
     ),
     Command("report", "Look", "Table and page of a pipeline's run.", "prism_pl.commands.report:report"),
+    Command("doctor", "Look", "What this machine has, and what mends what is missing.", "prism_pl.commands.doctor:doctor"),
     Command(
         "completion", "Look", "Prints the script that completes this command line in bash or zsh.",
         "prism_pl.commands.completion:completion",
