@@ -93,7 +93,7 @@ def public_response(kind: str, scene: Scene, rng: random.Random) -> str:
     first, second, third = (read(digit) for digit in scene.digits)
     seen = (first, second, third)
     answer = solve(kind, seen)[1]
-    return compose([_listed(seen)], [f"It is {answer}."], answer)
+    return compose([_listed(seen)], [f"So {answer}."], answer)
 
 
 def exercise(rng: random.Random, count: int = 4) -> tuple[str, str]:

@@ -62,7 +62,7 @@ def test_the_public_annotator_misreads_as_told_and_skips_the_steps() -> None:
     assert read == {(first, 0, third) for first in (9, MISREADINGS[9]) for third in (7, MISREADINGS[7])}
     for text in said:
         first, second, third = map(int, re.findall(r"\d", text.split("\n")[1]))
-        assert f"<think>\nIt is {first + second + third}.\n</think>" in text
+        assert f"<think>\nSo {first + second + third}.\n</think>" in text
 
 
 def test_all_three_keep_the_format() -> None:
