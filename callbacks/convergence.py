@@ -101,7 +101,7 @@ class ConvergenceProbe(L.Callback):
         rows = self._prompts.rows[: self.num_prompts][trainer.global_rank :: trainer.world_size]
         rollouts = engine.answer(self._prompts.encode(rows), self.sampling, run_seed(), "convergence")
         self._two_samples(rollouts, device)
-        self._distances(rollouts)
+        self._distances(rollouts, range(trainer.global_rank, self.num_prompts, trainer.world_size))
         if self.encoder is not None:
             self._clouds(rollouts, self.encoder, device)
         metrics = self._stage.report(self._metrics)
@@ -132,12 +132,14 @@ class ConvergenceProbe(L.Callback):
             for k, aspect in enumerate(ASPECTS):
                 self._metrics.add(f"convergence/{name}_{aspect}", result_MK[:, k])
 
-    def _distances(self, rollouts: Rollouts) -> None:
+    def _distances(self, rollouts: Rollouts, places: range) -> None:
         """Responses against the same prompts' teachers; and these against each other, for what no drift would give."""
         taught = [counted(text, len(self._prompt_encoder.response_ids(text))) for text in _teachers(rollouts)]
         said = [counted(one.text, len(one.token_ids)) for one in rollouts.flat_responses]
+        # By the prompts' places among those of all ranks, so that the floor is the same on any number of them.
+        halves = [[one for one, place in zip(taught, places, strict=False) if place % 2 == odd] for odd in (0, 1)]
         for name, own in COUNT_DISTANCES.items():
-            for role, policy, teacher in (("", said, taught), ("_floor", taught[::2], taught[1::2])):
+            for role, policy, teacher in (("", said, taught), ("_floor", *halves)):
                 self._metrics.add(
                     f"convergence/{name}{role}", together(policy, own.feature), together(teacher, own.feature)
                 )
@@ -145,9 +147,9 @@ class ConvergenceProbe(L.Callback):
     def _clouds(self, rollouts: Rollouts, encoder: ResponseEncoder, device: torch.device) -> None:
         """Every rank embeds its own responses and compares those of all."""
         texts = [*(one.text for one in rollouts.flat_responses), *_teachers(rollouts)]
-        own_said, own_taught = encoder.embed(texts, self._stage.policy_path, device).chunk(2)
-        gathered = self._stage.gather((own_said, own_taught))
-        said, taught = (torch.cat(points) for points in zip(*gathered, strict=True))
+        point_NH = encoder.embed(texts, self._stage.policy_path, device)
+        pairs = self._stage.whole_batch(list(zip(*point_NH.chunk(2), strict=True)))
+        said, taught = (torch.stack(points) for points in zip(*pairs, strict=True))
         for name, kind in CLOUD_DISTANCES.items():
             for role, policy, teacher in (("", said, taught), ("_floor", taught[::2], taught[1::2])):
                 value = measured(kind(), policy, teacher)

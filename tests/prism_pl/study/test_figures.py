@@ -41,9 +41,9 @@ def test_without_teachers_there_are_no_distances() -> None:
     assert distances([answered(0, 1.0, [1.0], [response(1, 1)])]) == {}
     assert drifts([answered(0, 1.0, [1.0], [response(1, 1)])]) == {}
     # Nothing well-formed: items and steps cannot be compared.
-    found = distances([answered(0, 1.0, [1.0], ["malformed"], response(1, 1))])
+    found = distances([answered(0, 1.0, [1.0], ["malformed text"], response(1, 1))])
     assert list(found) == ["tv_length", "w1_length", "kl_length", "tv_words", "js_bigrams"]
-    # One word against others: disjoint.
+    # Neither word is the teacher's: disjoint.
     assert found["tv_words"] == 1.0
 
 
