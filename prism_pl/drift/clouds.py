@@ -26,6 +26,7 @@ from torchmetrics.utilities import dim_zero_cat
 NEIGHBOURS = 3
 """k of precision and recall, the paper's."""
 _DEGREE = 3
+_ROUNDING = 1e-12
 
 
 class CloudDistance(Metric):
@@ -126,10 +127,13 @@ def _off_diagonal(point_NH: torch.Tensor) -> torch.Tensor:
 
 def _covered(point_NH: torch.Tensor, by_MH: torch.Tensor) -> torch.Tensor:
     """The share of points that lie in a ball around another cloud's point which reaches that one's k-th neighbour."""
-    # The nearest of all is the point itself. Exact distances: a product of matrices would round a copy away from itself.
-    radius_M = _distances(by_MH, by_MH).kthvalue(NEIGHBOURS + 1, dim=1).values
-    return (_distances(point_NH, by_MH) <= radius_M).any(1).double().mean()
+    # The nearest of all is the point itself.
+    radius_M = _squares(by_MH, by_MH).kthvalue(NEIGHBOURS + 1, dim=1).values
+    return (_squares(point_NH, by_MH) <= radius_M).any(1).double().mean()
 
 
-def _distances(point_NH: torch.Tensor, other_MH: torch.Tensor) -> torch.Tensor:
-    return torch.cdist(point_NH, other_MH, compute_mode="donot_use_mm_for_euclid_dist")
+def _squares(point_NH: torch.Tensor, other_MH: torch.Tensor) -> torch.Tensor:
+    """Squared distances (N, M), by a product of matrices, which would round a copy away from itself."""
+    norms_NM = point_NH.square().sum(1)[:, None] + other_MH.square().sum(1)
+    squares_NM = norms_NM - 2 * point_NH @ other_MH.T
+    return squares_NM.where(squares_NM > _ROUNDING * norms_NM, 0.0)
