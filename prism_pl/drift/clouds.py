@@ -49,8 +49,9 @@ class CloudDistance(Metric):
         self.teacher.append(teacher_MH.double())
 
     def compute(self) -> torch.Tensor | None:
-        if not self.policy:
+        if not len(self.policy):
             return None
+        # Synced over ranks they are tensors already.
         policy_NH, teacher_MH = dim_zero_cat(self.policy), dim_zero_cat(self.teacher)
         return None if min(len(policy_NH), len(teacher_MH)) < self.fewest else self.distance(policy_NH, teacher_MH)
 

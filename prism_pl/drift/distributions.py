@@ -114,10 +114,11 @@ class JensenShannon(CountDistance):
 
 
 def measured(metric: Metric, policy: torch.Tensor, teacher: torch.Tensor) -> float | None:
-    """The distance between these alone; None where it is not defined."""
+    """The distance between these alone, whatever other ranks have; None where it is not defined."""
     metric.reset()
     metric.update(policy, teacher)
-    value = metric.compute()
+    # The instance's own ``compute`` would sync over ranks first.
+    value = type(metric).compute(metric)
     metric.reset()
     return None if value is None else float(value)
 

@@ -120,5 +120,14 @@ def test_over_ranks_it_is_that_of_all_points(kind: type[CloudDistance]) -> None:
     # In two updates, as batches come.
     second.update(policy[4:9], teacher[10:11])
     second.update(policy[9:], teacher[11:])
+    expected = pytest.approx(measured(kind(), policy, teacher), rel=1e-9)
+    # As torch.distributed would bring them: the first state of both ranks, then the second.
+    others = iter([policy[4:], teacher[10:]])
+    first.dist_sync_fn = lambda own, group: [own, next(others)]
+    first.distributed_available_fn = lambda: True
+    assert float(first.compute()) == expected
+    first.distributed_available_fn = lambda: False
+    # And by torchmetrics' merging.
     first.merge_state(second)
-    assert float(first.compute()) == pytest.approx(measured(kind(), policy, teacher), rel=1e-9)
+    first.update(policy[:0], teacher[:0])
+    assert float(first.compute()) == expected
