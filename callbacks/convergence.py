@@ -137,9 +137,9 @@ class ConvergenceProbe(L.Callback):
         taught = [counted(text, len(self._prompt_encoder.response_ids(text))) for text in _teachers(rollouts)]
         said = [counted(one.text, len(one.token_ids)) for one in rollouts.flat_responses]
         # By the prompts' places among those of all ranks, so that the floor is the same on any number of them.
-        halves = [[one for one, place in zip(taught, places, strict=False) if place % 2 == odd] for odd in (0, 1)]
+        even, odd = ([one for one, place in zip(taught, places, strict=False) if place % 2 == rest] for rest in (0, 1))
         for name, own in COUNT_DISTANCES.items():
-            for role, policy, teacher in (("", said, taught), ("_floor", *halves)):
+            for role, policy, teacher in (("", said, taught), ("_floor", even, odd)):
                 self._metrics.add(
                     f"convergence/{name}{role}", together(policy, own.feature), together(teacher, own.feature)
                 )

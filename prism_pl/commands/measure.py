@@ -55,6 +55,8 @@ def measure(
             ``SentenceEncoder``; null does not.
     """
     folder, grader = Path(out), reward or AnswerReward()
+    if encoder is not None:
+        encoder.source(None)  # refused before anything is sampled
     data, prompt_encoder = DataFile.open(path, "path"), PromptEncoder(policy, max_prompt_tokens)
     rows = usable_rows(data, prompt_encoder, Requirements(("answer",)))[:num_prompts].tolist()
     settings = {
