@@ -12,6 +12,9 @@ same distribution. Reported are the means over splits, and the range of the midd
 - the value's is a bootstrap by half samples, without replacement: its spread is that of a mean over all prompts (McCarthy,
   "Pseudo-replication", 1969). Drawn with replacement a response would meet its own copy, and every distance be too large.
 
+Drift is shown where the value's whole range lies above the floor's. Of what the teacher hardly ever does the floor's range
+is too narrow, as all splits share the few odd responses: a mean above it alone shows nothing.
+
 More prompts lower value and floor alike: compare a value with its own floor, and not with one of another size.
 """
 

@@ -94,7 +94,7 @@ def _notes(results: Sequence[ArmResult]) -> list[str]:
         f"right): share of right answers. format, tokens: of the n samples.",
         "Distances of the n samples to the teachers, 0 for equal: tv total variation and js Jensen-Shannon, at most 1; w1 "
         "Wasserstein, in items, steps or tokens; kl in nats. Half against half: what random halves of the teachers' "
-        "responses give, with the middle 95 %. Larger samples give less: it is the most that no drift would give.",
+        "responses give, with the middle 95 %. Larger samples give less: about the most of no drift.",
         f"[low, high]: 95 % bootstrap interval over seeds and prompts, {DRAWS:,} draws; of distances over seeds alone.",
         "Differences are paired, over the same seeds and prompts. above: in how many seeds the arm's mean is higher.",
         "updates, seconds: of the steps of all stages behind the model, mean over seeds.",

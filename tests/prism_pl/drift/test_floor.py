@@ -54,6 +54,16 @@ def test_the_floor_covers_no_drift(kind: type) -> None:
     assert inside >= 19
 
 
+def test_rare_values_show_no_drift() -> None:
+    """One of 20 in policy and teacher alike: in every seed the value's range reaches the floor's."""
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        said, taught = (torch.rand(60, generator=generator) < 0.05 for _ in range(2))
+        found = drift(TotalVariation(), [numbers(int(own)) for own in said], numbers(*map(int, taught)), splits=60)
+        assert found is not None
+        assert found.value.low <= found.floor.high + 1e-9
+
+
 def test_drift_lies_above_the_floor() -> None:
     teacher = [point for (point,) in drawn(0, 40, 1)]
     found = drift(FrechetDistance(), drawn(1, 40, 4, shift=1.5), teacher, splits=60)
