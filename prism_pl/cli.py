@@ -33,6 +33,7 @@ from prism_pl.command_line.noise import quieten
 from prism_pl.commands.check_data import check_data
 from prism_pl.commands.plan import check_plan, plan_arguments, preset_configs, row_of, text_of
 from prism_pl.discriminators import Discriminator
+from prism_pl.drift import ResponseEncoder
 from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError, wrapped_mistake
 from prism_pl.game import AdversarialAdvantage
@@ -333,4 +334,4 @@ def with_own_defaults(arguments: list[str]) -> list[str]:
 
 
 _NESTED = (AdvantageEstimator, PolicyObjective)
-_SWAPPABLE = (AdversarialAdvantage, Algorithm, Discriminator, Optimizer, Reward, RolloutEngine, *_NESTED)
+_SWAPPABLE = (AdversarialAdvantage, Algorithm, Discriminator, Optimizer, ResponseEncoder, Reward, RolloutEngine, *_NESTED)

@@ -1,19 +1,24 @@
 """``measure``: all held-out figures of one policy, with every response kept."""
 
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean
+
+import torch
 
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile, DataSource
 from prism_pl.data.row_checks import Requirements, usable_rows
+from prism_pl.drift import ResponseEncoder
 from prism_pl.engines import RolloutEngine, on_devices
 from prism_pl.ranges import NonNegativeInt, PositiveInt
 from prism_pl.rewards import AnswerReward, Reward, counted, counts_line
 from prism_pl.runs.files import FINISHED_MARK, finish, keep_settings, only_process, write_atomically
 from prism_pl.study.answers import answer_heldout
 from prism_pl.study.collect import FIGURES_FILE, RESPONSES_FILE, SETTINGS_FILE
-from prism_pl.study.figures import DISTANCES, OF_PROMPTS, distances, of_prompt
+from prism_pl.study.figures import DISTANCES, OF_PROMPTS, distances, drifts, of_prompt
 
 
 def measure(
@@ -28,6 +33,7 @@ def measure(
     max_prompt_tokens: PositiveInt = 2048,
     seed: NonNegativeInt = 0,
     devices: PositiveInt = 1,
+    encoder: ResponseEncoder | None = None,
 ) -> None:
     """Writes ``measured.jsonl`` as it samples, then ``measured.json`` with the figures.
 
@@ -45,10 +51,14 @@ def measure(
         max_prompt_tokens: limit of a prompt, images included.
         seed: of sampling.
         devices: GPUs that sample, each with an engine of its own; on a CPU processes, which share its threads.
+        encoder: also compares the responses' embeddings by it: ``HiddenStates`` of the base policy, or a
+            ``SentenceEncoder``; null does not.
     """
     folder, grader = Path(out), reward or AnswerReward()
-    data, encoder = DataFile.open(path, "path"), PromptEncoder(policy, max_prompt_tokens)
-    rows = usable_rows(data, encoder, Requirements(("answer",)))[:num_prompts].tolist()
+    if encoder is not None:
+        encoder.source(None)  # refused before anything is sampled
+    data, prompt_encoder = DataFile.open(path, "path"), PromptEncoder(policy, max_prompt_tokens)
+    rows = usable_rows(data, prompt_encoder, Requirements(("answer",)))[:num_prompts].tolist()
     settings = {
         "policy": policy, "path": data.name, "seed": seed, "num_samples": num_samples, "max_new_tokens": max_new_tokens,
         "num_prompts": num_prompts, "reward": repr(grader),
@@ -60,7 +70,7 @@ def measure(
                 on_devices(engine, devices),
                 policy,
                 data,
-                encoder,
+                prompt_encoder,
                 rows,
                 folder / RESPONSES_FILE,
                 max_new_tokens,
@@ -71,13 +81,26 @@ def measure(
         of_prompts = [of_prompt(record) for record in records]
         figures = {name: mean(values[name] for values in of_prompts) for name in OF_PROMPTS} | distances(records)
         without = sum(record.teacher is None for record in records)
-        measured = {"prompts": len(records), "without_teacher": without, "figures": figures}
+        beside = drifts(records, None if encoder is None else partial(_points, encoder))
+        measured = {
+            "prompts": len(records), "without_teacher": without, "figures": figures,
+            "encoder": repr(encoder), "drift": {name: own.record for name, own in beside.items()},
+        }  # fmt: skip
         write_atomically(folder / FIGURES_FILE, json.dumps(measured, indent=2) + "\n")
         if not (folder / FINISHED_MARK).exists():
             finish(folder, 0, None)
-    for name, value in figures.items():
-        print(f"{name:<20}{value:8.3f}")
+    for name in OF_PROMPTS:
+        print(f"{name:<20}{figures[name]:8.3f}")
+    if beside:
+        print(f"\n{'distance':<20}{'all':>8}  {'a half [95 %]':>24}  {'teachers, two halves':>24}")
+    for name, own in beside.items():
+        whole = f"{figures[name]:.3f}" if name in figures else ""
+        print(f"{name:<20}{whole:>8}  {own.value!s:>24}  {own.floor!s:>24}")
     if absent := [name for name in DISTANCES if name not in figures]:
         print(f"not measured: {', '.join(absent)} ({without} of {len(records)} prompts have no teacher)")
     print(counts_line(grader, counts), end="")
     print(f"{len(records)} prompts, {num_samples} samples each: {folder / RESPONSES_FILE}")
+
+
+def _points(encoder: ResponseEncoder, texts: Sequence[str]) -> torch.Tensor:
+    return encoder.embed(texts, None, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

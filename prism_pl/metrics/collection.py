@@ -34,10 +34,10 @@ class StepMetrics(MetricCollection):
         return moved
 
     def add(self, name: str, *values: torch.Tensor | float) -> None:
-        """Updates a declared metric; an empty tensor adds nothing."""
+        """Updates a declared metric; empty tensors add nothing."""
         assert name in self, f"the metric {name} was not declared before the step"
         tensors = [torch.as_tensor(value).detach() for value in values]
-        if tensors[0].numel():
+        if any(tensor.numel() for tensor in tensors):
             metric = self[name]
             metric.update(*(tensor.to(metric.device) for tensor in tensors))
 

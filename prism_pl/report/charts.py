@@ -88,6 +88,7 @@ def proxy_chart(run: Run, proxy: Proxy) -> Chart | None:
     axes.set_ylim(bottom=0)
     legend_above(figure, axes)
     notes = [f"Bins of {proxy.width} {proxy.unit}."] if proxy.width > 1 else []
+    notes += [f"TV of two random halves of the teacher's responses: {floor}."] if (floor := proxy.floor) else []
     notes += [] if "teacher" in proxy.values else ["The teacher is left out: no tokenizer or no teacher responses."]
     return Chart(proxy.title, svg_uri(figure), " ".join(notes))
 

@@ -3,7 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from prism_pl.metrics.proxies import caption_items, length_width, reasoning_steps, shares, total_variation
+import torch
+
+from prism_pl.drift import (
+    LENGTH_BINS,
+    Ranged,
+    TotalVariation,
+    bin_width,
+    caption_items,
+    floor_of,
+    measured,
+    reasoning_steps,
+    shares,
+)
 from prism_pl.report.collect import Run
 
 
@@ -14,8 +26,13 @@ class Proxy:
     title: str
     unit: str
     values: dict[str, tuple[int, ...]]
-    width: int
-    """Of a bin, for histogram and distance alike."""
+    num_bins: int | None = None
+    """Up to the teacher's largest value; None is one bin a value."""
+
+    @property
+    def width(self) -> int:
+        """Of a bin, for histogram and distance alike."""
+        return bin_width(max(self.values.get("teacher") or (v for own in self.values.values() for v in own)), self.num_bins)
 
     def shares(self, name: str) -> dict[int, float]:
         """The share of each bin, by the bin's lower edge."""
@@ -25,7 +42,16 @@ class Proxy:
         """Total variation from the teacher: half the sum of absolute differences of shares, 0 equal, 1 disjoint."""
         if "teacher" not in self.values:
             return None
-        return total_variation(self.shares(name), self.shares("teacher"))
+        return measured(self._metric, *(torch.tensor(self.values[own]) for own in (name, "teacher")))
+
+    @property
+    def floor(self) -> Ranged | None:
+        """The same between random halves of the teacher's responses; None with fewer than two."""
+        return floor_of(self._metric, list(torch.tensor(self.values.get("teacher", ())).split(1)))
+
+    @property
+    def _metric(self) -> TotalVariation:
+        return TotalVariation(num_bins=self.num_bins)
 
 
 def make_proxies(run: Run, teacher_tokens: Sequence[int]) -> list[Proxy]:
@@ -39,9 +65,9 @@ def make_proxies(run: Run, teacher_tokens: Sequence[int]) -> list[Proxy]:
     for stage in run.drawn:
         tokens[stage.name] = tuple(record.tokens for record in stage.heldout)
     return [
-        Proxy("Caption items", "items a response", _filled(captions), 1),
-        Proxy("Reasoning steps", "steps a response", _filled(steps), 1),
-        Proxy("Response length", "tokens", _filled(tokens), length_width(*tokens.values())),
+        Proxy("Caption items", "items a response", _filled(captions)),
+        Proxy("Reasoning steps", "steps a response", _filled(steps)),
+        Proxy("Response length", "tokens", _filled(tokens), LENGTH_BINS),
     ]
 
 

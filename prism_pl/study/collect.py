@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from prism_pl.drift import Ranged
 from prism_pl.errors import UserError
 from prism_pl.metrics.bootstrap import Array, stacked
 from prism_pl.runs.files import FINISHED_MARK, read_lines
@@ -33,6 +34,8 @@ class Measured:
     """Of all stages that the model went through."""
     seconds: float
     """Of these stages' steps."""
+    floors: dict[str, Ranged]
+    """Of the distances that were measured beside one."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,15 @@ def read_measured(folder: Path, trained: Sequence[Path]) -> Measured | None:
         return None
     records = read_answers(folder / RESPONSES_FILE)
     values = [of_prompt(record) for record in records]
+    read = json.loads((folder / FIGURES_FILE).read_text(encoding="utf-8"))
     return Measured(
         folder=folder,
         prompts=tuple(record.source for record in records),
         of_prompts={name: tuple(own[name] for own in values) for name in OF_PROMPTS},
-        figures=json.loads((folder / FIGURES_FILE).read_text(encoding="utf-8"))["figures"],
+        figures=read["figures"],
         updates=sum(_updates(stage) for stage in trained),
         seconds=sum(step_seconds(stage) for stage in trained),
+        floors={name: Ranged(**own["floor"]) for name, own in read.get("drift", {}).items()},
     )
 
 

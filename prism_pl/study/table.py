@@ -16,7 +16,8 @@ _FIGURES = (*OF_PROMPTS, *DISTANCES)
 def markdown(results: Sequence[ArmResult], missing: Sequence[str]) -> str:
     """A row an arm, then each arm's difference to the one it is compared with; what is missing is said."""
     measured = [result for result in results if result.runs]
-    parts = ["# Arms", _grid(["arm", "seeds", *_FIGURES, "updates", "seconds"], [_row(result) for result in measured])]
+    parts = ["# Arms", _grid(["arm", "seeds", *OF_PROMPTS, "updates", "seconds"], [_row(result) for result in measured])]
+    parts += ["# Distances to the teachers", _grid(["arm", "seeds", *DISTANCES], [*map(_far, measured), *_floor(measured)])]
     by_name = {result.name: result for result in measured}
     compared = [(own, by_name[own.against]) for own in measured if own.against in by_name]
     if compared:
@@ -43,9 +44,20 @@ def csv_rows(results: Sequence[ArmResult]) -> str:
 def _row(result: ArmResult) -> list[str]:
     updates, seconds = result.cost
     return [
-        result.name, str(len(result.runs)), *(_figure(result, name) for name in _FIGURES),
+        result.name, str(len(result.runs)), *(_figure(result, name) for name in OF_PROMPTS),
         f"{updates:.0f}", f"{seconds:.0f}",
     ]  # fmt: skip
+
+
+def _far(result: ArmResult) -> list[str]:
+    return [result.name, str(len(result.runs)), *(_figure(result, name) for name in DISTANCES)]
+
+
+def _floor(results: Sequence[ArmResult]) -> list[list[str]]:
+    """The teachers against themselves: the same for all runs, which have the same prompts."""
+    floors = next((run.floors for result in results for run in result.runs.values() if run.floors), {})
+    row = [NOTHING if name not in floors else str(floors[name]) for name in DISTANCES]
+    return [["teachers, half against half", NOTHING, *row]] if floors else []
 
 
 def _figure(result: ArmResult, name: str) -> str:
@@ -79,9 +91,11 @@ def _notes(results: Sequence[ArmResult]) -> list[str]:
     samples = "n samples a prompt at temperature 1"
     notes = [
         f"greedy, sampled (mean over {samples}), nucleus (one sample, temperature 1, top-p 0.7), pass@n (any of the n is "
-        f"right): share of right answers. format, tokens: of the n samples. tv: total variation to the teachers, 0 equal, "
-        f"1 disjoint.",
-        f"[low, high]: 95 % bootstrap interval over seeds and prompts, {DRAWS:,} draws; of tv over seeds alone.",
+        f"right): share of right answers. format, tokens: of the n samples.",
+        "Distances of the n samples to the teachers, 0 for equal: tv total variation and js Jensen-Shannon, at most 1; w1 "
+        "Wasserstein, in items, steps or tokens; kl in nats. Half against half: what random halves of the teachers' "
+        "responses give, with the middle 95 %. Larger samples give less: about the most of no drift.",
+        f"[low, high]: 95 % bootstrap interval over seeds and prompts, {DRAWS:,} draws; of distances over seeds alone.",
         "Differences are paired, over the same seeds and prompts. above: in how many seeds the arm's mean is higher.",
         "updates, seconds: of the steps of all stages behind the model, mean over seeds.",
     ]

@@ -114,6 +114,7 @@ PROBE = {
     "init_args": {
         "path": "embedded/digits/heldout.jsonl", "every": 1, "num_prompts": 8, "max_new_tokens": 60,
         "discriminator": {"class_path": "DedicatedExpertsDiscriminator"}, "training": {"steps": 2},
+        "encoder": {"class_path": "HiddenStates"},
     },
 }  # fmt: skip
 FROZEN = {"freeze": {"vision_tower": True, "projector": False, "language_model": False}}

@@ -9,20 +9,7 @@ from hypothesis import strategies as st
 
 from prism_pl.metrics.collection import StepMetrics, correlations, local, maxima, means
 from prism_pl.metrics.intervals import MeanWithInterval, PassAtK, WilsonAccuracy, half_width
-from prism_pl.metrics.proxies import LENGTH_BINS, TotalVariation, length_width, shares, total_variation
-
-
-def over_ranks(ranks: list[StepMetrics]) -> list[dict[str, float]]:
-    """Each rank's result, as if all had met in one collective."""
-    seen: list[torch.Tensor] = []
-
-    def note(own_N: torch.Tensor) -> torch.Tensor:
-        seen.append(own_N)
-        return own_N[None]
-
-    for rank in ranks:
-        rank.result(note)
-    return [rank.result(lambda _: torch.stack(seen)) for rank in ranks]
+from tests.stand_in_ranks import over_ranks
 
 
 def test_unequal_parts_give_the_true_mean() -> None:
@@ -153,25 +140,3 @@ def test_accuracy_with_intervals_and_pass_at_k_over_ranks() -> None:
     only = StepMetrics({"sampled": local(MeanWithInterval)})
     only.add("sampled", 0.3)
     assert only.result() == {"sampled": pytest.approx(0.3)}
-
-
-lengths = st.lists(st.integers(0, 200), max_size=12)
-
-
-@given(policy=st.lists(lengths, min_size=2, max_size=2), teacher=st.lists(lengths, min_size=2, max_size=2))
-def test_total_variation_over_ranks_is_that_of_all_values(policy: list[list[int]], teacher: list[list[int]]) -> None:
-    ranks = [StepMetrics({"one": local(TotalVariation), "bins": local(TotalVariation, LENGTH_BINS)}) for _ in policy]
-    for rank, own, taught in zip(ranks, policy, teacher, strict=True):
-        for name in ("one", "bins"):
-            rank.add(name, torch.tensor(own), torch.tensor(taught))
-    # A rank without a value of the policy adds nothing, its teachers included.
-    said = [value for own in policy for value in own]
-    taught = [value for own, values in zip(policy, teacher, strict=True) if own for value in values]
-    expected = {}
-    if said and taught:
-        width = max(1, length_width(said, taught))
-        expected = {
-            "one": pytest.approx(total_variation(shares(said), shares(taught))),
-            "bins": pytest.approx(total_variation(shares(said, width), shares(taught, width))),
-        }
-    assert over_ranks(ranks) == [expected] * 2

@@ -10,9 +10,23 @@ from tests.prism_pl.report.fake_run import fake_run
 
 
 def test_bins_of_several_values() -> None:
-    proxy = Proxy("Length", "tokens", {"teacher": (0, 3, 4, 9), "sft": (4, 5, 6, 7)}, width=4)
+    proxy = Proxy("Length", "tokens", {"teacher": (0, 3, 4, 8), "sft": (4, 5, 6, 7)}, num_bins=2)
+    # Two bins up to the teacher's 8.
+    assert proxy.width == 4
     assert proxy.shares("teacher") == {0: 0.5, 4: 0.25, 8: 0.25}
     assert proxy.distance("sft") == pytest.approx((0.5 + 0.75 + 0.25) / 2)
+    # Without a teacher the bins are those of all values: 9 in two.
+    alone = Proxy("Length", "tokens", {"sft": (4, 5), "rlvr": (9,)}, num_bins=2)
+    assert alone.width == 5
+    assert alone.floor is None
+
+
+def test_the_floor_is_the_teachers_own_halves() -> None:
+    # Halves of (1, 1, 2, 2): {1, 2} against {1, 2} in 4 of 6 choices, {1, 1} against {2, 2} in 2.
+    floor = Proxy("Items", "items", {"teacher": (1, 1, 2, 2)}).floor
+    assert floor is not None
+    assert (floor.low, floor.high) == (0.0, 1.0)
+    assert floor.mean == pytest.approx(1 / 3, abs=0.1)
 
 
 def test_shape_proxies_of_the_fake_run(tmp_path: Path) -> None:

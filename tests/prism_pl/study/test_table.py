@@ -2,10 +2,12 @@
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from prism_pl.drift import Ranged
 from prism_pl.study.collect import ArmResult, Measured
 from prism_pl.study.figure import svg
 from prism_pl.study.figures import OF_PROMPTS
@@ -15,7 +17,7 @@ from prism_pl.study.table import csv_rows, markdown, paired
 def measured(name: str, *greedy: float) -> Measured:
     of_prompts = {figure: tuple(greedy) for figure in OF_PROMPTS}
     mean = sum(greedy) / len(greedy)
-    return Measured(Path(name), ("file:1", "file:2"), of_prompts, dict.fromkeys(OF_PROMPTS, mean), 70, 12.5)
+    return Measured(Path(name), ("file:1", "file:2"), of_prompts, dict.fromkeys(OF_PROMPTS, mean), 70, 12.5, {})
 
 
 ARMS = [
@@ -33,7 +35,20 @@ def test_the_table_has_an_arm_a_row() -> None:
     # Seeds 0 and 1: mean 0.5, and the interval's ends are the seeds themselves.
     assert cells(lines[4])[:3] == ["without", "2", "0.500 [0.000, 1.000]"]
     assert cells(lines[5])[:3] == ["with", "2", "0.750 [0.500, 1.000]"]
-    assert cells(lines[5])[-5:] == ["-", "-", "-", "70", "12"]
+    assert cells(lines[5])[-2:] == ["70", "12"]
+
+
+def test_distances_stand_above_their_floor() -> None:
+    run = ARMS[0].runs[0]
+    own = replace(run, figures=run.figures | {"tv_length": 0.5}, floors={"tv_length": Ranged(mean=0.1, low=0.0, high=0.25)})
+    lines = markdown([ArmResult("own", "x", None, {0: own})], []).splitlines()
+    header = next(line for line in lines if "tv_length" in line)
+    column = cells(header).index("tv_length")
+    first, second = lines[lines.index(header) + 2 : lines.index(header) + 4]
+    assert (cells(first)[0], cells(first)[column]) == ("own", "0.500")
+    assert (cells(second)[0], cells(second)[column]) == ("teachers, half against half", "0.100 [0.000, 0.250]")
+    # Without floors there is no such row.
+    assert not any("teachers, half" in line for line in markdown(ARMS, []).splitlines() if line.startswith("|"))
 
 
 def test_the_difference_is_paired() -> None:
