@@ -87,7 +87,7 @@ class DiscriminatorStep:
 
     def score(self, batch: ScoringBatch) -> Scored:
         """This rank's scores, and how all ranks' tokens used the experts."""
-        own = score(self.discriminator, batch, self.stage.micro_batches(batch.groups))
+        own = score(self.stage.runs(self.discriminator), batch, self.stage.micro_batches(batch.groups))
         if own.usage is None:
             return own
         summed = (self.stage.all_reduce(part).float() for part in vars(own.usage).values())
@@ -118,7 +118,13 @@ class DiscriminatorStep:
         backward = partial(stage.backward_share, suspects=suspects)
         micro_batches = stage.micro_batches(groups)
         differentiate(
-            self.discriminator, batch.scoring, gradient_N, micro_batches, backward, balance, stage.backward_filler
+            stage.runs(self.discriminator),
+            batch.scoring,
+            gradient_N,
+            micro_batches,
+            backward,
+            balance,
+            stage.backward_filler,
         )
         if options.r1_weight:
             self._add_gradient_penalty(batch.scoring, options)

@@ -17,7 +17,6 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -57,7 +56,7 @@ def refuse_strategy(options: Namespace) -> None:
         )
     except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
         raise UserError(f"trainer: {error}") from error
-    if isinstance(connector.strategy, ModelParallelStrategy):
+    if getattr(connector.strategy, "holds_stages", False):
         return
     name = type(connector.strategy).__name__
     count = options.num_nodes * getattr(connector.strategy, "num_processes", 1)

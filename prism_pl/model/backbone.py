@@ -1,9 +1,10 @@
 """One forward pass of a stock Qwen3-VL backbone over a packed batch, for policy and discriminator alike."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.distributed.tensor import DTensor
 
 from prism_pl.model.attention import attention_of, block_mask, takes_block_mask
 from prism_pl.model.packing import PackedBatch
@@ -11,21 +12,41 @@ from prism_pl.model.packing import PackedBatch
 
 def hidden_states(model: Any, packed: PackedBatch) -> torch.Tensor:
     """The last hidden states (N, H) of a ``Qwen3VLModel``."""
-    # Sharded parameters are gathered by all ranks together, so one without images must go through the vision tower, too.
-    idle = packed.pixel_values is None and any(isinstance(p, DTensor) for p in model.visual.parameters())
-    silence = _silent_image(model.visual) if idle else None
     blocks = takes_block_mask(attention_of(model), packed.part_N.device)
     # Of four dimensions, so that transformers makes none of its own. All layers share it.
     mask = block_mask(packed.part_N, packed.prefix_N) if blocks else packed.real_N[None, None, None]
-    hidden_NH = model(
-        input_ids=packed.input_ids_N[None],
-        position_ids=packed.positions_3N[:, None],
-        attention_mask=mask,
-        pixel_values=packed.pixel_values,
-        image_grid_thw=packed.image_grid,
-        layout=packed.layout,
-    ).last_hidden_state[0]
-    return hidden_NH if silence is None else hidden_NH + silence.to(hidden_NH)
+    with _tower_in_step(model, idle=packed.pixel_values is None):
+        return model(
+            input_ids=packed.input_ids_N[None],
+            position_ids=packed.positions_3N[:, None],
+            attention_mask=mask,
+            pixel_values=packed.pixel_values,
+            image_grid_thw=packed.image_grid,
+            layout=packed.layout,
+        ).last_hidden_state[0]
+
+
+def keep_in_step(visual: Any, several: bool) -> None:
+    """Says of a vision tower whether other ranks have it, too: they gather and reduce together, so one without images must
+    go through the tower as the others do."""
+    visual.in_step = several
+
+
+@contextmanager
+def _tower_in_step(model: Any, *, idle: bool) -> Iterator[None]:
+    if not idle or not getattr(model.visual, "in_step", False):
+        yield
+        return
+
+    # After the embedding, where transformers calls the tower: DeepSpeed compares the order of modules, and of gradients.
+    def add_silence(module: Any, inputs: Any, embedded_1NH: torch.Tensor) -> torch.Tensor:
+        return embedded_1NH + _silent_image(model.visual).to(embedded_1NH)
+
+    hook = model.language_model.embed_tokens.register_forward_hook(add_silence)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _silent_image(visual: Any) -> torch.Tensor:
