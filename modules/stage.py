@@ -133,7 +133,7 @@ class StageModule(L.LightningModule):
             compute = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
             shard(model, self.device_mesh["data_parallel"], compute)
         elif isinstance(self.trainer.strategy, ZeroStrategy):
-            pass  # what learns is the engines'
+            self.trainer.strategy.take(model)
         elif self.trainer.world_size > 1:
             name = type(self.trainer.strategy).__name__
             raise UserError(

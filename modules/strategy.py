@@ -37,7 +37,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         time_limit: seconds that a rank waits for another one; ten rounds of resampling must fit in.
     """
 
-    holds_stages = True
+    holds_stages = computes_in_bf16 = True
     """What the command line asks of a strategy."""
 
     def __init__(self, time_limit: PositiveFloat = 7200.0, **kwargs: Any) -> None:

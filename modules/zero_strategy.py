@@ -7,13 +7,24 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from torch import nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.optim import Optimizer
 
 from modules.strategy import handed_out, plain
-from prism_pl.model.sharding import hand_out
+from prism_pl.errors import UserError
+from prism_pl.model.sharding import hand_out, shard
 from prism_pl.model.zero import ZeroEngine, check_installed
 from prism_pl.ranges import PositiveFloat
 from prism_pl.ranks import check_collectives
+
+TUNING = frozenset(
+    (
+        "overlap_comm", "contiguous_gradients", "reduce_scatter", "reduce_bucket_size", "allgather_bucket_size",
+        "sub_group_size", "stage3_max_live_parameters", "stage3_max_reuse_distance", "stage3_prefetch_bucket_size",
+        "stage3_param_persistence_threshold", "stage3_model_persistence_threshold",
+    )
+)  # fmt: skip
+"""Keys of ``zero_optimization`` that are a matter of speed and memory."""
 
 
 class ZeroStrategy(DDPStrategy):
@@ -26,11 +37,11 @@ class ZeroStrategy(DDPStrategy):
     Args:
         stage: 2 shares out moments, fp32 weights and gradients; 3 the weights as well.
         offload: moments and fp32 weights, and in stage 3 the weights, are kept in the host's memory.
-        zero: further keys of DeepSpeed's ``zero_optimization``.
+        zero: how much it moves and keeps at a time: keys of DeepSpeed's ``zero_optimization`` that change no result.
         time_limit: seconds that a rank waits for another one; ten rounds of resampling must fit in.
     """
 
-    holds_stages = True
+    holds_stages, computes_in_bf16 = True, False
     """What the command line asks of a strategy."""
 
     def __init__(
@@ -42,6 +53,11 @@ class ZeroStrategy(DDPStrategy):
         **kwargs: Any,
     ) -> None:
         check_installed()
+        if foreign := sorted((zero or {}).keys() - TUNING):
+            raise UserError(
+                f"trainer.strategy.zero: {', '.join(foreign)} would change what DeepSpeed keeps where. Its `stage` and "
+                f"`offload` are options of the strategy; here it takes {', '.join(sorted(TUNING))}."
+            )
         super().__init__(timeout=timedelta(seconds=time_limit), **kwargs)
         self.time_limit = time_limit
         self.stage = stage
@@ -49,6 +65,7 @@ class ZeroStrategy(DDPStrategy):
         self.zero = zero or {}
         self.engines: list[ZeroEngine] = []
         self._is_set_up = False
+        self._mesh: DeviceMesh | None = None
 
     def config(self, clip_norm: float) -> dict[str, Any]:
         """DeepSpeed's configuration of an engine."""
@@ -87,6 +104,14 @@ class ZeroStrategy(DDPStrategy):
             network = _owner(self.model, optimizer)
             config = deepcopy(self.config(self.model.clip_norm))  # type: ignore[arg-type]
             self.engines.append(ZeroEngine(network, optimizer, config, self.root_device, self.local_rank))
+
+    def take(self, network: Any) -> None:
+        """A network that no engine will have, because it never learns or comes when they are made, is sharded by FSDP2."""
+        frozen = not any(parameter.requires_grad for parameter in network.parameters())
+        if self.world_size > 1 and (frozen or self.engines):
+            if self._mesh is None:
+                self._mesh = init_device_mesh(self.root_device.type, (self.world_size,))
+            shard(network, self._mesh)
 
     def engine_of(self, part: nn.Module | Optimizer) -> ZeroEngine | None:
         """The engine of a network or of an optimizer, if it has one."""
