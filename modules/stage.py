@@ -25,7 +25,6 @@ from prism_pl.errors import UserError
 from prism_pl.heartbeat import enter, within
 from prism_pl.metrics.collection import StepMetrics, means, sums
 from prism_pl.model.attention import Attention, padded_shape, use_attention
-from prism_pl.model.backbone import keep_in_step
 from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
@@ -128,12 +127,11 @@ class StageModule(L.LightningModule):
         shards it computes in ``trainer.precision``."""
         backbone: Any = model.vlm.model if isinstance(model, Policy) else model.model  # type: ignore[attr-defined]
         use_attention(backbone, self.attention)
-        keep_in_step(backbone.visual, self.trainer.world_size > 1)
         if self.device_mesh is not None:
             compute = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
             shard(model, self.device_mesh["data_parallel"], compute)
         elif isinstance(self.trainer.strategy, ZeroStrategy):
-            self.trainer.strategy.take(model)
+            self.trainer.strategy.take(model, backbone.visual)
         elif self.trainer.world_size > 1:
             name = type(self.trainer.strategy).__name__
             raise UserError(

@@ -1,5 +1,6 @@
 """``--trainer.strategy deepspeed_stage_2`` and its kin: an engine of DeepSpeed for each network that a stage trains."""
 
+from contextlib import ExitStack
 from copy import deepcopy
 from datetime import timedelta
 from typing import Any, Literal
@@ -12,8 +13,9 @@ from torch.optim import Optimizer
 
 from modules.strategy import handed_out, plain
 from prism_pl.errors import UserError
+from prism_pl.model.backbone import keep_in_step
 from prism_pl.model.sharding import hand_out, shard
-from prism_pl.model.zero import ZeroEngine, check_installed
+from prism_pl.model.zero import ZeroEngine, check_installed, launched
 from prism_pl.ranges import PositiveFloat
 from prism_pl.ranks import check_collectives
 
@@ -65,6 +67,7 @@ class ZeroStrategy(DDPStrategy):
         self.zero = zero or {}
         self.engines: list[ZeroEngine] = []
         self._is_set_up = False
+        self._until_teardown = ExitStack()
         self._mesh: DeviceMesh | None = None
 
     def config(self, clip_norm: float) -> dict[str, Any]:
@@ -100,18 +103,26 @@ class ZeroStrategy(DDPStrategy):
         self.model_to_device()
         self.setup_optimizers(trainer)
         self.setup_precision_plugin()
+        self._until_teardown.enter_context(launched(self.root_device, self.local_rank))
         for optimizer in self.optimizers:
             network = _owner(self.model, optimizer)
             config = deepcopy(self.config(self.model.clip_norm))  # type: ignore[arg-type]
-            self.engines.append(ZeroEngine(network, optimizer, config, self.root_device, self.local_rank))
+            self.engines.append(ZeroEngine(network, optimizer, config))
 
-    def take(self, network: Any) -> None:
-        """A network that no engine will have, because it never learns or comes when they are made, is sharded by FSDP2."""
+    def take(self, network: Any, tower: nn.Module) -> None:
+        """A freshly loaded network with its vision tower, before an engine gets it.
+
+        One that no engine will have, because it never learns or comes when they are made, is sharded by FSDP2.
+        """
+        if self.world_size == 1:
+            return
         frozen = not any(parameter.requires_grad for parameter in network.parameters())
-        if self.world_size > 1 and (frozen or self.engines):
-            if self._mesh is None:
-                self._mesh = init_device_mesh(self.root_device.type, (self.world_size,))
-            shard(network, self._mesh)
+        if not frozen and not self.engines:
+            keep_in_step(tower)
+            return
+        if self._mesh is None:
+            self._mesh = init_device_mesh(self.root_device.type, (self.world_size,))
+        shard(network, self._mesh)
 
     def engine_of(self, part: nn.Module | Optimizer) -> ZeroEngine | None:
         """The engine of a network or of an optimizer, if it has one."""
@@ -181,6 +192,7 @@ class ZeroStrategy(DDPStrategy):
         for engine in self.engines:
             engine.close()
         self.engines = []
+        self._until_teardown.close()
         super().teardown()
 
     def _engine_with(self, parameter: torch.Tensor) -> ZeroEngine | None:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 
 from prism_pl.model.attention import attention_of, block_mask, takes_block_mask
 from prism_pl.model.packing import PackedBatch
@@ -26,15 +27,16 @@ def hidden_states(model: Any, packed: PackedBatch) -> torch.Tensor:
         ).last_hidden_state[0]
 
 
-def keep_in_step(visual: Any, several: bool) -> None:
-    """Says of a vision tower whether other ranks have it, too: they gather and reduce together, so one without images must
-    go through the tower as the others do."""
-    visual.in_step = several
+def keep_in_step(visual: Any) -> None:
+    """Says of a vision tower that ranks gather or reduce it together, where its parameters do not show it."""
+    visual.in_step = True
 
 
 @contextmanager
 def _tower_in_step(model: Any, *, idle: bool) -> Iterator[None]:
-    if not idle or not getattr(model.visual, "in_step", False):
+    """A rank without images goes through the vision tower all the same if ranks have it together."""
+    together = getattr(model.visual, "in_step", False) or any(isinstance(p, DTensor) for p in model.visual.parameters())
+    if not idle or not together:
         yield
         return
 

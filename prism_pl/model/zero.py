@@ -41,13 +41,9 @@ class ZeroEngine:
         network: on its device, whole on every rank.
         optimizer: over the network's parameters.
         config: DeepSpeed's.
-        device: this rank's.
-        local_rank: its number on its node.
     """
 
-    def __init__(
-        self, network: nn.Module, optimizer: Optimizer, config: dict[str, Any], device: torch.device, local_rank: int
-    ) -> None:
+    def __init__(self, network: nn.Module, optimizer: Optimizer, config: dict[str, Any]) -> None:
         if type(optimizer).__name__ not in ELEMENTWISE:
             raise UserError(
                 f"model.optimizer: DeepSpeed cuts weights anywhere, and {type(optimizer).__name__} needs whole ones. Take "
@@ -62,14 +58,11 @@ class ZeroEngine:
         self._sizes = [len(group) for group in groups]
         self._pending = False
         self._made: dict[int, Fragment] = {}
-        with _launched(device, local_rank):
-            import deepspeed
+        import deepspeed
 
-            # On a CPU it would compile this one, for inference, and wait for ever if a compilation was once killed.
-            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-            self._engine, *_ = deepspeed.initialize(
-                model=network, optimizer=optimizer, config=config, dist_init_required=False
-            )
+        # On a CPU it would compile this one, for inference, and wait for ever if a compilation was once killed.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+        self._engine, *_ = deepspeed.initialize(model=network, optimizer=optimizer, config=config, dist_init_required=False)
         self._zero: Any = self._engine.optimizer
         self.shards_weights = bool(self._engine.zero_optimization_partition_weights())
 
@@ -92,7 +85,7 @@ class ZeroEngine:
         norm = torch.as_tensor(self._engine.get_global_grad_norm(), device=self._engine.device)
         return norm if self._engine.was_step_applied() else torch.full_like(norm, torch.nan)
 
-    def master(self, parameter: nn.Parameter) -> Fragment:
+    def master(self, parameter: Any) -> Fragment:
         """This rank's part of a parameter in fp32: the optimizer's of a trained one."""
         if id(parameter) in self._made:
             return self._made[id(parameter)]
@@ -105,12 +98,12 @@ class ZeroEngine:
         self._made[id(parameter)] = Fragment(own, made.offset, made.shape)
         return self._made[id(parameter)]
 
-    def weight(self, parameter: nn.Parameter) -> torch.Tensor | Fragment:
+    def weight(self, parameter: Any) -> torch.Tensor | Fragment:
         """What a checkpoint holds of a parameter of the network."""
         whole = not self.shards_weights and id(parameter) not in self._group
         return parameter if whole else self.master(parameter)
 
-    def put_weight(self, parameter: nn.Parameter, whole: torch.Tensor) -> None:
+    def put_weight(self, parameter: Any, whole: torch.Tensor) -> None:
         """Sets a parameter, of which every rank has the ``whole`` for a moment."""
         if not self.shards_weights:
             parameter.data.copy_(whole)
@@ -158,13 +151,13 @@ class ZeroEngine:
         """Takes DeepSpeed's hooks off."""
         self._engine.destroy()
 
-    def _place(self, parameter: nn.Parameter) -> tuple[torch.Tensor, int, Fragment]:
+    def _place(self, parameter: Any) -> tuple[torch.Tensor, int, Fragment]:
         """The flat tensor of the optimizer that has this rank's part of a parameter, where in it, and which part."""
         if self.shards_weights:
             number, start, _ = self._zero.grad_position[self._zero.get_param_id(parameter)]
             return self._zero.fp32_partitioned_groups_flat[number], start, _share(parameter)
         flat = self._zero.single_partition_of_fp32_groups[self._group[id(parameter)]]
-        mapping: Any = parameter._hp_mapping  # type: ignore[attr-defined]
+        mapping: Any = parameter._hp_mapping
         if mapping is None:
             return flat, 0, _empty(0, 0, parameter.shape)
         address = mapping.lp_fragment_address
@@ -189,8 +182,8 @@ def _part(value: Any, flat: torch.Tensor, start: int, part: Fragment) -> Any:
 
 
 @contextmanager
-def _launched(device: torch.device, local_rank: int) -> Iterator[None]:
-    """DeepSpeed looks for its launcher's variables; it is not its launcher that has started this process."""
+def launched(device: torch.device, local_rank: int) -> Iterator[None]:
+    """DeepSpeed looks for its launcher's variables, in every pass; it is not its launcher that has started this process."""
     chosen = {"LOCAL_RANK": str(local_rank)} | ({"DS_ACCELERATOR": "cpu"} if device.type == "cpu" else {})
     before = {name: os.environ.get(name) for name in chosen}
     os.environ.update(chosen)

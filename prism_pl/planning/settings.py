@@ -151,7 +151,7 @@ def read_settings(
     count = devices or _devices(trainer)
     bf16 = str(trainer.get("precision")).startswith("bf16")
     # On one device fsdp2 shards nothing, but rounds weights as it gathers them.
-    zero, offload = _zero(trainer)
+    zero, offload = zero_of(trainer)
     shards = count > 1 if zero else "fsdp2" in _strategy(trainer) and (count > 1 or bf16)
     loss = model.get("discriminator_loss") or {}
     in_batch = loss.get("in_batch_negatives", 1) if loss.get("in_batch_weight") else 0
@@ -257,7 +257,7 @@ def _strategy(trainer: Mapping[str, Any]) -> str:
     return strategy if isinstance(strategy, str) else _name(strategy).lower()
 
 
-def _zero(trainer: Mapping[str, Any]) -> tuple[int, bool]:
+def zero_of(trainer: Mapping[str, Any]) -> tuple[int, bool]:
     """DeepSpeed's stage, 0 without it, and whether it offloads."""
     name, strategy = _strategy(trainer), trainer.get("strategy")
     if name.startswith("deepspeed_stage_"):
