@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,12 +14,15 @@ from prism_pl.runs.checkpoint import newest_checkpoint
 from tests import launchers
 from tests.modules.aligning import metrics
 from tests.modules.fits import fit
-from tests.modules.small_stages import Content
+from tests.modules.small_stages import Content, write
 from tests.ranks.matrix import align, all_stages, full, write_cases
 from tests.ranks.test_matrix import PROGRAM, check
 
 # Smaller parameters than DeepSpeed's default would all stay whole: the tests' model has no larger ones.
 CUT = {"stage3_param_persistence_threshold": 0}
+
+
+EVERY_SECOND = ("--checkpoint.every_n_train_steps=2",)
 
 
 def zero(stage: int, offload: bool = False) -> Content:
@@ -38,12 +40,10 @@ def under(strategies: Mapping[str, Content], cases: Mapping[str, Content]) -> di
     }
 
 
-def start(folder: Path, runs: list[str], ranks: int = 2, stop_after: int = 0) -> launchers.Processes:
-    """``case:run`` of each, one after the other."""
-    options = json.dumps(["--trainer.accelerator=cpu", f"--trainer.devices={ranks}"])
-    program = [*PROGRAM, str(folder), options, str(stop_after), *runs]
-    tasks = launchers.slurm_tasks(ranks) if ranks > 1 else [{}]
-    return launchers.Processes([(program, task) for task in tasks], folder / f"log-{ranks}-{stop_after}")
+def start(folder: Path, runs: list[str]) -> launchers.Processes:
+    """``case:run`` of each on two ranks, one after the other."""
+    program = [*PROGRAM, str(folder), json.dumps(["--trainer.accelerator=cpu", "--trainer.devices=2"]), "0", *runs]
+    return launchers.Processes([(program, task) for task in launchers.slurm_tasks(2)], folder / "log")
 
 
 def compare(folder: Path, cases: Mapping[str, Content], suffixes: list[str]) -> None:
@@ -90,46 +90,34 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {f"{model}.{name}": tensor for model, own in found.items() for name, tensor in own.items()}
 
 
-def resumable(folder: Path, stages: Mapping[str, Content]) -> dict[str, Content]:
-    """Alignment of five updates with a checkpoint after the second and the fourth.
-
-    The discriminator first learns on the fourth batch: at the first checkpoint its optimizer has never stepped.
-    """
+@pytest.mark.parametrize("stage", [3, pytest.param(2, marks=pytest.mark.ranks)])
+def test_a_stopped_run_goes_on_to_the_bit_and_its_checkpoint_needs_no_deepspeed(tmp_path: Path, stage: int) -> None:
+    """The discriminator first learns on the fourth batch: at the checkpoint its optimizer has never stepped."""
     content = align("DenseDiscriminator")
     content["model"]["init_args"] |= {"cadence": {"discriminator_every": 4}, "export_dtype": "float32"}
-    cases = under(stages, {"align": content})
-    write_cases(cases, folder)
-    for name, own in cases.items():
-        own["trainer"]["max_steps"] = 5
-        (folder / f"{name}.yaml").write_text(json.dumps(own))
-        arguments = ["--config", str(folder / f"{name}.yaml"), "--checkpoint.every_n_train_steps=2"]
-        (folder / f"{name}.arguments").write_text(json.dumps(arguments))
-    return cases
-
-
-def test_a_run_that_was_stopped_goes_on_to_the_bit_and_its_checkpoint_exports_the_model(tmp_path: Path) -> None:
-    cases = resumable(tmp_path, {"2": zero(2), "3": zero(3)})
-    start(tmp_path, [f"{name}:whole/{name}" for name in cases]).finish()
-    start(tmp_path, [f"{name}:broken/{name}" for name in cases], stop_after=3).finish()
-    for name in cases:
-        checkpoint = newest_checkpoint(tmp_path / "broken" / name)
-        assert checkpoint is not None
-        assert checkpoint.name == "step=2.ckpt"
-        # Reading executes nothing, and needs neither DeepSpeed nor its number of ranks.
-        exported = export(str(tmp_path / "broken" / name), str(tmp_path / "exported" / name))
-        assert [path.name for path in exported] == ["model", "discriminator"]
-        shutil.copytree(tmp_path / "broken" / name, tmp_path / "on-one" / name)
-    start(tmp_path, [f"{name}:broken/{name}" for name in cases]).finish()
-    for name in cases:
-        expected, found = weights(tmp_path / "whole" / name), weights(tmp_path / "broken" / name)
-        assert expected.keys() == found.keys()
-        assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items())
-        assert metrics(tmp_path / "whole" / name).keys() == metrics(tmp_path / "broken" / name).keys() == {1, 2, 3, 4, 5}
-    # Another number of ranks, and another strategy: names and numbers are those of a single device.
-    name = "align-3"
-    content: dict[str, Any] = cases[name]
-    del content["trainer"]["strategy"]
-    (tmp_path / f"{name}.yaml").write_text(json.dumps(content))
-    fit(tmp_path / f"{name}.yaml", tmp_path / "on-one" / name, "--checkpoint.every_n_train_steps=2")
-    expected, found = weights(tmp_path / "whole" / name), weights(tmp_path / "on-one" / name)
+    (case,) = cases = under({str(stage): zero(stage)}, {"align": content})
+    write_cases(cases, tmp_path)
+    plain, own = dict(cases[case]), tmp_path / f"{case}.yaml"
+    plain["trainer"] |= {"max_steps": 5}
+    arguments = ["--config", str(write(plain, own)), *EVERY_SECOND]
+    (tmp_path / f"{case}.arguments").write_text(json.dumps(arguments))
+    (tmp_path / "short.arguments").write_text(json.dumps([*arguments, "--trainer.max_steps=2"]))
+    start(tmp_path, [f"{case}:whole", f"{case}:broken@3", "short:short"]).finish()
+    checkpoint = newest_checkpoint(tmp_path / "broken")
+    assert checkpoint is not None
+    assert checkpoint.name == "step=2.ckpt"
+    exported = export(str(tmp_path / "broken"), str(tmp_path / "exported"))
+    assert [path.name for path in exported] == ["model", "discriminator"]
+    at_its_end = weights(tmp_path / "short")
+    assert all(torch.equal(tensor, at_its_end[key]) for key, tensor in weights(tmp_path / "exported").items())
+    shutil.copytree(tmp_path / "broken", tmp_path / "alone")
+    start(tmp_path, [f"{case}:broken"]).finish()
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    assert expected.keys() == found.keys() == weights(tmp_path / "exported").keys()
+    assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items())
+    assert metrics(tmp_path / "whole").keys() == metrics(tmp_path / "broken").keys()
+    # Another number of ranks without a strategy: names and numbers are those of a single device.
+    del plain["trainer"]["strategy"]
+    fit(write(plain, own), tmp_path / "alone", *EVERY_SECOND)
+    found = weights(tmp_path / "alone")
     assert max(float((found[key] - tensor).abs().max()) for key, tensor in expected.items()) < 1e-4
