@@ -200,7 +200,7 @@ class ZeroStrategy(DDPStrategy):
 
     def _weight(self, tensor: torch.Tensor) -> Any:
         engine = self._engine_with(tensor)
-        return tensor if engine is None else engine.weight(tensor)  # type: ignore[arg-type]
+        return tensor if engine is None else engine.weight(tensor)
 
 
 def _owner(module: nn.Module, optimizer: Optimizer) -> nn.Module:

@@ -133,10 +133,13 @@ class ZeroEngine:
 
     def put_state(self, number: int, key: str, whole: torch.Tensor) -> None:
         """Sets one state of a parameter, of which every rank has the whole for a moment: a moment, or a count of steps."""
-        flat, start, part = self._place(self.parameters[number])
+        parameter = self.parameters[number]
+        flat, start, part = self._place(parameter)
         own = self.optimizer.state[flat]
         if not whole.dim():
-            own[key] = whole.clone()
+            group = self.optimizer.param_groups[self._group[id(parameter)]]
+            # As torch's own loading does it.
+            own[key] = whole.to(flat.device if group.get("fused") or group.get("capturable") else "cpu").clone()
             return
         if key not in own:
             own[key] = torch.zeros_like(flat)
@@ -184,7 +187,10 @@ def _part(value: Any, flat: torch.Tensor, start: int, part: Fragment) -> Any:
 @contextmanager
 def launched(device: torch.device, local_rank: int) -> Iterator[None]:
     """DeepSpeed looks for its launcher's variables, in every pass; it is not its launcher that has started this process."""
-    chosen = {"LOCAL_RANK": str(local_rank)} | ({"DS_ACCELERATOR": "cpu"} if device.type == "cpu" else {})
+    if device.type == "cuda":
+        chosen = {"LOCAL_RANK": str(device.index)}  # with which it chooses the GPU
+    else:
+        chosen = {"LOCAL_RANK": str(local_rank), "DS_ACCELERATOR": "cpu"}
     before = {name: os.environ.get(name) for name in chosen}
     os.environ.update(chosen)
     try:

@@ -15,7 +15,7 @@ from tests import launchers
 from tests.modules.aligning import metrics
 from tests.modules.fits import fit
 from tests.modules.small_stages import Content, write
-from tests.ranks.matrix import align, all_stages, full, write_cases
+from tests.ranks.matrix import align, all_stages, full, rlvr, text_only, write_cases
 from tests.ranks.test_matrix import PROGRAM, check
 
 # Smaller parameters than DeepSpeed's default would all stay whole: the tests' model has no larger ones.
@@ -59,6 +59,8 @@ def compare(folder: Path, cases: Mapping[str, Content], suffixes: list[str]) -> 
 
 def test_losses_and_weights_of_all_stages_are_those_of_one_process(tmp_path: Path) -> None:
     cases, strategies = all_stages(tmp_path), {"2": zero(2), "3": zero(3)}
+    # Every second row is without an image: a rank without any must go through the vision tower in the others' order.
+    cases["rlvr"] = rlvr(tmp_path, "GRPO", {"path": str(tmp_path / "mixture")}, text_only(tmp_path))
     two = under(strategies, cases)
     write_cases(cases, tmp_path)
     write_cases(two, tmp_path)
