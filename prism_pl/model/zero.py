@@ -179,8 +179,11 @@ def _empty(numel: int, offset: int, shape: torch.Size) -> Fragment:
 
 
 def _part(value: Any, flat: torch.Tensor, start: int, part: Fragment) -> Any:
-    if not isinstance(value, torch.Tensor) or value.shape != flat.shape:
+    if not isinstance(value, torch.Tensor):
         return value
+    if value.shape != flat.shape:
+        # A count of steps of its own for each parameter: a single device would count one that they share for each of them.
+        return value.clone()
     return Fragment(value.detach().narrow(0, start, len(part.own)), part.offset, part.shape)
 
 
