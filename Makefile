@@ -18,7 +18,7 @@ test: install
 
 # Everything on several processes, one after the other: docs/scaling.md.
 ranks: install
-	$(RUN) -m pytest -n 0 -m "ranks or not ranks" tests/ranks tests/modules/test_strategy.py tests/modules/test_engine_life.py
+	$(RUN) -m pytest -n 0 -m "ranks or not ranks" tests/ranks tests/modules/test_strategy.py tests/modules/test_engine_life.py tests/modules/test_nonfinite.py
 
 bench: install
 	$(RUN) -m benchmarks.answers

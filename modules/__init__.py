@@ -5,5 +5,6 @@ from modules.discriminator import DiscriminatorModule
 from modules.rlvr import RLVRModule
 from modules.sft import SFTModule
 from modules.strategy import FSDP2Strategy
+from modules.zero_strategy import ZeroStrategy
 
-__all__ = ["AdversarialAlignModule", "DiscriminatorModule", "FSDP2Strategy", "RLVRModule", "SFTModule"]
+__all__ = ["AdversarialAlignModule", "DiscriminatorModule", "FSDP2Strategy", "RLVRModule", "SFTModule", "ZeroStrategy"]

@@ -22,7 +22,7 @@ from prism_pl.game import (
     negative_indices,
     score,
 )
-from prism_pl.game.gradient_penalty import noise_effect, teacher_groups
+from prism_pl.game.gradient_penalty import penalise_noise, teacher_groups
 from prism_pl.game.monitors import (
     add_expert_load,
     add_game_metrics,
@@ -87,7 +87,7 @@ class DiscriminatorStep:
 
     def score(self, batch: ScoringBatch) -> Scored:
         """This rank's scores, and how all ranks' tokens used the experts."""
-        own = score(self.discriminator, batch, self.stage.micro_batches(batch.groups))
+        own = score(self.stage.runs(self.discriminator), batch, self.stage.micro_batches(batch.groups))
         if own.usage is None:
             return own
         summed = (self.stage.all_reduce(part).float() for part in vars(own.usage).values())
@@ -118,7 +118,13 @@ class DiscriminatorStep:
         backward = partial(stage.backward_share, suspects=suspects)
         micro_batches = stage.micro_batches(groups)
         differentiate(
-            self.discriminator, batch.scoring, gradient_N, micro_batches, backward, balance, stage.backward_filler
+            stage.runs(self.discriminator),
+            batch.scoring,
+            gradient_N,
+            micro_batches,
+            backward,
+            balance,
+            stage.backward_filler,
         )
         if options.r1_weight:
             self._add_gradient_penalty(batch.scoring, options)
@@ -165,10 +171,10 @@ class DiscriminatorStep:
         stage, groups = self.stage, teacher_groups(batch)
         total = float(stage.all_reduce(float(2 * len(groups))))
         for packed, is_filler in stage.micro_batches(groups):
-            own = (FILLER,) if is_filler else groups
-            square_B = noise_effect(self.discriminator, packed, own, options.r1_noise, "r1", stage.trainer.global_step)
-            if is_filler:
-                stage.backward_filler(square_B)
-                continue
-            stage.backward_share(options.r1_weight * square_B.sum() / total)
-            stage.metrics.add("discriminator/r1", square_B)
+            own, backward = ((FILLER,), stage.backward_filler) if is_filler else (groups, stage.backward_share)
+            square_B = penalise_noise(
+                stage.runs(self.discriminator), packed, own, options.r1_noise, options.r1_weight / total, backward,
+                "r1", stage.trainer.global_step,
+            )  # fmt: skip
+            if not is_filler:
+                stage.metrics.add("discriminator/r1", square_B)

@@ -102,7 +102,7 @@ class PolicyStep:
         totals = stage.all_reduce(torch.tensor([update.num_tokens, update.num_responses])).tolist()
         for packed, is_filler in stage.micro_batches(update.groups):
             temperature = terms.rollouts.sampling.temperature
-            logp_BT, entropy_BT = self.policy(packed, temperature, self.algorithm.entropy_weight > 0)
+            logp_BT, entropy_BT = stage.runs(self.policy)(packed, temperature, self.algorithm.entropy_weight > 0)
             if is_filler:
                 stage.backward_filler(logp_BT)
                 continue
@@ -121,7 +121,7 @@ def response_logprobs(
     rows = range(len(rollouts.flat_responses)) if rows is None else rows
     result: dict[int, torch.Tensor] = {}
     for packed, is_filler in stage.micro_batches(groups_of(rollouts, rows)):
-        logp_BT, _ = policy(packed, rollouts.sampling.temperature)
+        logp_BT, _ = stage.runs(policy)(packed, rollouts.sampling.temperature)
         if not is_filler:
             result.update(by_index(logp_BT, packed))
     return result

@@ -56,7 +56,7 @@ class SFTModule(StageModule):
         num_tokens = float(self.all_reduce(float(sum(item.num_learnt for item in batch))))
         with timed("update", self.metrics) as watch:
             for packed, is_filler in self.micro_batches(groups):
-                likelihood, logp_BT, entropy_BT = self.policy(packed, likelihood=True)
+                likelihood, logp_BT, entropy_BT = self.runs(self.policy)(packed, likelihood=True)
                 if is_filler:
                     self.backward_filler(likelihood)
                     continue

@@ -12,7 +12,6 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torch import nn
-from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
@@ -20,6 +19,7 @@ from transformers import get_scheduler
 
 from modules.nonfinite import NonFiniteGuard
 from modules.throughput import FLOPS, TOKENS, PassSizes, architecture_of, pass_flops, rates
+from modules.zero_strategy import ZeroStrategy
 from prism_pl.contracts import Exportable
 from prism_pl.errors import UserError
 from prism_pl.heartbeat import enter, within
@@ -28,7 +28,8 @@ from prism_pl.model.attention import Attention, padded_shape, use_attention
 from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
-from prism_pl.model.sharding import Layered, place_rows, shard
+from prism_pl.model.sharding import Layered, place_rows, shard, whole
+from prism_pl.model.zero import ZeroEngine
 from prism_pl.planning import Architecture
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
 from prism_pl.ranks import gather_objects
@@ -129,6 +130,8 @@ class StageModule(L.LightningModule):
         if self.device_mesh is not None:
             compute = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
             shard(model, self.device_mesh["data_parallel"], compute)
+        elif isinstance(self.trainer.strategy, ZeroStrategy):
+            self.trainer.strategy.take(model, backbone.visual)
         elif self.trainer.world_size > 1:
             name = type(self.trainer.strategy).__name__
             raise UserError(
@@ -233,7 +236,17 @@ class StageModule(L.LightningModule):
         ``suspects`` names rows if the loss is not finite. The backward is done all the same: it is a collective.
         """
         self.guard.look(loss, suspects)
-        self.manual_backward(loss * self.trainer.world_size)
+        # A loss that is not finite makes the gradient so: DeepSpeed's engine looks at that alone before it steps.
+        self.manual_backward(loss * torch.where(loss.detach().isfinite(), self.trainer.world_size, torch.nan))
+
+    def engine_of(self, part: Any) -> ZeroEngine | None:
+        """DeepSpeed's engine of a network or an optimizer, under its strategy."""
+        strategy = self.trainer.strategy
+        return strategy.engine_of(part) if isinstance(strategy, ZeroStrategy) else None
+
+    def runs(self, network: Any) -> Any:
+        """What is called for a pass of a network: itself, or the engine that has it."""
+        return self.engine_of(network) or network
 
     def backward_filler(self, output: torch.Tensor) -> None:
         """The backward of a filler, of whatever the network gave for it: every gradient is zero."""
@@ -250,29 +263,38 @@ class StageModule(L.LightningModule):
         If the loss or the gradient is not finite on any rank, all ranks leave the update out: weights, optimizer, schedule
         and ``global_step`` stay as they are. Raises UserError at ``nonfinite_limit`` in a row.
         """
-        trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm([p.grad for p in trained])
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        engine, trained = self.engine_of(optimizer), []
+        if engine is None:
+            trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norm = whole(torch.nn.utils.get_total_norm([p.grad for p in trained]))
+        else:
+            # It clips and steps if the gradient is finite, and clears it.
+            norm = engine.step()
         self.metrics.add(f"{name}/gradient_norm", norm)
         self.metrics.add(f"{name}/learning_rate", optimizer.param_groups[0]["lr"])
         not_finite, suspects = self.guard.take(norm)
         # Here the update's losses are waited for, all at once.
         if self.all_reduce(not_finite, "max"):
-            self._leave_out(optimizer, name, suspects())
+            self._clear(optimizer)
+            self._leave_out(name, suspects())
             return
         self.guard.applied(name)
         self._count_skipped(name, 0)
         # By the norm that is known; Lightning would take it again, and refuses fused optimizers.
         torch.nn.utils.clip_grads_with_norm_(trained, self.clip_norm, norm)
+        # Under DeepSpeed a count alone.
         if optimizer is self.main_optimizer:
             optimizer.step()
             self.main_schedule.step()
         else:
             self.trainer.strategy.optimizer_step(optimizer.optimizer, closure=lambda: None, model=self)
-        optimizer.zero_grad()
+        self._clear(optimizer)
 
-    def _leave_out(self, optimizer: Any, name: str, suspects: list[str]) -> None:
-        optimizer.zero_grad()
+    def _clear(self, optimizer: Any) -> None:
+        if self.engine_of(optimizer) is None:
+            optimizer.zero_grad()
+
+    def _leave_out(self, name: str, suspects: list[str]) -> None:
         self._count_skipped(name, 1)
         everyone = [suspect for own in self.gather(suspects) for suspect in own]
         self.guard.left_out(name, self.trainer.global_step, everyone, speaks=self.trainer.is_global_zero)

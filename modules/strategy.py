@@ -1,5 +1,6 @@
 """``--trainer.strategy fsdp2``: pure data parallelism with sharded parameters, for any number of models and optimizers."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,9 @@ class FSDP2Strategy(ModelParallelStrategy):
         time_limit: seconds that a rank waits for another one; ten rounds of resampling must fit in.
     """
 
+    holds_stages = computes_in_bf16 = True
+    """What the command line asks of a strategy."""
+
     def __init__(self, time_limit: PositiveFloat = 7200.0, **kwargs: Any) -> None:
         super().__init__(
             data_parallel_size=1,
@@ -68,7 +72,7 @@ class FSDP2Strategy(ModelParallelStrategy):
 
     def optimizer_state(self, optimizer: Optimizer) -> dict[str, Any]:
         """This rank's shares, parameters numbered as the optimizer does: as on a single device."""
-        return _plain(optimizer).state_dict()
+        return plain(optimizer).state_dict()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         self.checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
@@ -76,32 +80,41 @@ class FSDP2Strategy(ModelParallelStrategy):
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Fills weights and optimizers; returns the checkpoint with this rank's shares of them."""
         assert self.model is not None
-        saved = Checkpoint(Path(checkpoint_path)) if self.is_global_zero else None
-        rest = broadcast_object(None if saved is None else saved.rest)
-        assert rest is not None
         weights = self.model.state_dict(keep_vars=True)
-        _check_names(weights.keys(), rest["checkpoint"]["state_dict"].keys(), checkpoint_path)
         likes = {f"state_dict/{name}": weight for name, weight in weights.items()}
         for number, optimizer in enumerate(self.optimizers):
             parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
             likes |= {f"optimizer_states/{number}/state/{index}": p for index, p in enumerate(parameters)}
 
-        def share(name: str, shape: torch.Tensor) -> torch.Tensor:
+        def share(name: str, shape: torch.Tensor, first: torch.Tensor | None) -> torch.Tensor:
             # A state's name is its parameter's and one word more.
-            like = likes[name] if name in likes else likes[name.rpartition("/")[0]]
-            return hand_out(None if saved is None else saved.read(name), shape, like)
+            return hand_out(first, shape, likes[name] if name in likes else likes[name.rpartition("/")[0]])
 
-        checkpoint = filled(rest, share)
+        checkpoint = handed_out(checkpoint_path, self.is_global_zero, weights.keys(), share)
         with torch.no_grad():
             for name, value in checkpoint.pop("state_dict").items():
                 weights[name].copy_(value)
         for optimizer, state in zip(self.optimizers, checkpoint.pop("optimizer_states"), strict=True):
-            _plain(optimizer).load_state_dict(state)
+            plain(optimizer).load_state_dict(state)
         return checkpoint
 
 
-def _plain(optimizer: Any) -> Optimizer:
+def plain(optimizer: Any) -> Any:
+    """What Lightning's counter is wrapped around."""
     return optimizer._optimizer if isinstance(optimizer, LightningOptimizer) else optimizer
+
+
+def handed_out(path: Any, is_first: bool, names: Any, take: Callable[..., torch.Tensor]) -> dict[str, Any]:
+    """A checkpoint that the first rank alone reads: ``take(name, shape, whole)`` is asked for each large tensor, on all
+    ranks in the same order, and gives what stands in its place; ``whole`` is None on all ranks but the first.
+
+    Raises UserError if it holds other weights than ``names``.
+    """
+    saved = Checkpoint(Path(path)) if is_first else None
+    rest = broadcast_object(None if saved is None else saved.rest)
+    assert rest is not None
+    _check_names(names, rest["checkpoint"]["state_dict"].keys(), path)
+    return filled(rest, lambda name, shape: take(name, shape, None if saved is None else saved.read(name)))
 
 
 def _check_names(own: Any, saved: Any, path: Any) -> None:

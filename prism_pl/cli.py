@@ -17,7 +17,6 @@ from lightning.pytorch.accelerators import CUDAAccelerator
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -58,21 +57,26 @@ def refuse_strategy(options: Namespace) -> None:
         )
     except (MisconfigurationException, ValueError, ModuleNotFoundError) as error:
         raise UserError(f"trainer: {error}") from error
-    if isinstance(connector.strategy, ModelParallelStrategy):
-        return
     name = type(connector.strategy).__name__
+    rounding = [(key, precision) for key, precision in _precisions(options) if precision in ("bf16", "bf16-mixed")]
+    if getattr(connector.strategy, "holds_stages", False):
+        for key, precision in rounding if not connector.strategy.computes_in_bf16 else ():
+            raise UserError(
+                f"{key}: DeepSpeed computes in {precision} with all weights rounded, those of heads and routers too, on "
+                f"which scores depend. Leave it out, or use `--trainer.strategy fsdp2`, which keeps these in fp32."
+            )
+        return
     count = options.num_nodes * getattr(connector.strategy, "num_processes", 1)
-    if count > 1:
+    if count > 1 or name == "DeepSpeedStrategy":
         raise UserError(
             f"trainer.strategy: {name} cannot run several backward passes an update on {count} devices. Use "
-            f"`--trainer.strategy fsdp2`."
+            f"`--trainer.strategy fsdp2`, or deepspeed_stage_2 or deepspeed_stage_3."
         )
-    for key, precision in _precisions(options):
-        if precision in ("bf16", "bf16-mixed"):
-            raise UserError(
-                f"{key}: {precision} under {name} is autocast, which would round scores and the experts' choice too. "
-                f"Add `--trainer.strategy fsdp2`, which keeps these in fp32 and runs on one device as well."
-            )
+    for key, precision in rounding:
+        raise UserError(
+            f"{key}: {precision} under {name} is autocast, which would round scores and the experts' choice too. "
+            f"Add `--trainer.strategy fsdp2`, which keeps these in fp32 and runs on one device as well."
+        )
 
 
 def refuse_half_precision(options: Namespace) -> None:

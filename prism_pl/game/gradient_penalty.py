@@ -5,11 +5,11 @@
 The exact form needs the gradient of a gradient, which FSDP cannot give.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 
-from prism_pl.discriminators import Scorer
 from prism_pl.game.scoring_batch import ScoringBatch
 from prism_pl.model.packing import Group, PackedBatch, make_groups
 from prism_pl.seeds import derive_seed
@@ -22,18 +22,33 @@ def teacher_groups(batch: ScoringBatch) -> list[Group]:
     return make_groups([group.prompt for group in batch.groups], segments)
 
 
-def noise_effect(
-    scorer: Scorer, packed: PackedBatch, groups: Sequence[Group], noise: float, *seed: int | str
+def penalise_noise(
+    scorer: Callable[..., tuple[torch.Tensor, Any]],
+    packed: PackedBatch,
+    groups: Sequence[Group],
+    noise: float,
+    weight: float,
+    backward: Callable[[torch.Tensor], None],
+    *seed: int | str,
 ) -> torch.Tensor:
-    """(D(x) - D(x + noise))^2 of each packed teacher segment, (B,). ``packed`` is a part of the ``groups``.
+    """Backward of weight sum_b (D(x_b) - D(x_b + noise))^2 over the packed teacher segments; the squares (B,).
 
-    The noise is a function of ``seed``, the prompt and the aspect: the number of ranks changes nothing.
+        dL/dtheta = sum_b 2 weight (D(x_b) - D(x_b + noise)) (dD(x_b)/dtheta - dD(x_b + noise)/dtheta)
+
+    One pass at a time, each followed by its own ``backward``: that holds one pass's activations, and a network that
+    DeepSpeed has in its hands allows no other order. ``packed`` is a part of the ``groups``. The noise is a function of
+    ``seed``, the prompt and the aspect: the number of ranks changes nothing.
     """
     aspect_B = packed.order_B % len(ASPECTS)
     seeds = [
         derive_seed(*seed, groups[order // len(ASPECTS)].prompt.source, order % len(ASPECTS))
         for order in packed.order_B.tolist()
     ]
+    with torch.no_grad():
+        noisy_B, _ = scorer(packed, aspect_B, (noise, seeds))
     clean_B, _ = scorer(packed, aspect_B)
+    effect_B = clean_B.detach() - noisy_B
+    backward((2 * weight * effect_B * clean_B).sum())
     noisy_B, _ = scorer(packed, aspect_B, (noise, seeds))
-    return (clean_B - noisy_B).square()
+    backward((-2 * weight * effect_B * noisy_B).sum())
+    return effect_B.square()

@@ -115,5 +115,5 @@ def save_adapters(model: nn.Module, folder: Path, base: str, weights: dict[str, 
 
 
 def _reading(model: nn.Module, read: Read | None) -> tuple[list[str], Read]:
-    state = model.state_dict()
+    state = model.state_dict(keep_vars=True)
     return list(state), read or (lambda name: whole(state[name]))

@@ -54,8 +54,13 @@ def place_rows(all_rows: torch.Tensor, own: torch.Tensor, places: Sequence[int])
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor itself, gathered if it is sharded."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    """The tensor itself, gathered if it is sharded. A collective then."""
+    if hasattr(tensor, "ds_id"):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([tensor]):
+            return tensor.detach().clone()
+    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach()
 
 
 def hand_out(first: torch.Tensor | None, shape: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,9 @@
     (w + 4) root + w V H while the root goes backward
     AdamW's step on shares and on a GPU: 4 t / W                        it takes all tensors together
 
+    ZeRO, stage 2: weights 4 P, fp32 weights 4 t / W    stage 3: as above; offloaded, all but gathers are the host's
+    its buckets: 4 min(t, 5e8) of gradients, in stage 3 4 min(P, 1e9) of weights that stay gathered
+
 A layer's are its weights and the next one's on their way, its gradients, and the fp32 sums that are being shared out. With
 bf16 w is 2: weights are rounded as they are gathered. What is not sharded is not gathered.
 
@@ -28,6 +31,8 @@ ENGINE_WORK = 2.0e9
 """Of a vLLM beside weights, keys and values: activations, sampler, graphs. Assumed."""
 ENGINE_ASLEEP = 2.0e9
 """What a sleeping vLLM keeps. Assumed."""
+ZERO_BUCKET, ZERO_LIVE = 500_000_000, 1_000_000_000
+"""Numbers: DeepSpeed's ``reduce_bucket_size`` and ``stage3_max_live_parameters``, if the configuration leaves them."""
 _GPUS_A_NODE = 8
 _PROCESS = 6e9
 """A process with its libraries, on the host. Assumed."""
@@ -103,6 +108,10 @@ def make_plan(settings: Settings, memory: float | None) -> Plan:
     beside = asleep if settings.engine_beside else {}
     resting = _states(settings, gradients=False)
     phases = []
+    if settings.zero:
+        # It takes whole networks, and shares them out one after the other.
+        whole = {f"{name} weights": float(FP32 * n.architecture.total) for name, n in settings.networks.items()}
+        phases.append(Phase("setting DeepSpeed up", whole))
     if settings.engine is not None:
         parts = resting | engine if settings.engine_beside else engine
         phases.append(Phase("rollout" if settings.engine_beside else "sampling pairs", parts))
@@ -134,7 +143,7 @@ def pass_of(settings: Settings, *, on_gpu: bool) -> Pass:
     return Pass(
         device="cuda" if on_gpu else "cpu",
         width=settings.width,
-        shards=settings.shards,
+        shards=settings.gathers,
         ranks=settings.ranks,
         likelihood=settings.likelihood,
     )
@@ -159,13 +168,30 @@ def _states(settings: Settings, *, gradients: bool = True, learning: str = "") -
     """Of all networks; only the one that learns has gradients, and a frozen reference weights alone."""
     parts: Parts = {}
     for name, network in settings.networks.items():
-        parts[f"{name} weights"] = FP32 * network.architecture.total / settings.ranks
+        parts[f"{name} weights"] = _weights(network, settings)
+        here = 0 if settings.offload else network.trained / settings.ranks
         if gradients and name == learning:
-            parts[f"{name} gradients"] = FP32 * network.trained / settings.ranks
-        parts[f"{name} moments"] = 2 * FP32 * network.trained / settings.ranks
+            parts[f"{name} gradients"] = FP32 * here
+        parts[f"{name} moments"] = 2 * FP32 * here
+        if settings.zero == 2:
+            parts[f"{name} fp32 weights"] = FP32 * here
+        if settings.zero and name == learning:
+            parts[f"{name} gathers, buckets"] = _buckets(network, settings)
     if settings.reference and settings.policy is not None:
         parts["reference weights"] = FP32 * settings.policy.architecture.total / settings.ranks
     return parts
+
+
+def _weights(network: Network, settings: Settings) -> float:
+    if settings.zero == 2:
+        return FP32 * network.architecture.total
+    return 0.0 if settings.zero and settings.offload else FP32 * network.architecture.total / settings.ranks
+
+
+def _buckets(network: Network, settings: Settings) -> float:
+    """DeepSpeed reduces gradients in buckets, and in stage 3 keeps gathered what it will soon need again."""
+    kept = min(network.architecture.total, ZERO_LIVE) if settings.zero == 3 else 0
+    return FP32 * (min(network.trained, ZERO_BUCKET) + kept)
 
 
 def update_parts(network: Network, shape: Shape, own: Pass) -> Parts:
@@ -196,7 +222,7 @@ def update_parts(network: Network, shape: Shape, own: Pass) -> Parts:
 
 
 def _gathers_forward(arch: Architecture, settings: Settings) -> Parts:
-    return {"gathers": settings.width * (arch.root + 3 * arch.layer) if settings.shards else 0.0}
+    return {"gathers": settings.width * (arch.root + 3 * arch.layer) if settings.gathers else 0.0}
 
 
 def _probe(settings: Settings, *, on_gpu: bool) -> Parts:
@@ -244,4 +270,14 @@ def _host(settings: Settings) -> dict[str, float]:
     loading = sum(BF16 * size + (0 if settings.shards else FP32 * size) for size in sizes)
     states = sum(FP32 * n.architecture.total + 2 * FP32 * n.trained for n in settings.networks.values())
     copies = _PINNED * states * here / settings.devices
-    return {"loading": processes + loading, "checkpoint": processes + copies + BF16 * max(sizes, default=0)}
+    kept = 0.0
+    if settings.zero:
+        # DeepSpeed is given whole networks in fp32 by every rank.
+        loading = sum((BF16 + here * FP32) * size for size in sizes)
+    if settings.offload:
+        trained = sum(n.trained for n in settings.networks.values())
+        kept = (4 * FP32 * trained + (FP32 * sum(sizes) if settings.zero == 3 else 0)) * here / settings.devices
+    return {
+        "loading": processes + loading + kept,
+        "checkpoint": processes + kept + copies + BF16 * max(sizes, default=0),
+    }

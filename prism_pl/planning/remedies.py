@@ -112,7 +112,7 @@ def _devices(settings: Settings) -> Iterator[Change]:
         count = settings.devices * factor
         if settings.batch_size % count == 0:
             # A single device does not shard yet.
-            text = f"--trainer.devices {count}" + ("" if settings.shards else " --trainer.strategy fsdp2")
+            text = f"--trainer.devices {count}" + ("" if settings.shards or settings.zero else " --trainer.strategy fsdp2")
             yield Change(text, 2.0 * factor, replace(settings, devices=count, shards=True), ("devices", "shards"))
 
 

@@ -62,6 +62,7 @@ class Settings:
     stage: str
     devices: int
     shards: bool
+    """Ranks share out what the network needs: FSDP2 and ZeRO's stage 3 all of it, stage 2 all but the weights."""
     bf16: bool
     """Weights are gathered and activations kept in bf16."""
     policy: Network | None
@@ -83,6 +84,15 @@ class Settings:
     max_new: int
     max_tokens: int
     workload: Workload
+    zero: int = 0
+    """DeepSpeed's stage, 2 or 3; 0 is without it."""
+    offload: bool = False
+    """DeepSpeed keeps fp32 weights, gradients and moments on the host, in stage 3 the weights as well."""
+
+    @property
+    def gathers(self) -> bool:
+        """Whether a module's weights are gathered for its pass."""
+        return self.shards and self.zero != 2
 
     @property
     def width(self) -> int:
@@ -141,13 +151,16 @@ def read_settings(
     count = devices or _devices(trainer)
     bf16 = str(trainer.get("precision")).startswith("bf16")
     # On one device fsdp2 shards nothing, but rounds weights as it gathers them.
-    shards = "fsdp2" in _strategy(trainer) and (count > 1 or bf16)
+    zero, offload = zero_of(trainer)
+    shards = count > 1 if zero else "fsdp2" in _strategy(trainer) and (count > 1 or bf16)
     loss = model.get("discriminator_loss") or {}
     in_batch = loss.get("in_batch_negatives", 1) if loss.get("in_batch_weight") else 0
     return Settings(
         stage=stage,
         devices=count,
         shards=shards,
+        zero=zero,
+        offload=offload,
         bf16=bf16,
         policy=policy,
         reference=bool(model.get("kl_weight") or _options(model.get("algorithm")).get("kl_weight")),
@@ -242,6 +255,17 @@ def _options(entry: Mapping[str, Any] | None) -> Mapping[str, Any]:
 def _strategy(trainer: Mapping[str, Any]) -> str:
     strategy = trainer.get("strategy") or ""
     return strategy if isinstance(strategy, str) else _name(strategy).lower()
+
+
+def zero_of(trainer: Mapping[str, Any]) -> tuple[int, bool]:
+    """DeepSpeed's stage, 0 without it, and whether it offloads."""
+    name, strategy = _strategy(trainer), trainer.get("strategy")
+    if name.startswith("deepspeed_stage_"):
+        return int(name.removeprefix("deepspeed_stage_")[0]), name.endswith("_offload")
+    if name != "zerostrategy":
+        return 0, False
+    options = {} if isinstance(strategy, str) else _options(strategy)
+    return options.get("stage", 3), options.get("offload", False)
 
 
 def _devices(trainer: Mapping[str, Any]) -> int:

@@ -24,6 +24,8 @@ DECODE_OVERHEAD = 0.005
 """Seconds of the engine's step beside reading, assumed."""
 TAIL = 2.0
 """The longest of a rank's responses, in means, assumed."""
+HOST_BANDWIDTH = 2e10
+"""Bytes a second of the host's memory for each rank's part of an optimizer's step that is offloaded, assumed."""
 DISK = 1e9
 """Bytes a second that a checkpoint is written with, assumed."""
 
@@ -128,7 +130,8 @@ def _seconds(flops: float, passes: int, collectives: int, network: Network, sett
 
 def _optimizer(network: Network, settings: Settings, device: Device) -> float:
     """Weights, gradients and moments are read and written, and gradients read for their norm and clipped."""
-    return 40 * network.trained / settings.ranks / (SHARE_OF_BANDWIDTH * device.bandwidth)
+    bandwidth = HOST_BANDWIDTH if settings.offload else device.bandwidth
+    return 40 * network.trained / settings.ranks / (SHARE_OF_BANDWIDTH * bandwidth)
 
 
 def _decoding(plan: Plan, device: Device, responses: int) -> float:

@@ -5,27 +5,30 @@ step=N.ckpt/  __R_n.distcp  rank R's share of the large tensors   (torch.distrib
               rest.pt       everything else, small tensors included
 
 It is written under a hidden name and gets its own when all ranks' files are on the disk. The names and the numbers of
-parameters are those of a single device, so any number of ranks can read it. Reading executes nothing.
+parameters are those of a single device, so any number of ranks can read it, under any strategy. Reading executes nothing.
 """
 
 import io
 import os
 import pickle
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
-from torch.distributed.checkpoint.metadata import Metadata
+from torch.distributed.checkpoint.metadata import Metadata, MetadataIndex
 from torch.distributed.checkpoint.planner import SavePlan, SavePlanner
 from torch.distributed.tensor import DTensor
 from torch.utils._pytree import tree_flatten_with_path, tree_map_with_path
 
 from prism_pl.errors import UserError
 from prism_pl.runs.folders import put_in_place
+from prism_pl.runs.fragments import Fragment
 
 _REST = "rest.pt"
 _METADATA = ".metadata"
@@ -33,6 +36,7 @@ _LARGE = ("state_dict", "optimizer_states")
 """The parts of a trainer's checkpoint whose tensors are shared out. Tensors without a dimension stay with the rest."""
 
 Tree = dict[str, Any]
+Large = torch.Tensor | Fragment
 
 
 def newest_checkpoint(run_dir: Path) -> Path | None:
@@ -46,12 +50,13 @@ def hidden(target: Path) -> Path:
     return target.with_name(f".{target.name}")
 
 
-def split(checkpoint: Tree) -> tuple[dict[str, torch.Tensor], Tree]:
+def split(checkpoint: Tree) -> tuple[dict[str, Large], Tree]:
     """A trainer's checkpoint as its large tensors by name, each storage once, and the rest.
 
-    The rest has a tensor on the meta device in the place of each large one, and ``same`` names those that are tied.
+    The rest has a tensor on the meta device in the place of each large one; ``same`` names those that are tied, and
+    ``flat`` has the shapes of those that are written flat.
     """
-    tensors: dict[str, torch.Tensor] = {}
+    tensors: dict[str, Large] = {}
     same: dict[str, str] = {}
     names: dict[Any, str] = {}
     for name, tensor in _large(checkpoint):
@@ -62,21 +67,22 @@ def split(checkpoint: Tree) -> tuple[dict[str, torch.Tensor], Tree]:
             same[name] = names[storage]
         else:
             names[storage] = name
-            tensors[name] = tensor.detach()
+            tensors[name] = tensor if isinstance(tensor, Fragment) else tensor.detach()
     skeleton = {
         part: tree_map_with_path(lambda _, leaf: _shape_of(leaf) if _is_large(leaf) else leaf, checkpoint[part])
         for part in _LARGE
         if part in checkpoint
     }
-    return tensors, {"checkpoint": checkpoint | skeleton, "same": same}
+    flat = {name: list(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, Fragment)}
+    return tensors, {"checkpoint": checkpoint | skeleton, "same": same, "flat": flat}
 
 
-def staged(tensors: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def staged(tensors: dict[str, Large], buffers: dict[str, torch.Tensor]) -> dict[str, Large]:
     """Copies of this rank's shares in host memory, which later updates do not touch. All that a step waits for.
 
     ``buffers`` keeps the pinned memory that a GPU copies into; elsewhere the copies are freed after the write.
     """
-    copies: dict[str, torch.Tensor] = {}
+    copies: dict[str, Large] = {}
     for name, tensor in tensors.items():
         local = _local(tensor)
         if local.is_cuda:
@@ -85,7 +91,10 @@ def staged(tensors: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor]) -
             copy = buffers[name].copy_(local, non_blocking=True)
         else:
             copy = local.clone()
-        copies[name] = DTensor(copy, tensor._spec, requires_grad=False) if isinstance(tensor, DTensor) else copy
+        if isinstance(tensor, Fragment):
+            copies[name] = replace(tensor, own=copy)
+        else:
+            copies[name] = DTensor(copy, tensor._spec, requires_grad=False) if isinstance(tensor, DTensor) else copy
     if buffers:
         torch.cuda.synchronize()
     return copies
@@ -98,12 +107,13 @@ def serialised(rest: Tree) -> bytes:
     return stream.getvalue()
 
 
-def write(tensors: dict[str, torch.Tensor], rest: bytes, target: Path, group: dist.ProcessGroup | None) -> None:
+def write(tensors: dict[str, Large], rest: bytes, target: Path, group: dist.ProcessGroup | None) -> None:
     """Writes the folder. A collective of ``group`` if there is one; an error on one rank is raised on all.
 
     A rank without tensors writes nothing. The first rank's ``rest`` counts.
     """
-    dcp.save(dict(tensors), storage_writer=_Writer(target, rest), process_group=group, no_dist=group is None)
+    writer, planner = _Writer(target, rest), _Planner()
+    dcp.save(dict(tensors), storage_writer=writer, planner=planner, process_group=group, no_dist=group is None)
 
 
 class Checkpoint:
@@ -132,7 +142,7 @@ class Checkpoint:
         found: Any = self._tensors[name]
         tensor = torch.empty(found.size, dtype=found.properties.dtype)
         dcp.load({name: tensor}, storage_reader=self._reader, no_dist=True)
-        return tensor
+        return tensor.reshape(self.rest.get("flat", {}).get(name, tensor.shape))
 
     def whole(self) -> Tree:
         """The trainer's checkpoint, as ``split`` was given it."""
@@ -160,28 +170,36 @@ def filled(rest: Tree, tensor_of: Any) -> Tree:
     return checkpoint | parts
 
 
-def _large(checkpoint: Tree) -> Iterator[tuple[str, torch.Tensor]]:
+def _large(checkpoint: Tree) -> Iterator[tuple[str, Large]]:
     for part in _LARGE:
         for path, leaf in tree_flatten_with_path(checkpoint.get(part))[0]:
             if _is_large(leaf):
                 yield _name(part, path), leaf
 
 
-def _local(tensor: torch.Tensor) -> torch.Tensor:
+def _local(tensor: Large) -> torch.Tensor:
+    if isinstance(tensor, Fragment):
+        return tensor.own.detach()
     tensor = tensor.detach()
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _is_large(leaf: Any) -> bool:
-    return isinstance(leaf, torch.Tensor) and leaf.dim() > 0
+    return isinstance(leaf, Large) and len(leaf.shape) > 0
 
 
-def _shape_of(tensor: torch.Tensor) -> torch.Tensor:
+def _shape_of(tensor: Large) -> torch.Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
 
 
 def _name(part: str, path: Any) -> str:
     return "/".join([part, *(str(getattr(key, "key", getattr(key, "idx", key))) for key in path)])
+
+
+class _Planner(DefaultSavePlanner):
+    def lookup_object(self, index: MetadataIndex) -> Any:
+        found = self.state_dict[index.fqn]
+        return found.own if isinstance(found, Fragment) else super().lookup_object(index)
 
 
 class _Writer(FileSystemWriter):

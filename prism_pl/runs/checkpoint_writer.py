@@ -16,7 +16,8 @@ from torch.distributed.tensor import DTensor
 from prism_pl.errors import UserError
 from prism_pl.heartbeat import within
 from prism_pl.ranks import broadcast_object, gather_objects, several
-from prism_pl.runs.checkpoint import hidden, serialised, split, staged, write
+from prism_pl.runs.checkpoint import Large, hidden, serialised, split, staged, write
+from prism_pl.runs.fragments import Fragment
 
 _log = logging.getLogger(__name__)
 _LIMIT = timedelta(hours=2)
@@ -106,10 +107,13 @@ class CheckpointWriter:
         return self._shared
 
 
-def _gathered(tensors: dict[str, torch.Tensor], keep: bool) -> dict[str, torch.Tensor]:
-    kept = {}
+def _gathered(tensors: dict[str, Large], keep: bool) -> dict[str, Large]:
+    kept: dict[str, Large] = {}
     for name, tensor in tensors.items():
-        whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        if isinstance(tensor, Fragment):
+            whole = tensor.whole()
+        else:
+            whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
         if keep:
             kept[name] = whole.cpu()
     return kept

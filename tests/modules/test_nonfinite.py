@@ -101,12 +101,16 @@ def test_a_poisoned_update_changes_nothing_and_is_counted_and_named(
     )
 
 
-def test_two_processes_leave_the_same_updates_out(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "strategy",
+    ["fsdp2", *(pytest.param(f"deepspeed_stage_{stage}", marks=pytest.mark.ranks) for stage in (2, 3))],
+)
+def test_two_processes_leave_the_same_updates_out(tmp_path: Path, strategy: str) -> None:
     """Only the first process meets the NaN."""
     config = write_config(tmp_path, policy=[0], discriminator=[1])
     chosen = {"trainer__max_steps": "2", "data__batch_size": "4", "model__cadence__discriminator_every": "1",
               "model__replay__prompts_per_update": "0", "model__discriminator_loss__r1_weight": "0"}  # fmt: skip
-    sharded = {"trainer__devices": "2", "trainer__strategy": "fsdp2", "trainer__accelerator": "cpu"}
+    sharded = {"trainer__devices": "2", "trainer__strategy": strategy, "trainer__accelerator": "cpu"}
     finish(start(config, tmp_path / "one", **chosen))
     finish(start(config, tmp_path / "two", **chosen, **sharded))
     one, two = (logged(tmp_path / name, "policy/skipped_updates") for name in ("one", "two"))

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from jsonargparse import Namespace
 
-import modules  # noqa: F401 (registers fsdp2)
+import modules  # noqa: F401 (registers the strategies)
 from prism_pl.cli import refuse_half_precision, refuse_strategy
 from prism_pl.errors import UserError
 from tests.command_line import run
@@ -227,7 +227,7 @@ def test_other_precisions_are_not(precision: str | int | None) -> None:
     refuse_half_precision(Namespace(precision=None, plugins=Namespace(init_args=Namespace())))
 
 
-@pytest.mark.parametrize("strategy", [None, "ddp", "ddp_spawn", "deepspeed_stage_2"])
+@pytest.mark.parametrize("strategy", [None, "ddp", "ddp_spawn", "deepspeed_stage_1"])
 def test_a_strategy_that_cannot_hold_a_stage_is_refused_at_once(
     strategy: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,7 +238,7 @@ def test_a_strategy_that_cannot_hold_a_stage_is_refused_at_once(
         capsys, *RLVR, "--run_dir", str(tmp_path), "--trainer.accelerator=cpu", "--trainer.devices", "2", *chosen
     )
     assert "trainer.strategy: D" in said
-    assert "cannot run several backward passes an update on 2 devices. Use `--trainer.strategy fsdp2`." in said
+    assert "an update on 2 devices. Use `--trainer.strategy fsdp2`, or deepspeed_stage_2 or deepspeed_stage_3." in said
     assert (tmp_path / "finished.json").exists()
 
 
@@ -256,6 +256,8 @@ def options(**changes: Any) -> Namespace:
     [
         {"strategy": "fsdp2"},
         {"strategy": Namespace(class_path="modules.strategy.FSDP2Strategy", init_args=Namespace())},
+        {"strategy": "deepspeed_stage_2"},
+        {"strategy": "deepspeed_stage_3_offload", "devices": 1},
         {"devices": 1},
         {"devices": "auto"},
     ],
@@ -275,6 +277,29 @@ def test_what_can_run_is_not_refused(changes: dict[str, Any]) -> None:
 def test_devices_are_counted_over_nodes(changes: dict[str, Any], count: int) -> None:
     with pytest.raises(UserError, match=rf"DDPStrategy cannot run several .* on {count} devices"):
         refuse_strategy(options(**changes))
+
+
+@pytest.mark.parametrize("name", ["deepspeed", "deepspeed_stage_1", "deepspeed_stage_3_offload_nvme"])
+def test_lightnings_own_deepspeed_is_refused_on_one_device_too(name: str) -> None:
+    with pytest.raises(UserError, match=r"DeepSpeedStrategy cannot .* or deepspeed_stage_2 or deepspeed_stage_3"):
+        refuse_strategy(options(strategy=name, devices=1))
+
+
+def test_deepspeed_in_bf16_is_refused_at_once() -> None:
+    with pytest.raises(UserError, match=r"trainer\.precision: DeepSpeed computes in bf16-mixed with all weights rounded"):
+        refuse_strategy(options(strategy="deepspeed_stage_3", precision="bf16-mixed"))
+
+
+def test_what_deepspeed_would_keep_elsewhere_is_refused_at_once() -> None:
+    chosen = Namespace(zero={"stage": 1, "overlap_comm": True})
+    with pytest.raises(UserError, match=r"trainer\.strategy\.zero: stage would change what DeepSpeed keeps where"):
+        refuse_strategy(options(strategy=Namespace(class_path="modules.ZeroStrategy", init_args=chosen)))
+
+
+def test_a_missing_deepspeed_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prism_pl.model.zero.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"trainer\.strategy: it needs the package deepspeed\. .*\[deepspeed\]"):
+        refuse_strategy(options(strategy="deepspeed_stage_2"))
 
 
 def test_a_strategy_that_does_not_exist_is_named() -> None:

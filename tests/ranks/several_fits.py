@@ -1,6 +1,6 @@
 """Many small fits one after the other in one process, or in each of several: importing costs more than they do.
 
-FOLDER OPTIONS STOP_AFTER NAME:RUN ...: each NAME.arguments of the folder, into its folder RUN.
+FOLDER OPTIONS STOP_AFTER NAME:RUN ...: each NAME.arguments of the folder, into its folder RUN. NAME:RUN@N stops after N.
 """
 
 import json
@@ -30,11 +30,13 @@ class Stopper(callbacks.RunFolder):
 
 
 def main() -> None:
-    folder, options, Stopper.after, names = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+    folder, options, after, names = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
     torch.set_num_threads(1)
     for name in names:
         print("case", name, flush=True)
         case, _, target = name.partition(":")
+        target, _, own = target.partition("@")
+        Stopper.after = int(own or after)
         arguments = [*json.loads((folder / f"{case}.arguments").read_text()), f"--run_dir={folder / target}", *options]
         with suppress(StopError):
             assert run("fit", *arguments, run_folder=Stopper) == 0, name

@@ -9,7 +9,7 @@ from prism_pl.planning import DEVICES, Architecture, Settings, Workload, make_pl
 from prism_pl.planning.activations import Pass, Shape, held
 from prism_pl.planning.memory import CONTEXT, ENGINE_WORK, FRAGMENTATION, Plan, kv_bytes, update_parts
 from prism_pl.planning.names import family_config
-from prism_pl.planning.settings import EngineSettings, Network, ProbeSettings
+from prism_pl.planning.settings import EngineSettings, Network, ProbeSettings, zero_of
 from prism_pl.planning.work import forward_flops
 
 ARCH = Architecture.of(family_config("4B"))
@@ -37,6 +37,46 @@ def test_states_are_sixteen_bytes_a_parameter_over_the_ranks() -> None:
     assert "policy gradients" not in parts(make_plan(SETTINGS, 80e9), "rollout")
     frozen = replace(SETTINGS, policy=replace(POLICY, trained=ARCH.total // 2))
     assert parts(make_plan(frozen, 80e9), "policy update")["policy moments"] == 8 * (ARCH.total // 2) / 8
+
+
+def test_deepspeeds_states_by_stage_and_offload() -> None:
+    total, share = ARCH.total, ARCH.total / 8
+    fp32 = replace(SETTINGS, bf16=False)
+    two = parts(make_plan(replace(fp32, zero=2), 80e9), "policy update")
+    assert two["policy weights"] == 4 * total
+    assert two["policy gradients"] == two["policy fp32 weights"] == 4 * share
+    assert two["policy moments"] == 8 * share
+    assert two["policy gathers, buckets"] == 4 * 500e6
+    three = parts(make_plan(replace(fp32, zero=3), 80e9), "policy update")
+    assert (three["policy weights"], three["policy gradients"], three["policy moments"]) == (
+        4 * share,
+        4 * share,
+        8 * share,
+    )
+    assert three["policy gathers, buckets"] == 4 * 1500e6
+    for stage, weights in ((2, 4 * total), (3, 0)):
+        plan = make_plan(replace(fp32, zero=stage, offload=True), 80e9)
+        own = parts(plan, "policy update")
+        assert own["policy weights"] == weights
+        assert own["policy gradients"] == own["policy moments"] == 0
+        # Weights, gradients and two moments in fp32, in stage 3 the weights once more.
+        kept = plan.host["checkpoint"] - make_plan(replace(fp32, zero=stage), 80e9).host["checkpoint"]
+        assert kept == pytest.approx((16 if stage == 2 else 20) * total)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "expected"),
+    [
+        ("deepspeed_stage_2", (2, False)),
+        ("deepspeed_stage_3_offload", (3, True)),
+        ({"class_path": "modules.ZeroStrategy", "init_args": {"stage": 2, "offload": True}}, (2, True)),
+        ({"class_path": "modules.ZeroStrategy"}, (3, False)),
+        ("fsdp2", (0, False)),
+        (None, (0, False)),
+    ],
+)
+def test_the_stage_of_deepspeed_is_read_from_the_strategy(strategy: object, expected: tuple[int, bool]) -> None:
+    assert zero_of({"strategy": strategy}) == expected
 
 
 def test_the_engine_takes_its_share_and_keeps_what_weights_leave() -> None:

@@ -11,11 +11,13 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.utils._pytree import tree_map
 
 from prism_pl.errors import UserError
 from prism_pl.runs import checkpoint_writer
 from prism_pl.runs.checkpoint import Checkpoint, newest_checkpoint
 from prism_pl.runs.checkpoint_writer import CheckpointWriter
+from prism_pl.runs.fragments import Fragment
 from tests.forked_ranks import on_two_ranks
 
 
@@ -44,14 +46,35 @@ def stepped(model: nn.Module) -> dict[str, Any]:
     return {"global_step": 1, "state_dict": model.state_dict(keep_vars=True), "optimizer_states": [optimizer.state_dict()]}
 
 
+def cut(checkpoint: dict[str, Any], rank: int) -> dict[str, Any]:
+    """Through the middle of a row: the first rank has three numbers of each tensor and all of the last one."""
+    made: dict[int, Fragment] = {}
+
+    def part(tensor: Any) -> Any:
+        if not isinstance(tensor, torch.Tensor) or not tensor.dim():
+            return tensor
+        if id(tensor) not in made:
+            flat = tensor.detach().flatten()
+            at = len(flat) if tensor.shape == (1, 5) else 3
+            made[id(tensor)] = Fragment(flat[at:] if rank else flat[:at], at * rank, tensor.shape)
+        return made[id(tensor)]
+
+    states = [state | {"state": tree_map(part, state["state"])} for state in checkpoint["optimizer_states"]]
+    weights = {name: part(tensor) for name, tensor in checkpoint["state_dict"].items()}
+    return checkpoint | {"state_dict": weights, "optimizer_states": states}
+
+
 def save(rank: int, folder: Path, case: str) -> None:
     """In a rank: what it heard goes to a file of its own."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     model = Tied()
-    fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
+    if not case.startswith("fragments"):
+        fully_shard(model, mesh=init_device_mesh("cpu", (2,)))
     checkpoint = stepped(model)
-    if case == "own disk" and rank == 1:
+    if case.startswith("fragments"):
+        checkpoint = cut(checkpoint, rank)
+    if case.endswith("own disk") and rank == 1:
         checkpoint_writer.hidden = lambda target: folder / "another disk" / target.name  # type: ignore[attr-defined]
     writer = CheckpointWriter(lambda target: None)
     heard = "nothing"
@@ -108,6 +131,13 @@ def test_the_first_rank_writes_for_one_with_a_disk_of_its_own(saved: Callable[[s
     folder = saved("own disk") / "checkpoints" / "step=1.ckpt"
     assert_whole(folder)
     assert {path.name for path in folder.iterdir()} == {".metadata", "rest.pt", "__0_0.distcp"}
+
+
+@pytest.mark.parametrize("case", ["fragments", "fragments, own disk"])
+def test_tensors_that_are_cut_anywhere_are_whole_again(saved: Callable[[str], Path], case: str) -> None:
+    folder = saved(case) / "checkpoints" / "step=1.ckpt"
+    assert_whole(folder)
+    assert (folder / "__1_0.distcp").exists() == (case == "fragments")
 
 
 def test_all_ranks_hear_that_one_could_not_write(saved: Callable[[str], Path]) -> None:
