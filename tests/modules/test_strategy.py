@@ -63,7 +63,8 @@ def test_two_processes_killed_and_resumed_on_two_nodes_give_the_losses_of_one(tm
 
 
 def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: Path, embedded: Path) -> None:
-    """All responses of the second process have advantage zero: it has no row to train on, and nothing to log of any.
+    """In the first batch both groups that teach anything are the first process's: the second is dealt one of them. In the
+    second batch only one group does, so one process has no row to train on, and nothing to log of any.
 
     Started as SLURM does, in a folder with a finished run, which one of the two must set aside.
     """
@@ -71,8 +72,10 @@ def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: P
     rows = usable_mixture(
         Mixture.open("embedded/digits/rlvr.jsonl", "test"), PromptEncoder("embedded/digits", 64), Requirements(("answer",))
     )
-    second = [row for batch, _ in zip(OrderedBatches(rows, 4, 0, 1, 2), range(2), strict=False) for row in batch]
-    dead = {f"{source}:{row + 1}" for row in second}
+    first, second = (
+        [own for own, _ in zip(OrderedBatches(rows, 4, 0, rank, 2), range(2), strict=False)] for rank in (0, 1)
+    )
+    dead = {f"{source}:{row + 1}" for row in (*second[0], *second[1], first[1][1])}
     content = rewarded(tmp_path, {"class_path": "SampleLog"}, dead=f"source in {dead}")
     content["model"]["init_args"]["reuse"] = {"mini_batches": 1}
     config = write(content, tmp_path / "rlvr.yaml")
@@ -85,10 +88,13 @@ def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: P
     assert (tmp_path / "two.1" / "finished.json").exists()
     assert not (tmp_path / "two.2").exists()
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
-    assert one[1]["advantage/zero_std_groups"] == 0.5
-    # Half of all, but for those that have just their group's mean.
+    assert [one[step]["advantage/zero_std_groups"] for step in (1, 2)] == [0.5, 0.75]
+    # Half of all and a quarter, but for those that have just their group's mean.
     assert 0.25 < one[1]["policy/trained_responses"] <= 0.5
-    assert two[1]["packing/idle_share"] == pytest.approx(0.5)
+    assert 0.1 < one[2]["policy/trained_responses"] <= 0.25
+    # One minus a process's tokens over the most, a mean over both: it would be 0.5 in the first batch, too.
+    assert two[1]["packing/idle_share"] < 0.1
+    assert two[2]["packing/idle_share"] == pytest.approx(0.5)
     assert_same_metrics(tmp_path / "one", tmp_path / "two")
     # Every response of both processes, each once and in the order of the batch.
     told = [
