@@ -33,7 +33,7 @@ class SeveralEngines(RolloutEngine):
     A prompt's responses depend on its seed alone, so they are those of one engine.
     """
 
-    def __init__(self, engine: RolloutEngine, num_devices: int) -> None:
+    def __init__(self, engine: RolloutEngine, num_devices: PositiveInt) -> None:
         self.engine = engine
         self.num_devices = num_devices
         self._workers: list[tuple[BaseProcess, Connection]] = []
