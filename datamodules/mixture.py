@@ -62,4 +62,7 @@ class MixtureDataModule(OrderedDataModule):
         return None
 
     def train_dataloader(self) -> DataLoader[Any]:
-        return self.ordered_loader(self.parts, self.encode, self.data.weights, self.tokens())
+        assert self.trainer is not None
+        # A single process has nobody to share with, and need not look the counts up.
+        tokens = self.tokens() if self.trainer.world_size > 1 else None
+        return self.ordered_loader(self.parts, self.encode, self.data.weights, tokens)

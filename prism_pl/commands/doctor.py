@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
@@ -95,7 +95,7 @@ def _engines() -> Iterator[Finding]:
 
 def _version(package: str) -> str | None:
     try:
-        return distribution(package).version
+        return version(package)
     except PackageNotFoundError:
         return None
 

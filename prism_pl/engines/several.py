@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from prism_pl.engines.base import RolloutEngine
+from prism_pl.environment import variables
 from prism_pl.errors import UserError
 from prism_pl.ranges import PositiveInt
 from prism_pl.types import Prompt, Response, SamplingOptions
@@ -126,13 +127,5 @@ def _environment(number: int, num_devices: int) -> Iterator[None]:
     device = visible.split(",")[number] if visible else str(number)
     threads = max(1, torch.get_num_threads() // num_devices)
     own = {"OMP_NUM_THREADS": str(threads)} | ({_VISIBLE: device} if torch.cuda.is_available() else {})
-    before = {name: os.environ.get(name) for name in own}
-    os.environ |= own
-    try:
+    with variables(own):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
+from prism_pl.environment import variables
 from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
 from prism_pl.model.policy import suppressed_tokens
@@ -184,16 +185,8 @@ def own_device() -> Iterator[dict[str, Any]]:
         yield {}
         return
     own = {"RANK": str(torch.distributed.get_rank()), "LOCAL_RANK": str(torch.cuda.current_device())}
-    before = {name: os.environ.get(name) for name in own}
-    os.environ |= own
-    try:
+    with variables(own):
         yield {"distributed_executor_backend": "external_launcher"}
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _cpu_arguments(max_model_len: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ The optimizer sees one flat tensor a parameter group, of which each rank has a r
 find a parameter's part in it again, so that a checkpoint has the names and numbers of a single device.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -18,6 +17,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.optim import Optimizer
 
+from prism_pl.environment import variables
 from prism_pl.errors import UserError
 from prism_pl.runs.fragments import Fragment
 
@@ -194,13 +194,5 @@ def launched(device: torch.device, local_rank: int) -> Iterator[None]:
         chosen = {"LOCAL_RANK": str(device.index)}  # with which it chooses the GPU
     else:
         chosen = {"LOCAL_RANK": str(local_rank), "DS_ACCELERATOR": "cpu"}
-    before = {name: os.environ.get(name) for name in chosen}
-    os.environ.update(chosen)
-    try:
+    with variables(chosen):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
