@@ -149,7 +149,8 @@ class DiscriminatorStep:
         scores = scores_of(prompts)
         add_game_metrics(scores[0], metrics, prefix)
         add_pair_metrics(scores[1], metrics, f"{prefix}in_batch/")
-        for kind, viewed in (("swap", swap_images(prompts)), ("blank", blank_images(prompts))):
+        swapped = swap_images(prompts, [[text for _, text in others] for others in negatives])
+        for kind, viewed in (("swap", swapped), ("blank", blank_images(prompts))):
             add_image_effect(prompts, viewed, scores, scores_of(viewed), kind, metrics)
 
     def _in_batch_negatives(
@@ -162,8 +163,9 @@ class DiscriminatorStep:
         if not count:
             return []  # without asking the other ranks
         own = self.stage.places(len(prompts)) if places is None else places
-        teachers = self.stage.whole_batch([prompt.teacher or "" for prompt in prompts], own)
-        everyone = negative_indices(teachers, count)
+        taught = self.stage.whole_batch([(prompt.teacher or "", prompt.image_paths) for prompt in prompts], own)
+        teachers = [teacher for teacher, _ in taught]
+        everyone = negative_indices(teachers, [images for _, images in taught], count)
         return [[(q, teachers[q] if q >= 0 else "") for q in everyone[place]] for place in own]
 
     def _add_gradient_penalty(self, batch: ScoringBatch, options: DiscriminatorLossOptions) -> None:

@@ -8,26 +8,37 @@ response belongs to, so that what a prompt adds to all its scores cannot help (b
 costs no forward pass: T_q is scored anyway.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
 
-def negative_indices(teachers: Sequence[str], count: int) -> list[list[int]]:
-    """For each prompt of a batch the indices of the next ``count`` prompts whose teachers' responses differ.
+def negative_indices(teachers: Sequence[str], images: Sequence[tuple[str, ...]], count: int) -> list[list[int]]:
+    """For each prompt of a batch the ``count`` others whose teachers' responses are most like its own teacher's.
 
-    Nobody's own response and no response twice; -1 where the batch has fewer. ``teachers`` are those of the whole batch,
-    over all ranks.
+    Likeness is the share of common words, |a & b| / |a | b| as multisets; of equals the next in the batch comes first. The
+    most alike ask what the policy's own mistakes will ask: answers to another kind of question are told apart without a
+    look at the image.
+
+    Nobody's own response, no response twice and none about the prompt's own image (it would be right); -1 where the batch
+    has fewer. ``teachers`` and ``images`` (paths) are those of the whole batch, over all ranks.
     """
+    words = [Counter(teacher.split()) for teacher in teachers]
     result = []
     for p, own in enumerate(teachers):
         first: dict[str, int] = {}
         for q in [*range(p + 1, len(teachers)), *range(p)]:
-            first.setdefault(teachers[q], q)
-        others = [q for text, q in first.items() if text != own][:count]
+            if teachers[q] != own and not (images[p] and images[q] == images[p]):
+                first.setdefault(teachers[q], q)
+        others = sorted(first.values(), key=lambda q: -_likeness(words[p], words[q]))[:count]
         result.append(others + [-1] * (count - len(others)))
     return result
+
+
+def _likeness(a: Counter[str], b: Counter[str]) -> float:
+    return (a & b).total() / max((a | b).total(), 1)
 
 
 def across_loss(teacher_QK: torch.Tensor, wrong_QJK: torch.Tensor, negative_QJ: torch.Tensor) -> torch.Tensor:

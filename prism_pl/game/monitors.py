@@ -3,7 +3,7 @@
 Sums travel over micro-batches and ranks; quantiles are each rank's own, averaged over ranks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import torch
@@ -121,10 +121,11 @@ def _load_name(kind: int, expert: int) -> str:
     return f"expert_load/{KINDS[kind]}_{expert}"
 
 
-def swap_images(prompts: Sequence[Prompt]) -> list[Prompt]:
-    """Each prompt with the image of the one before it of the same size; without such a one it keeps its own.
+def swap_images(prompts: Sequence[Prompt], negatives: Sequence[Collection[str]] = ()) -> list[Prompt]:
+    """Each prompt with the image of the nearest before it, around the end, of the same size; without one it keeps its own.
 
-    Not of the one after it: that one's teacher is its in-batch negative.
+    ``negatives`` are the responses that each prompt's teacher is compared with: an image that one of them describes would
+    make it right, so it is passed over.
     """
     result = list(prompts)
     by_grid: dict[str, list[int]] = {}
@@ -132,7 +133,10 @@ def swap_images(prompts: Sequence[Prompt]) -> list[Prompt]:
         if prompt.image_grid is not None:
             by_grid.setdefault(str(prompt.image_grid.tolist()), []).append(p)
     for members in by_grid.values():
-        for own, other in zip(members, members[-1:] + members[:-1], strict=True):
+        for place, own in enumerate(members):
+            before = [*members[:place][::-1], *members[place + 1 :][::-1]]
+            compared = negatives[own] if negatives else ()
+            other = next((q for q in before if prompts[q].teacher not in compared), own)
             result[own] = replace(prompts[own], pixel_values=prompts[other].pixel_values)
     return result
 

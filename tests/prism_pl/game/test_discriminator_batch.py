@@ -131,12 +131,13 @@ def test_without_past_and_in_batch_negatives(prompts: list[Prompt], encoder: Pro
 def test_several_negatives_and_unequal_numbers_of_responses(prompts: list[Prompt], encoder: PromptEncoder) -> None:
     """A prompt with fewer responses than others, and a past one with more, move nobody into another's place."""
     teachers = [prompt.teacher for prompt in prompts[:3]]
+    borrowed = negative_indices(teachers, [prompt.image_paths for prompt in prompts[:3]], 3)
     batch = make_discriminator_batch(
         prompts[:3],
         [[respond("a")], [respond("b"), respond("c")], []],
         encoder.tokenizer,
         Reading(),
-        in_batch=[[(q, teachers[q] if q >= 0 else "") for q in others] for others in negative_indices(teachers, 3)],
+        in_batch=[[(q, teachers[q] if q >= 0 else "") for q in others] for others in borrowed],
         past=[(prompts[3], [respond(letter) for letter in "defgh"]), (prompts[4], [])],
     )
     assert batch.num_responses == 2

@@ -187,6 +187,15 @@ def test_images_are_swapped_among_equal_sizes() -> None:
     assert swapped[3] is prompts[3]
 
 
+def test_no_image_is_shown_whose_teacher_is_the_negative() -> None:
+    wide = [[1, 2, 4]]
+    prompts = [replace(shaped(wide, value), teacher=name) for value, name in ((0, "a"), (2, "b"), (3, "c"))]
+    swapped = swap_images(prompts, [["c"], [], ["a", "b"]])
+    # Before 0 comes 2, passed over, then 1. Before 1 comes 0. Both others of 2 are passed over: it keeps its own.
+    for own, other in ((0, 1), (1, 0), (2, 2)):
+        assert torch.equal(swapped[own].pixel_values, prompts[other].pixel_values)
+
+
 def test_a_blank_image_is_its_mean() -> None:
     prompts = [shaped([[1, 2, 2]], 3), shaped(None, 0)]
     blank = blank_images(prompts)
