@@ -45,7 +45,7 @@ def our_step(case: str, device: str) -> Callable[[], float]:
             logp_BT, entropy_BT = policy(packed)
             inputs = LossInputs(
                 logp_BT=logp_BT, old_logp_BT=logp_BT.detach(), weight_BT=torch.ones_like(logp_BT),
-                mask_BT=packed.token_mask_BT, advantage_B=advantage_B[packed.order_B], num_tokens=count,
+                mask_BT=packed.token_mask_BT, advantage_BT=advantage_B[packed.order_B][:, None], num_tokens=count,
                 num_responses=len(advantage_B), max_length=512, entropy_BT=entropy_BT,
             )  # fmt: skip
             DAPO().loss(inputs, StepMetrics(DAPO().metrics())).backward()

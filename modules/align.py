@@ -15,7 +15,7 @@ from modules.policy_step import PolicyStep
 from modules.stage import StageModule
 from prism_pl.algorithms import GRPO
 from prism_pl.algorithms.importance import MismatchOptions
-from prism_pl.algorithms.policy_update import ReuseOptions, add_response_metrics, response_metrics
+from prism_pl.algorithms.policy_update import Advantages, ReuseOptions, add_response_metrics, response_metrics
 from prism_pl.contracts import Exportable, PromptSource, require
 from prism_pl.discriminators import Discriminator
 from prism_pl.game import (
@@ -40,7 +40,7 @@ from prism_pl.metrics.timing import seconds, timed
 from prism_pl.model.policy import PolicyOptions
 from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Share
 from prism_pl.runs.samples import make_samples
-from prism_pl.segments import well_formed
+from prism_pl.segments import caption_end, well_formed
 from prism_pl.types import PromptBatch, Rollouts
 
 
@@ -156,7 +156,8 @@ class AdversarialAlignModule(StageModule):
                 with timed("reference", metrics):
                     reference = self.policy_step.reference_logprobs(rollouts)
             with timed("policy_update", metrics):
-                self.policy_step.update(rollouts, advantage_PG, reference_logp=reference)
+                credited = self._credited(rollouts, advantage_PG, self.advantage.after_caption(scores))
+                self.policy_step.update(rollouts, credited, reference_logp=reference)
         self._remember(rollouts)
         add_game_metrics(scores, metrics)
         add_pair_metrics(shown.in_batch(scored.score_N), metrics, "in_batch/")
@@ -165,6 +166,12 @@ class AdversarialAlignModule(StageModule):
         add_response_metrics(rollouts, advantage_PG, metrics)
         self.report(metrics)
         return {"samples": make_samples(rollouts, advantage_PG, scores.columns), "places": rollouts.places}
+
+    def _credited(self, rollouts: Rollouts, advantage_PG: torch.Tensor, late_PG: torch.Tensor) -> Advantages:
+        """The advantages with where each response's caption ends."""
+        tokenizer = self.discriminator_step.tokenizer
+        ends = [[caption_end(response.token_ids, tokenizer) for response in group] for group in rollouts.responses]
+        return Advantages(advantage_PG, late_PG, torch.tensor(ends))
 
     def _look_at(self, scores: Scores, rollouts: Rollouts) -> None:
         """Counts and names the responses whose score is not finite; all ranks stop alike."""

@@ -9,6 +9,7 @@ from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm
 from prism_pl.algorithms.importance import MismatchOptions
 from prism_pl.algorithms.policy_update import (
+    Advantages,
     PolicyUpdate,
     ReuseOptions,
     RolloutTerms,
@@ -75,7 +76,7 @@ class PolicyStep:
     def update(
         self,
         rollouts: Rollouts,
-        advantage_PG: torch.Tensor,
+        advantages: Advantages,
         old_logp: Mapping[int, torch.Tensor] | None = None,
         reference_logp: Mapping[int, torch.Tensor] | None = None,
     ) -> None:
@@ -83,15 +84,15 @@ class PolicyStep:
 
         ``old_logp`` are the log-probabilities under the present weights, if they are known already.
         """
-        updates = make_updates(rollouts, advantage_PG, self.reuse, all_rows=self.algorithm.needs_all_rows)
+        updates = make_updates(rollouts, advantages, self.reuse, all_rows=self.algorithm.needs_all_rows)
         rows = trained_rows(updates)
-        add_trained_share(rows, advantage_PG.numel(), self.stage.metrics)
+        add_trained_share(rows, advantages.whole_PG.numel(), self.stage.metrics)
         if len(updates) == 1:
             # Exactly on-policy: its own log-probabilities are the old ones.
             old_logp = None
         elif old_logp is None:
             old_logp = self.logprobs(rollouts, rows)
-        terms = RolloutTerms(rollouts, advantage_PG, self.mismatch, old_logp, reference_logp)
+        terms = RolloutTerms(rollouts, advantages, self.mismatch, old_logp, reference_logp)
         for number, update in enumerate(updates):
             if self.stage.finished():
                 break

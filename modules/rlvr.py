@@ -13,7 +13,7 @@ from modules.stage import StageModule
 from prism_pl.algorithms import Algorithm, Outcomes, RewardTerm
 from prism_pl.algorithms.importance import MismatchOptions
 from prism_pl.algorithms.inputs import has_signal
-from prism_pl.algorithms.policy_update import ReuseOptions, add_response_metrics, response_metrics
+from prism_pl.algorithms.policy_update import Advantages, ReuseOptions, add_response_metrics, response_metrics
 from prism_pl.contracts import Exportable
 from prism_pl.metrics.collection import means, sums
 from prism_pl.metrics.timing import seconds, timed
@@ -100,7 +100,7 @@ class RLVRModule(StageModule):
                     terms.append(RewardTerm(-loss_PG, self.algorithm.kl_weight))
         advantage_PG = self.algorithm.advantages(Outcomes(goal_PG, rollouts.length_PG, self.all_reduce, tuple(terms)))
         with timed("policy_update", metrics):
-            self.policy_step.update(rollouts, advantage_PG, old, reference)
+            self.policy_step.update(rollouts, Advantages(advantage_PG), old, reference)
         metrics.add("reward/total", graded.total_PG)
         metrics.add("reward/shaped", goal_PG)
         for name, part_PG in graded.parts.items():

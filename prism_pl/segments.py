@@ -7,6 +7,7 @@ that nothing but content can tell them apart (PRISM's released code leaked the r
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,17 @@ def segment_ids(
         for text in (sections.perception, before + sections.reasoning)
     )
     return perception, reasoning
+
+
+def caption_end(token_ids: Sequence[int], tokenizer: PreTrainedTokenizerBase) -> int:
+    """How many of a response's first tokens hold all of its caption with the closing tag; all, if it has none.
+
+    A token that holds the tag's end and something after it counts as the caption's.
+    """
+    mark = f"</{SECTION_NAMES[0]}>"
+    return bisect_left(
+        range(len(token_ids)), True, key=lambda n: mark in tokenizer.decode(list(token_ids[:n]), skip_special_tokens=True)
+    )
 
 
 def count_items(text: str) -> int:

@@ -55,7 +55,8 @@ class LossInputs:
     """Importance weights between engine and trainer, 1 where they agree."""
     mask_BT: torch.Tensor
     """True on response tokens."""
-    advantage_B: torch.Tensor
+    advantage_BT: torch.Tensor
+    """Of each token; (B, 1) where the tokens of a response share one."""
     num_tokens: float
     """Response tokens of the update."""
     num_responses: float

@@ -45,10 +45,10 @@ class TokenClip(PolicyObjective):
     """Bound on rho of tokens with a negative advantage; null for none."""
 
     def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
-        advantage_B1 = inputs.advantage_B[:, None]
-        gain_BT = clipped_gain(inputs.ratio_BT, advantage_B1, self.clip_low, self.clip_high)
+        advantage_BT = inputs.advantage_BT
+        gain_BT = clipped_gain(inputs.ratio_BT, advantage_BT, self.clip_low, self.clip_high)
         if self.dual_clip is not None:
-            gain_BT = torch.where(advantage_B1 < 0, torch.maximum(gain_BT, self.dual_clip * advantage_B1), gain_BT)
+            gain_BT = torch.where(advantage_BT < 0, torch.maximum(gain_BT, self.dual_clip * advantage_BT), gain_BT)
         add_clip_metrics(inputs, inputs.ratio_BT, self.clip_low, self.clip_high, metrics)
         return -gain_BT
 
@@ -74,7 +74,7 @@ class SequenceClip(PolicyObjective):
             log_ratio_B, largest = log_ratio_B / inputs.mask_BT.sum(-1).clamp_min(1), _LARGEST_LOG_OF_MEAN
         ratio_BT = torch.exp(log_ratio_B.clamp_max(largest))[:, None].expand_as(inputs.logp_BT)
         add_clip_metrics(inputs, ratio_BT, self.clip_low, self.clip_high, metrics)
-        return -clipped_gain(ratio_BT, inputs.advantage_B[:, None], self.clip_low, self.clip_high)
+        return -clipped_gain(ratio_BT, inputs.advantage_BT, self.clip_low, self.clip_high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class CappedWeight(PolicyObjective):
     def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
         ratio_BT = inputs.ratio_BT.detach()
         add_clip_metrics(inputs, ratio_BT, 1.0, self.ratio_cap - 1, metrics)
-        return -ratio_BT.clamp_max(self.ratio_cap) * inputs.advantage_B[:, None] * inputs.logp_BT
+        return -ratio_BT.clamp_max(self.ratio_cap) * inputs.advantage_BT * inputs.logp_BT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +106,13 @@ class SoftGate(PolicyObjective):
         return means("policy/ratio", "policy/gate_slope")
 
     def __call__(self, inputs: LossInputs, metrics: StepMetrics) -> torch.Tensor:
-        advantage_B1 = inputs.advantage_B[:, None]
-        positive, negative = advantage_B1.new_tensor([self.temperature_positive, self.temperature_negative])
-        tau_B1 = torch.where(advantage_B1 > 0, positive, negative)
-        open_BT = torch.sigmoid(tau_B1 * (inputs.ratio_BT - 1))
+        advantage_BT = inputs.advantage_BT
+        positive, negative = advantage_BT.new_tensor([self.temperature_positive, self.temperature_negative])
+        tau_BT = torch.where(advantage_BT > 0, positive, negative)
+        open_BT = torch.sigmoid(tau_BT * (inputs.ratio_BT - 1))
         metrics.add("policy/ratio", inputs.ratio_BT[inputs.mask_BT])
         metrics.add("policy/gate_slope", (4 * open_BT * (1 - open_BT))[inputs.mask_BT])
-        return -4 / tau_B1 * open_BT * advantage_B1
+        return -4 / tau_BT * open_BT * advantage_BT
 
 
 def clipped_gain(ratio: torch.Tensor, advantage: torch.Tensor, low: float, high: float) -> torch.Tensor:
@@ -122,7 +122,7 @@ def clipped_gain(ratio: torch.Tensor, advantage: torch.Tensor, low: float, high:
 
 def add_clip_metrics(inputs: LossInputs, ratio_BT: torch.Tensor, low: float, high: float, metrics: StepMetrics) -> None:
     """The mean ratio, and the share of tokens that each side of the clip takes out of the gradient."""
-    advantage_BT = inputs.advantage_B[:, None].expand_as(ratio_BT)
+    advantage_BT = inputs.advantage_BT.expand_as(ratio_BT)
     ratio_N, advantage_N = ratio_BT.detach()[inputs.mask_BT], advantage_BT[inputs.mask_BT]
     metrics.add("policy/ratio", ratio_N)
     metrics.add("policy/clipped_low", ((ratio_N < 1 - low) & (advantage_N < 0)).float())

@@ -39,20 +39,45 @@ class PolicyUpdate:
     num_responses: int
 
 
-def make_updates(
-    rollouts: Rollouts, advantage_PG: torch.Tensor, reuse: ReuseOptions, *, all_rows: bool
-) -> list[PolicyUpdate]:
+@dataclass(frozen=True)
+class Advantages:
+    """What the responses of a rollout batch are credited with: one number each, or another one from some token on."""
+
+    whole_PG: torch.Tensor
+    """Of every token of a response, or of those before ``start_PG``."""
+    late_PG: torch.Tensor | None = None
+    """Of the tokens from ``start_PG`` on. They cannot change what was earned before them (reward-to-go)."""
+    start_PG: torch.Tensor | None = None
+    """The first token, counted from 0, that ``late_PG`` is for."""
+
+    @property
+    def teaches_PG(self) -> torch.Tensor:
+        """True where some token has an advantage."""
+        whole_PG = self.whole_PG != 0
+        return whole_PG if self.late_PG is None else whole_PG | (self.late_PG != 0)
+
+    def of_tokens(self, order_B: torch.Tensor, like_BT: torch.Tensor) -> torch.Tensor:
+        """(B, T), or (B, 1) where the tokens of a response share one; ``order_B`` are the responses' indices."""
+        whole_B1 = self.whole_PG.flatten().to(like_BT)[order_B][:, None]
+        if self.late_PG is None or self.start_PG is None:
+            return whole_B1
+        late_B1 = self.late_PG.flatten().to(like_BT)[order_B][:, None]
+        start_B1 = self.start_PG.flatten().to(order_B.device)[order_B][:, None]
+        return torch.where(torch.arange(like_BT.shape[1], device=order_B.device) < start_B1, whole_B1, late_B1)
+
+
+def make_updates(rollouts: Rollouts, advantages: Advantages, reuse: ReuseOptions, *, all_rows: bool) -> list[PolicyUpdate]:
     """The prompts split into ``mini_batches`` parts of as equal size as possible, in order, ``epochs`` times over.
 
     Responses without advantage have no gradient and are left out of the forward pass, unless ``all_rows``.
     """
-    size, responses, advantages = advantage_PG.shape[1], rollouts.flat_responses, advantage_PG.flatten().tolist()
+    size, responses, teaches = len(rollouts.responses[0]), rollouts.flat_responses, advantages.teaches_PG.flatten().tolist()
     updates = []
     for part in torch.arange(len(rollouts.prompts)).tensor_split(reuse.mini_batches):
         share = [p * size + g for p in part.tolist() for g in range(size)]
         if not share:
             continue
-        rows = [row for row in share if all_rows or advantages[row] != 0]
+        rows = [row for row in share if all_rows or teaches[row]]
         tokens = sum(len(responses[row].token_ids) for row in share)
         updates.append(PolicyUpdate(rows, groups_of(rollouts, rows), tokens, len(share)))
     return updates * reuse.epochs
@@ -78,7 +103,7 @@ class RolloutTerms:
     """What the losses of all micro-batches of a rollout batch have in common."""
 
     rollouts: Rollouts
-    advantage_PG: torch.Tensor
+    advantages: Advantages
     mismatch: MismatchOptions
     old_logp: Mapping[int, torch.Tensor] | None = None
     """Old log-probabilities by the response's index in B. None if the step is exactly on-policy: then they are the current
@@ -104,7 +129,7 @@ class RolloutTerms:
             old_logp_BT=old_logp_BT,
             weight_BT=importance_weights(old_logp_BT - engine_logp_BT, mask_BT, self.mismatch),
             mask_BT=mask_BT,
-            advantage_B=self.advantage_PG.flatten().to(logp_BT)[packed.order_B],
+            advantage_BT=self.advantages.of_tokens(packed.order_B, logp_BT),
             num_tokens=totals[0],
             num_responses=totals[1],
             max_length=self.rollouts.sampling.max_new_tokens,
@@ -120,7 +145,7 @@ def nonfinite_responses(inputs: LossInputs, packed: PackedBatch, rollouts: Rollo
     Each as its prompt's ``file:row`` and its place in the group, from 1.
     """
     columns = (inputs.logp_BT, inputs.old_logp_BT, inputs.weight_BT, inputs.reference_logp_BT, inputs.entropy_BT)
-    bad_B = ~inputs.advantage_B.isfinite()
+    bad_B = ~inputs.advantage_BT.isfinite().all(-1)
     for column_BT in columns:
         if column_BT is not None:
             bad_B = bad_B | (~column_BT.detach().isfinite() & inputs.mask_BT).any(-1)

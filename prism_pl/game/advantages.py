@@ -5,17 +5,26 @@ a malformed response is ``format_penalty`` below the worst valid one of its grou
 disliked response would gain by losing its format. ``alpha`` weighs perception, ``1 - alpha`` reasoning. A group with fewer
 than two valid responses, or whose scores are equal, carries no preference.
 
+Who is credited with what: the caption comes first, so nothing after it can change the perception score. Its tokens have
+both aspects' advantage, those after it the reasoning's alone (reward-to-go):
+
+    A_t = alpha A_v + (1 - alpha) A_r  up to the caption's end        A_t = (1 - alpha) A_r  after it
+
+The expected gradient is that of one number for all tokens; its noise is not: else a step is praised for a good caption.
+
 A response whose score is not finite takes 0, and is kept out of every mean and std, too: the others have the advantages of
 a group without it.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
 from prism_pl.game.scoring_batch import Scores
 from prism_pl.ranges import NonNegativeFloat, Share
+from prism_pl.types import ASPECTS
 
 # Scores of a group closer than this carry no preference; dividing by their spread would only amplify noise.
 _SPREAD_FLOOR = 1e-4
@@ -31,23 +40,35 @@ class AdversarialAdvantage(ABC):
     """Weight of the perception score."""
     format_penalty: NonNegativeFloat = 1.5
     """How far a malformed response's advantage is below the group's worst."""
+    reward_to_go: bool = True
+    """Tokens after the caption are credited with the reasoning score alone; off: every token with both."""
 
     def __call__(self, scores: Scores) -> torch.Tensor:
-        """The advantage (P, G) of each response."""
+        """The advantage (P, G) of each response with both its aspects."""
+        return self._credited(scores, lambda part_PGK: part_PGK.sum(-1))
+
+    def after_caption(self, scores: Scores) -> torch.Tensor:
+        """The advantage (P, G) of each response's tokens after the caption; of a malformed one the same as before."""
+        if not self.reward_to_go:
+            return self(scores)
+        return self._credited(scores, lambda part_PGK: part_PGK[..., ASPECTS.index("reasoning")])
+
+    def _credited(self, scores: Scores, own: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+        """``own`` picks what valid responses are credited with; malformed and lost ones have their place."""
         kept_PG = scores.valid_PG & ~scores.lost_PG
         kept = Scores(scores.teacher_PK, scores.policy_PGK.masked_fill(~kept_PG[..., None], 0.0), kept_PG)
-        preference_PG = self.preference(kept)
+        part_PGK = self.preference(kept)
         # Of centred values the least is not above 0; without a valid response it is 0.
-        worst_P1 = preference_PG.masked_fill(~kept_PG, 0.0).amin(1, keepdim=True)
-        advantage_PG = torch.where(scores.valid_PG, preference_PG, worst_P1 - self.format_penalty)
+        worst_P1 = part_PGK.sum(-1).masked_fill(~kept_PG, 0.0).amin(1, keepdim=True)
+        advantage_PG = torch.where(scores.valid_PG, own(part_PGK), worst_P1 - self.format_penalty)
         return advantage_PG.masked_fill(scores.lost_PG, 0.0)
 
     @abstractmethod
     def preference(self, scores: Scores) -> torch.Tensor:
-        """(P, G) over the valid responses of each group; what it says of malformed ones is not used."""
+        """Each aspect's part (P, G, K) of the advantage; what it says of malformed responses is not used."""
 
-    def mixed(self, value_PGK: torch.Tensor) -> torch.Tensor:
-        return value_PGK @ torch.tensor([self.alpha, 1 - self.alpha], dtype=value_PGK.dtype)
+    def weighed(self, value_PGK: torch.Tensor) -> torch.Tensor:
+        return value_PGK * torch.tensor([self.alpha, 1 - self.alpha], dtype=value_PGK.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +79,7 @@ class NormaliseThenMix(AdversarialAdvantage):
     """
 
     def preference(self, scores: Scores) -> torch.Tensor:
-        return self.mixed(_normalised(scores.policy_PGK, scores.valid_PG))
+        return self.weighed(_normalised(scores.policy_PGK, scores.valid_PG))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +90,9 @@ class MixThenNormalise(AdversarialAdvantage):
     """
 
     def preference(self, scores: Scores) -> torch.Tensor:
-        return _normalised(self.mixed(scores.policy_PGK)[..., None], scores.valid_PG).squeeze(-1)
+        part_PGK = _centred(self.weighed(scores.policy_PGK), scores.valid_PG)[0]
+        std_P11 = _spread(part_PGK.sum(-1, keepdim=True), scores.valid_PG)[1]
+        return torch.where(std_P11 > _SPREAD_FLOOR, part_PGK / std_P11.clamp_min(_SPREAD_FLOOR), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,8 +100,8 @@ class MixCentred(AdversarialAdvantage):
     """r = alpha D_v + (1 - alpha) D_r, A = r - mean r: no division by the std (Dr. GRPO, arXiv 2503.20783)."""
 
     def preference(self, scores: Scores) -> torch.Tensor:
-        centred_PG = _centred(self.mixed(scores.policy_PGK)[..., None], scores.valid_PG)[0].squeeze(-1)
-        return torch.where(centred_PG.abs().amax(1, keepdim=True) > _SPREAD_FLOOR, centred_PG, 0.0)
+        part_PGK = _centred(self.weighed(scores.policy_PGK), scores.valid_PG)[0]
+        return torch.where(part_PGK.abs().amax(1, keepdim=True) > _SPREAD_FLOOR, part_PGK, 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +112,14 @@ class ReleasedAdvantage(AdversarialAdvantage):
     mean and std; A = sum_k alpha_k (D_k - mean) / (std + 1e-6) - format_penalty [malformed].
     """
 
+    reward_to_go: bool = False
+
+    def __post_init__(self) -> None:
+        if self.reward_to_go:
+            raise ValueError("the released form credits every token with both aspects: leave reward_to_go off")
+
     def __call__(self, scores: Scores) -> torch.Tensor:
-        advantage_PG = self.preference(scores) - self.format_penalty * ~scores.valid_PG
+        advantage_PG = self.preference(scores).sum(-1) - self.format_penalty * ~scores.valid_PG
         return advantage_PG.masked_fill(scores.lost_PG, 0.0)
 
     def preference(self, scores: Scores) -> torch.Tensor:
@@ -100,9 +129,9 @@ class ReleasedAdvantage(AdversarialAdvantage):
         worst_P1K = torch.where(worst_P1K.isinf(), 0.0, worst_P1K)
         score_PGK = torch.where(valid_PG1, scores.policy_PGK, worst_P1K - 1)
         if score_PGK.shape[1] == 1:
-            return self.mixed(score_PGK / (1 + _RELEASED_EPSILON))
+            return self.weighed(score_PGK / (1 + _RELEASED_EPSILON))
         centred_PGK, std_P1K = _spread(score_PGK, kept_PG)
-        return self.mixed(centred_PGK / (std_P1K + _RELEASED_EPSILON))
+        return self.weighed(centred_PGK / (std_P1K + _RELEASED_EPSILON))
 
 
 def _centred(value_PGK: torch.Tensor, valid_PG: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

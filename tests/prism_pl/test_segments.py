@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prism_pl.data.conversation import PromptEncoder
-from prism_pl.segments import SECTION_NAMES, Sections, count_items, parse_response, segment_ids
+from prism_pl.segments import SECTION_NAMES, Sections, caption_end, count_items, parse_response, segment_ids
 from tests.responses import respond
 
 TAGS = [tag for name in SECTION_NAMES for tag in (f"<{name}>", f"</{name}>")]
@@ -145,3 +145,17 @@ def test_special_tokens_spelled_in_a_text_stay_text(encoder: PromptEncoder, type
 )
 def test_count_items_by_hand(text: str, count: int) -> None:
     assert count_items(text) == count
+
+
+@pytest.mark.parametrize("before", ["", "So: "])
+def test_where_a_caption_ends(encoder: PromptEncoder, before: str) -> None:
+    tokenizer = encoder.tokenizer
+    caption, rest = before + "<caption>\n- Digits 1 2 3.\n</caption>", "\n<think>\n1 + 2 = 3.\n</think>"
+    ids = [*tokenizer.encode(caption, add_special_tokens=False), *tokenizer.encode(rest, add_special_tokens=False)]
+    end = caption_end(ids, tokenizer)
+    assert tokenizer.decode(ids[:end]) == caption
+    assert "</caption>" not in tokenizer.decode(ids[: end - 1])
+    # As a response may be cut: within the caption, or right behind it.
+    assert caption_end(ids[: end - 1], tokenizer) == end - 1
+    assert caption_end(ids[:end], tokenizer) == end
+    assert caption_end([], tokenizer) == 0

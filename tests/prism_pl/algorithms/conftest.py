@@ -17,7 +17,7 @@ def make_inputs(log_ratio_BT: torch.Tensor) -> LossInputs:
         old_logp_BT=old_logp_BT,
         weight_BT=torch.tensor([[1.0, 1.0, 0.5], [1.0, 1.0, 1.0]], dtype=torch.float64),
         mask_BT=torch.tensor([[True, True, True], [True, True, False]]),
-        advantage_B=torch.tensor([2.0, -1.0], dtype=torch.float64),
+        advantage_BT=torch.tensor([[2.0], [-1.0]], dtype=torch.float64),
         num_tokens=5,
         num_responses=2,
         max_length=10,

@@ -74,7 +74,7 @@ def test_any_number_of_micro_batches_gives_the_same_gradient(algorithm: Algorith
         old_logp_BT=torch.zeros_like(logp_BT),
         weight_BT=torch.rand(7, 5, generator=generator, dtype=torch.float64),
         mask_BT=torch.arange(5) < lengths_B1,
-        advantage_B=torch.randn(7, generator=generator, dtype=torch.float64),
+        advantage_BT=torch.randn(7, 1, generator=generator, dtype=torch.float64),
         num_tokens=21,
         num_responses=7,
         max_length=8,

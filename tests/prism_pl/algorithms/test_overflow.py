@@ -57,7 +57,7 @@ def make_inputs(log_ratio_BT: torch.Tensor, mask_BT: torch.Tensor, advantage_B: 
         old_logp_BT=logp_BT.detach() - log_ratio_BT,
         weight_BT=torch.ones(2, 3),
         mask_BT=mask_BT,
-        advantage_B=advantage_B,
+        advantage_BT=advantage_B[:, None],
         num_tokens=6,
         num_responses=2,
         max_length=3,

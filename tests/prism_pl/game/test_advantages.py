@@ -49,6 +49,36 @@ def test_each_form_by_hand(form: type[AdversarialAdvantage], alpha: float, expec
     torch.testing.assert_close(advantage(with_malformed), expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("form", "expected_G"),
+    [
+        # The reasoning's part of the mixtures above, weighed 1/4 and 3/4: 3/4 of (0, 1, -1), of (0, 2, -2) / 1.391941,
+        # and of (0, 2, -2).
+        (NormaliseThenMix, [0.0, 0.75, -0.75]),
+        (MixThenNormalise, [0.0, 1.077632, -1.077632]),
+        (MixCentred, [0.0, 1.5, -1.5]),
+    ],
+)
+def test_after_the_caption_by_hand(form: type[AdversarialAdvantage], expected_G: list[float]) -> None:
+    advantage = form(alpha=0.25)
+    expected = torch.tensor([expected_G])
+    torch.testing.assert_close(advantage.after_caption(make_scores(THREE)), expected, atol=1e-6, rtol=0)
+    # A malformed response has one place, before and after: 1.5 below the worst of the whole.
+    scores = make_scores([THREE[0], [9.0, 9.0], *THREE[1:]], [True, False, True, True])
+    assert float(advantage.after_caption(scores)[0, 1]) == float(advantage(scores)[0, 1])
+    both = form(alpha=0.25, reward_to_go=False)
+    assert torch.equal(both.after_caption(scores), both(scores))
+    # Perception alone: nothing after the caption earns anything.
+    assert form(alpha=1.0).after_caption(make_scores(THREE)).tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_the_released_form_credits_all_tokens_alike() -> None:
+    scores = make_scores(THREE)
+    assert torch.equal(ReleasedAdvantage().after_caption(scores), ReleasedAdvantage()(scores))
+    with pytest.raises(ValueError, match="leave reward_to_go off"):
+        ReleasedAdvantage(reward_to_go=True)
+
+
 hundredths = st.integers(-1000, 1000).map(lambda number: number / 100)
 
 
