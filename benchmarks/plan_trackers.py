@@ -30,6 +30,7 @@ from transformers.vision_utils import get_vision_interpolation_indices_and_weigh
 from prism_pl.discriminators import DedicatedExpertsDiscriminator
 from prism_pl.discriminators.model import MixtureScorer
 from prism_pl.model.adapters import linear_weight
+from prism_pl.model.checkpointing import enable_checkpointing
 from prism_pl.model.logprobs import TILING, token_logprobs
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import shard
@@ -138,37 +139,27 @@ def traced(size: str, kind: str) -> dict[str, float]:
         network: Any
         if kind == "policy":
             network = Policy(Qwen3VLForConditionalGeneration(config))
-            network.vlm.gradient_checkpointing_enable({"use_reentrant": False})
+            enable_checkpointing(network.vlm, offload=False)
         else:
             network = MixtureScorer(config)
-            network.gradient_checkpointing_enable({"use_reentrant": False})
+            enable_checkpointing(network, offload=False)
             network.model.language_model.config._attn_implementation = "packed_shared_prefix"
         network.train()
         language_model = network.vlm.model.language_model if kind == "policy" else network.model.language_model
         language_model._deepstack_process = lambda hidden, places, seen: hidden.index_add(1, places, seen[None].to(hidden))
         module = Traced(network, inputs)
         shard(module, mesh, torch.bfloat16)
-        for layer in module.layers():
-            layer.register_full_backward_hook(_collect)
-
-        def micro_batch() -> None:
-            module().backward()
-
         for parameter in module.parameters():
             parameter.grad = torch.zeros_like(parameter)
+        # A pass for each: the counter's hooks keep the graphs of layers that are computed again, six at a time.
+        with FlopCounterMode(display=False) as counter:
+            module().backward()
         gc.collect()
-        gc.freeze()
-        tracker, counter = FSDPMemTracker(module), FlopCounterMode(display=False)
-        with counter, tracker:
-            micro_batch()
+        with FSDPMemTracker(module) as tracker:
+            module().backward()
         peak = tracker.get_tracker_snapshot("peak")
         parts = {str(getattr(kind_, "value", kind_)): size_ / 1e9 for kind_, size_ in peak[torch.device("cpu")].items()}
     return {"tracked": parts, "tflop": counter.get_total_flops() / 1e12, **planned(arch, lengths, kind)}
-
-
-def _collect(*_: Any) -> None:
-    """Fake tensors lie in cycles: without it the tracker would count what is dead already."""
-    gc.collect()
 
 
 def planned(arch: Architecture, lengths: tuple[int, int, int], kind: str) -> dict[str, float]:
