@@ -40,7 +40,7 @@ from prism_pl.planning.architecture import Architecture
 from prism_pl.planning.memory import update_parts
 from prism_pl.planning.names import family_config
 from prism_pl.planning.settings import Network
-from prism_pl.planning.work import forward_flops
+from prism_pl.planning.work import forward_flops, kept_flops
 
 RANKS = 8
 ROWS = (("4B", "policy"), ("8B", "policy"), ("2B", "discriminator"))
@@ -171,9 +171,11 @@ def planned(arch: Architecture, lengths: tuple[int, int, int], kind: str) -> dic
     parts = update_parts(network, shape, Pass(device="cuda", width=BF16, shards=True, ranks=RANKS))
     own = {name: size / 1e9 for name, size in parts.items()}
     own["weights, gradients"] = 2 * FP32 * arch.total / RANKS / 1e9
-    # The counter has no formula for the CPU's attention.
     once = forward_flops(arch, shape.tokens, 0.0, shape.images, shape.targets)
-    return {"planned": own, "planned_total": sum(own.values()), "planned_tflop": 4 * once / 1e12}
+    # The counter has no formula for the CPU's attention, in the text's layers or in the tower's.
+    once -= 4 * arch.vision_layers * arch.vision_hidden * (shape.images * arch.merge**2) ** 2
+    computed = 4 * once - kept_flops(arch, shape.tokens, shape.images)
+    return {"planned": own, "planned_total": sum(own.values()), "planned_tflop": computed / 1e12}
 
 
 def _fake_layout(mode: Any, layout: Any) -> Any:
