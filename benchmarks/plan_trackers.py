@@ -79,7 +79,9 @@ class Traced(torch.nn.Module):
             read_BH = hidden_NH.new_zeros(own["segments"], hidden_NH.shape[-1]).index_add(
                 0, own["segment"], hidden_NH[own["at"]]
             )
-            return self.network.head(read_BH.float()).sum()
+            # Ends the recording, which would keep the graphs of routers that are computed again.
+            usage = self.network_routing.usage()
+            return self.network.head(read_BH.float()).sum() + usage.probability_LCE.sum()
         logp_N, _ = token_logprobs(
             hidden_NH[own["at"]], own["target"], linear_weight(self.network.vlm.lm_head), tiling=TILING["cuda"]
         )

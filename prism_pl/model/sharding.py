@@ -28,9 +28,7 @@ class Layered(Protocol):
         ...
 
 
-def shard(
-    model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.float32, *, offload: bool = False
-) -> None:
+def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.float32, *, offload: bool = False) -> None:
     """Shards parameters over the mesh, in place. Must come before the optimizer is made.
 
     ``compute_dtype`` is that of gathered weights and of activations; gradients are summed over ranks in fp32. With

@@ -9,7 +9,8 @@ I (feed-forward), A and B being the heads of queries and of keys:
 Of attention these are q, k, v, the merged output and one logarithm of a sum a head, however many segments share a prompt.
 In a mixture's layer 2 k H + 4 k I stand in the place of 4 I, for the top k experts; a vision block has 11 h + 2 i numbers
 a patch. With checkpointing a layer keeps its input alone, and one layer at a time has all of this, with the gradients that
-pass through it on top. If inputs wait on the host two are on the device, the layer's and the next one's on its way. The head holds what its tiling says (prism_pl/model/logprobs.py).
+pass through it on top. If inputs
+wait on the host, two are on the device: the layer's, and the next one's on its way. The head holds what its tiling says (prism_pl/model/logprobs.py).
 """
 
 from dataclasses import dataclass
@@ -110,9 +111,7 @@ def held(
 def layer_inputs(arch: Architecture, shape: Shape, width: int, *, tower: bool) -> float:
     """What checkpointing keeps."""
     patches = shape.images * arch.merge**2 if tower else 0
-    return float(
-        width * (arch.layers * arch.hidden * shape.tokens + arch.vision_layers * arch.vision_hidden * patches)
-    )
+    return float(width * (arch.layers * arch.hidden * shape.tokens + arch.vision_layers * arch.vision_hidden * patches))
 
 
 def forward_only(arch: Architecture, shape: Shape, *, width: int) -> float:

@@ -1,9 +1,9 @@
 """Memory of the host of a node.
 
-    loading:  2 P, mapped pages of the files, shared by a node's ranks; 4 P a network besides that is not sharded
-    checkpoint:  1.44 (4 P + 8 t), the ranks' copies, pinned and kept; 2 P of the largest network, exported meanwhile
-    offload:  1.44 (4 P + 4 t) + 8 t + 4 t, weights and gradients pinned, moments, AdamW's step; the copies of a
-    checkpoint are then not pinned. Inputs of checkpointed layers: 1.44 of them for each rank
+loading:  2 P, mapped pages of the files, shared by a node's ranks; 4 P a network besides that is not sharded
+checkpoint:  1.44 (4 P + 8 t), the ranks' copies, pinned and kept; 2 P of the largest network, exported meanwhile
+offload:  1.44 (4 P + 4 t) + 8 t + 4 t, weights and gradients pinned, moments, AdamW's step; the copies of a
+checkpoint are then not pinned. Inputs of checkpointed layers: 1.44 of them for each rank
 """
 
 from prism_pl.planning.activations import BF16, FP32, layer_inputs

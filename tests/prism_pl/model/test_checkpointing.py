@@ -1,7 +1,7 @@
 """Inputs of checkpointed layers wait on the host: which they are, and that nothing changes."""
 
 import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def batches(mixed_prompts: list[Prompt]) -> list[PackedBatch]:
 class Moved(HostInputs):
     """Notes what goes to the host, which gets a copy: on a CPU the tensor itself would stay."""
 
-    seen: list[torch.Tensor] = []
+    seen: ClassVar[list[torch.Tensor]] = []
 
     def pack(self, tensor: torch.Tensor) -> Any:
         self.seen.append(tensor)
