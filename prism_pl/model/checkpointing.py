@@ -89,7 +89,7 @@ class _Waiting:
         current = torch.cuda.current_stream(self._device)
         current.wait_event(arrived)
         tensor.record_stream(current)
-        before = self._before and self._before()
+        before = None if self._before is None else self._before()
         if before is not None:
             before._fetch()
         return tensor

@@ -97,7 +97,9 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
     if not isinstance(tensor, DTensor):
         return tensor.detach()
     # Ranks exchange what is on their devices; a shard may be on the host.
-    return tensor.detach().to(tensor.device_mesh.device_type).full_tensor()
+    here = tensor.detach().to(tensor.device_mesh.device_type)
+    assert isinstance(here, DTensor)
+    return here.full_tensor()
 
 
 def hand_out(first: torch.Tensor | None, shape: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,8 @@ Of attention these are q, k, v, the merged output and one logarithm of a sum a h
 In a mixture's layer 2 k H + 4 k I stand in the place of 4 I, for the top k experts; a vision block has 11 h + 2 i numbers
 a patch. With checkpointing a layer keeps its input alone, and one layer at a time has all of this, with the gradients that
 pass through it on top. If inputs
-wait on the host, two are on the device: the layer's, and the next one's on its way. The head holds what its tiling says (prism_pl/model/logprobs.py).
+wait on the host, two are on the device: the layer's, and the next one's on its way.
+The head holds what its tiling says (prism_pl/model/logprobs.py).
 """
 
 from dataclasses import dataclass

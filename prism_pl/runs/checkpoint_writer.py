@@ -114,8 +114,8 @@ def _gathered(tensors: dict[str, Large], keep: bool) -> dict[str, Large]:
             whole = tensor.whole()
         else:
             # Ranks exchange what is on their devices; a shard may be on the host.
-            sharded = isinstance(tensor, DTensor)
-            whole = tensor.to(tensor.device_mesh.device_type).full_tensor() if sharded else tensor
+            whole = tensor.to(tensor.device_mesh.device_type) if isinstance(tensor, DTensor) else tensor
+            whole = whole.full_tensor() if isinstance(whole, DTensor) else whole
         if keep:
             kept[name] = whole.cpu()
     return kept
