@@ -20,6 +20,7 @@ from benchmarks.synthetic import IMAGE, SIZES, make_model, make_prompts, make_re
 from prism_pl.discriminators import DedicatedExpertsDiscriminator
 from prism_pl.discriminators.base import _finish
 from prism_pl.discriminators.model import MixtureScorer
+from prism_pl.model.checkpointing import enable_checkpointing
 from prism_pl.model.packing import Group, make_groups, micro_batches, pack
 from prism_pl.model.policy import Policy
 from prism_pl.planning import Architecture, Plan, Settings, Workload, make_plan
@@ -75,7 +76,7 @@ def _two_updates(size: str, kind: str, batches: list[list[Group]]) -> None:
     policy = kind.startswith("policy")
     network: Any = Policy(make_model(size)) if policy else _mixture(size)
     if kind.endswith("checkpointing"):
-        (network.vlm if policy else network).gradient_checkpointing_enable({"use_reentrant": False})
+        enable_checkpointing(network.vlm if policy else network, offload=False)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-5)
     for own in (batches[:1], batches):
         for batch in own:

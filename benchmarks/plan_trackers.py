@@ -30,6 +30,7 @@ from transformers.vision_utils import get_vision_interpolation_indices_and_weigh
 from prism_pl.discriminators import DedicatedExpertsDiscriminator
 from prism_pl.discriminators.model import MixtureScorer
 from prism_pl.model.adapters import linear_weight
+from prism_pl.model.checkpointing import enable_checkpointing
 from prism_pl.model.logprobs import TILING, token_logprobs
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import shard
@@ -39,7 +40,7 @@ from prism_pl.planning.architecture import Architecture
 from prism_pl.planning.memory import update_parts
 from prism_pl.planning.names import family_config
 from prism_pl.planning.settings import Network
-from prism_pl.planning.work import forward_flops
+from prism_pl.planning.work import forward_flops, kept_flops
 
 RANKS = 8
 ROWS = (("4B", "policy"), ("8B", "policy"), ("2B", "discriminator"))
@@ -78,7 +79,9 @@ class Traced(torch.nn.Module):
             read_BH = hidden_NH.new_zeros(own["segments"], hidden_NH.shape[-1]).index_add(
                 0, own["segment"], hidden_NH[own["at"]]
             )
-            return self.network.head(read_BH.float()).sum()
+            # Ends the recording, which would keep the graphs of routers that are computed again.
+            usage = self.network_routing.usage()
+            return self.network.head(read_BH.float()).sum() + usage.probability_LCE.sum()
         logp_N, _ = token_logprobs(
             hidden_NH[own["at"]], own["target"], linear_weight(self.network.vlm.lm_head), tiling=TILING["cuda"]
         )
@@ -138,37 +141,27 @@ def traced(size: str, kind: str) -> dict[str, float]:
         network: Any
         if kind == "policy":
             network = Policy(Qwen3VLForConditionalGeneration(config))
-            network.vlm.gradient_checkpointing_enable({"use_reentrant": False})
+            enable_checkpointing(network.vlm, offload=False)
         else:
             network = MixtureScorer(config)
-            network.gradient_checkpointing_enable({"use_reentrant": False})
+            enable_checkpointing(network, offload=False)
             network.model.language_model.config._attn_implementation = "packed_shared_prefix"
         network.train()
         language_model = network.vlm.model.language_model if kind == "policy" else network.model.language_model
         language_model._deepstack_process = lambda hidden, places, seen: hidden.index_add(1, places, seen[None].to(hidden))
         module = Traced(network, inputs)
         shard(module, mesh, torch.bfloat16)
-        for layer in module.layers():
-            layer.register_full_backward_hook(_collect)
-
-        def micro_batch() -> None:
-            module().backward()
-
         for parameter in module.parameters():
             parameter.grad = torch.zeros_like(parameter)
+        # A pass for each: the counter's hooks keep the graphs of layers that are computed again, six at a time.
+        with FlopCounterMode(display=False) as counter:
+            module().backward()
         gc.collect()
-        gc.freeze()
-        tracker, counter = FSDPMemTracker(module), FlopCounterMode(display=False)
-        with counter, tracker:
-            micro_batch()
+        with FSDPMemTracker(module) as tracker:
+            module().backward()
         peak = tracker.get_tracker_snapshot("peak")
         parts = {str(getattr(kind_, "value", kind_)): size_ / 1e9 for kind_, size_ in peak[torch.device("cpu")].items()}
     return {"tracked": parts, "tflop": counter.get_total_flops() / 1e12, **planned(arch, lengths, kind)}
-
-
-def _collect(*_: Any) -> None:
-    """Fake tensors lie in cycles: without it the tracker would count what is dead already."""
-    gc.collect()
 
 
 def planned(arch: Architecture, lengths: tuple[int, int, int], kind: str) -> dict[str, float]:
@@ -180,9 +173,11 @@ def planned(arch: Architecture, lengths: tuple[int, int, int], kind: str) -> dic
     parts = update_parts(network, shape, Pass(device="cuda", width=BF16, shards=True, ranks=RANKS))
     own = {name: size / 1e9 for name, size in parts.items()}
     own["weights, gradients"] = 2 * FP32 * arch.total / RANKS / 1e9
-    # The counter has no formula for the CPU's attention.
     once = forward_flops(arch, shape.tokens, 0.0, shape.images, shape.targets)
-    return {"planned": own, "planned_total": sum(own.values()), "planned_tflop": 4 * once / 1e12}
+    # The counter has no formula for the CPU's attention, in the text's layers or in the tower's.
+    once -= 4 * arch.vision_layers * arch.vision_hidden * (shape.images * arch.merge**2) ** 2
+    computed = 4 * once - kept_flops(arch, shape.tokens, shape.images)
+    return {"planned": own, "planned_total": sum(own.values()), "planned_tflop": computed / 1e12}
 
 
 def _fake_layout(mode: Any, layout: Any) -> Any:

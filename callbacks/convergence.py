@@ -15,6 +15,7 @@ from prism_pl.drift import CLOUD_DISTANCES, COUNT_DISTANCES, ResponseEncoder, co
 from prism_pl.game import TwoSampleOptions, make_scoring_batch, two_sample_accuracy
 from prism_pl.heartbeat import within
 from prism_pl.metrics.collection import StepMetrics, local, means
+from prism_pl.model.sharding import move
 from prism_pl.ranges import PositiveInt, Share
 from prism_pl.seeds import run_seed
 from prism_pl.types import ASPECTS, Rollouts, SamplingOptions
@@ -121,7 +122,8 @@ class ConvergenceProbe(L.Callback):
             # A network of its own each time: nothing it learns may stay.
             scorer = self.discriminator.build(
                 self._stage.policy_path, "ConvergenceProbe.discriminator", prepare=self._stage.prepare, as_stored=True
-            ).to(device)
+            )
+            move(scorer, device)
             training, testing = (
                 make_scoring_batch(
                     rollouts.prompts[part], rollouts.texts[part], self._prompt_encoder.tokenizer, scorer.reading, last

@@ -25,5 +25,5 @@ class LastWork(L.Callback):
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
         if not self._finished:
-            pl_module.to(trainer.strategy.root_device)
+            trainer.strategy.model_to_device()
             self.on_train_end(trainer, pl_module)

@@ -23,6 +23,7 @@ from prism_pl.algorithms.policy_update import (
 )
 from prism_pl.model.packing import by_index
 from prism_pl.model.policy import Policy
+from prism_pl.model.sharding import move
 from prism_pl.types import Rollouts
 
 
@@ -71,7 +72,8 @@ class PolicyStep:
     def reference_logprobs(self, rollouts: Rollouts) -> dict[int, torch.Tensor]:
         """The same of all responses under the reference, which the algorithm must use."""
         assert self._reference is not None
-        return response_logprobs(self.stage, self._reference.to(self.stage.device), rollouts)
+        move(self._reference, self.stage.device)
+        return response_logprobs(self.stage, self._reference, rollouts)
 
     def update(
         self,

@@ -18,6 +18,7 @@ from torchmetrics import Metric
 from transformers import get_scheduler
 
 from modules.nonfinite import NonFiniteGuard
+from modules.strategy import FSDP2Strategy
 from modules.throughput import FLOPS, TOKENS, PassSizes, architecture_of, pass_flops, rates
 from modules.zero_strategy import ZeroStrategy
 from prism_pl.contracts import Exportable
@@ -28,7 +29,7 @@ from prism_pl.model.attention import Attention, padded_shape, use_attention
 from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
-from prism_pl.model.sharding import Layered, place_rows, shard, whole
+from prism_pl.model.sharding import Layered, gradient_norm, place_rows, shard
 from prism_pl.model.zero import ZeroEngine
 from prism_pl.planning import Architecture
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
@@ -129,7 +130,9 @@ class StageModule(L.LightningModule):
         use_attention(backbone, self.attention)
         if self.device_mesh is not None:
             compute = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
-            shard(model, self.device_mesh["data_parallel"], compute)
+            strategy = self.trainer.strategy
+            assert isinstance(strategy, FSDP2Strategy)
+            shard(model, self.device_mesh["data_parallel"], compute, offload=strategy.offload)
         elif isinstance(self.trainer.strategy, ZeroStrategy):
             self.trainer.strategy.take(model, backbone.visual)
         elif self.trainer.world_size > 1:
@@ -266,7 +269,7 @@ class StageModule(L.LightningModule):
         engine, trained = self.engine_of(optimizer), []
         if engine is None:
             trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            norm = whole(torch.nn.utils.get_total_norm([p.grad for p in trained]))
+            norm = gradient_norm(trained)
         else:
             # It clips and steps if the gradient is finite, and clears it.
             norm = engine.step()

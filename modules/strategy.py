@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.device_dtype_mixin import _update_properties
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
 from torch.optim import Optimizer
 
 from prism_pl.errors import UserError
-from prism_pl.model.sharding import hand_out
+from prism_pl.model.sharding import hand_out, move
 from prism_pl.ranges import PositiveFloat
 from prism_pl.ranks import broadcast_object, check_collectives
 from prism_pl.runs.checkpoint import Checkpoint, filled
@@ -35,12 +36,13 @@ class FSDP2Strategy(ModelParallelStrategy):
 
     Args:
         time_limit: seconds that a rank waits for another one; ten rounds of resampling must fit in.
+        offload: weights, gradients and moments are kept in the host's memory, where the optimizer steps.
     """
 
     holds_stages = computes_in_bf16 = True
     """What the command line asks of a strategy."""
 
-    def __init__(self, time_limit: PositiveFloat = 7200.0, **kwargs: Any) -> None:
+    def __init__(self, time_limit: PositiveFloat = 7200.0, offload: bool = False, **kwargs: Any) -> None:
         super().__init__(
             data_parallel_size=1,
             tensor_parallel_size=1,
@@ -48,6 +50,7 @@ class FSDP2Strategy(ModelParallelStrategy):
             **kwargs,
         )
         self.time_limit = time_limit
+        self.offload = offload
 
     @property
     def precision_plugin(self) -> Precision:
@@ -64,6 +67,12 @@ class FSDP2Strategy(ModelParallelStrategy):
             check_collectives()
             self._data_parallel_size = self.num_nodes * self.num_processes
             super().setup_environment()
+
+    def model_to_device(self) -> None:
+        assert self.model is not None
+        move(self.model, self.root_device)
+        # Modules of Lightning are told where they are; ``move`` tells only those whose parameters are not sharded.
+        _update_properties(self.model, device=self.root_device)
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """This rank's shares. Tied parameters are one object under two names."""
@@ -126,3 +135,4 @@ def _check_names(own: Any, saved: Any, path: Any) -> None:
 
 
 StrategyRegistry.register("fsdp2", FSDP2Strategy, description="Fully sharded data parallel, PyTorch's second version")
+StrategyRegistry.register("fsdp2_offload", FSDP2Strategy, description="The same, with shards on the host", offload=True)

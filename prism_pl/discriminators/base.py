@@ -17,12 +17,13 @@ from prism_pl.errors import UserError
 from prism_pl.hub import model_folder
 from prism_pl.model.adapters import LoraOptions
 from prism_pl.model.attention import use_attention
+from prism_pl.model.checkpointing import check_options, enable_checkpointing
 from prism_pl.model.exporting import stored_dtype
 from prism_pl.model.sharding import fill
 from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 # Options of a run; all others are recorded in the folder, because scores depend on them.
-_RUN_OPTIONS = ("path", "noise", "seed", "score_clip", "gradient_checkpointing", "lora")
+_RUN_OPTIONS = ("path", "noise", "seed", "score_clip", "gradient_checkpointing", "offload_activations", "lora")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,8 @@ class Discriminator(ABC):
     """Scores are cut to this magnitude; null leaves them. A cut score has no gradient."""
     gradient_checkpointing: bool = False
     """Computes activations again in the backward pass, for less memory."""
+    offload_activations: bool = False
+    """What ``gradient_checkpointing`` keeps waits in the host's memory."""
     lora: LoraOptions | None = None
     """Train adapters, heads and routers only; null trains everything."""
 
@@ -85,6 +88,7 @@ class Discriminator(ABC):
         the network: it comes before weights are made, and where they are read from a folder, ``as_stored`` leaves them
         pages of the file. So no rank ever holds the whole.
         """
+        check_options(purpose, checkpointing=self.gradient_checkpointing, offload=self.offload_activations)
         folder = model_folder(self.path or policy, f"{purpose}.path")
         config = self.network_config(folder, purpose)
         if is_built := _is_dense(folder):
@@ -94,8 +98,7 @@ class Discriminator(ABC):
             kept = stored_dtype(folder) if as_stored else dtype
             scorer = load_scorer(folder, purpose, kept, config=config, key_mapping=self.foreign_names)
         if self.gradient_checkpointing:
-            # The reentrant kind would cut the router's logits off the graph: the balance loss would be a constant.
-            scorer.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+            enable_checkpointing(scorer, offload=self.offload_activations)
         if self.lora is not None:
             scorer.add_lora(self.lora)
         prepare(scorer)

@@ -13,6 +13,7 @@ from prism_pl.discriminators import Scorer
 from prism_pl.game.scoring_batch import ScoringBatch, differentiate, score
 from prism_pl.model.attention import attention_of, padded_shape
 from prism_pl.model.packing import FILLER, PackedBatch, micro_batches, pack
+from prism_pl.model.sharding import device_of, gradient_norm
 from prism_pl.ranks import gather_objects
 
 _CLIP_NORM = 1.0
@@ -44,7 +45,8 @@ def learn_without_stage(
     differentiate(
         scorer, batch, gradient_N, packed, backward, backward_filler=lambda score_B: (0.0 * score_B.sum()).backward()
     )
-    torch.nn.utils.clip_grad_norm_(scorer.parameters(), _CLIP_NORM)
+    trained = [parameter for parameter in scorer.parameters() if parameter.grad is not None]
+    torch.nn.utils.clip_grads_with_norm_(trained, _CLIP_NORM, gradient_norm(trained))
     optimizer.step()
     optimizer.zero_grad()
     return leaf_N.detach()
@@ -57,7 +59,7 @@ def together(scorer: Scorer, own: float | None) -> list[float | None]:
 
 def _packed(scorer: Scorer, batch: ScoringBatch, max_tokens: int) -> list[tuple[PackedBatch, bool]]:
     """With whether each is filler, which a rank with fewer micro-batches than others goes through."""
-    device = next(scorer.parameters()).device
+    device = device_of(scorer)
     shape = padded_shape(attention_of(scorer.model), device, max_tokens)
     own = micro_batches(batch.groups, max_tokens)
     count = int(max(value or 0 for value in together(scorer, len(own))))

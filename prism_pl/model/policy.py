@@ -29,6 +29,7 @@ from prism_pl.model.adapters import (
 )
 from prism_pl.model.attention import use_attention
 from prism_pl.model.backbone import hidden_states
+from prism_pl.model.checkpointing import check_options, enable_checkpointing
 from prism_pl.model.exporting import stored_dtype, write_network
 from prism_pl.model.logprobs import Softmax, log_likelihood, token_logprobs
 from prism_pl.model.packing import PackedBatch
@@ -71,18 +72,21 @@ class PolicyOptions(PolicySource):
     """Adapters that are trained instead of the language model; null trains its weights."""
     gradient_checkpointing: bool = False
     """Computes activations again in the backward pass, for less memory."""
+    offload_activations: bool = False
+    """What ``gradient_checkpointing`` keeps waits in the host's memory."""
 
     def build(self, purpose: str, *, as_stored: bool = False) -> "Policy":
         """The policy, ready to be trained. ``purpose`` is the configuration key, for error messages.
 
         ``as_stored`` leaves the weights in the file's precision, for ranks that shard them before they make them fp32.
         """
+        check_options(purpose, checkpointing=self.gradient_checkpointing, offload=self.offload_activations)
         policy = Policy.load(self.path, f"{purpose}.path", as_stored=as_stored)
         policy.freeze(self.freeze)
         if self.lora is not None:
             policy.add_lora(self.lora)
         if self.gradient_checkpointing:
-            policy.vlm.gradient_checkpointing_enable({"use_reentrant": False})
+            enable_checkpointing(policy.vlm, offload=self.offload_activations)
         # Loaded models come in eval mode, in which checkpointing does nothing. There is no dropout.
         return policy.train()
 

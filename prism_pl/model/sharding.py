@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from prism_pl.ranks import several
@@ -28,24 +28,58 @@ class Layered(Protocol):
         ...
 
 
-def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.float32) -> None:
+def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.float32, *, offload: bool = False) -> None:
     """Shards parameters over the mesh, in place. Must come before the optimizer is made.
 
-    ``compute_dtype`` is that of gathered weights and of activations; gradients are summed over ranks in fp32.
+    ``compute_dtype`` is that of gathered weights and of activations; gradients are summed over ranks in fp32. With
+    ``offload`` shards and their gradients are on the host, so the optimizer makes its states and steps there.
     """
     assert isinstance(model, nn.Module)
     rounded = MixedPrecisionPolicy(compute_dtype, torch.float32, cast_forward_inputs=False)
+    place = CPUOffloadPolicy(pin_memory=mesh.device_type == "cuda") if offload else OffloadPolicy()
     if compute_dtype != torch.float32:
         for part in model.exact_parts():
-            fully_shard(part, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.float32))
+            fully_shard(part, mesh=mesh, mp_policy=MixedPrecisionPolicy(torch.float32), offload_policy=place)
 
     def placement(parameter: nn.Parameter) -> Shard | None:
         # Stacked experts: by their rows. By experts, which are few, some ranks would have a whole one and others none.
         return Shard(1) if parameter.ndim == 3 and parameter.shape[1] % mesh.size() == 0 else None
 
     for layer in model.layers():
-        fully_shard(layer, mesh=mesh, mp_policy=rounded, shard_placement_fn=placement)
-    fully_shard(model, mesh=mesh, mp_policy=rounded)
+        fully_shard(layer, mesh=mesh, mp_policy=rounded, shard_placement_fn=placement, offload_policy=place)
+    fully_shard(model, mesh=mesh, mp_policy=rounded, offload_policy=place)
+
+
+def move(model: nn.Module, device: torch.device) -> nn.Module:
+    """Moves what is not sharded to a device. Shards stay where sharding has put them, which may be the host."""
+    if not any(isinstance(parameter, DTensor) for parameter in model.parameters()):
+        return model.to(device)
+    for child in model.children():
+        move(child, device)
+    return model
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where its passes run: that of its parameters, but shards may be on the host."""
+    parameter = next(model.parameters())
+    return torch.device(parameter.device_mesh.device_type) if isinstance(parameter, DTensor) else parameter.device
+
+
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
+    """The 2-norm of all gradients together, over all ranks' shards: a collective then.
+
+    torch's own is computed where gradients are; shards on the host could not be summed over GPUs.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    sharded = [gradient for gradient in gradients if isinstance(gradient, DTensor)]
+    if not sharded:
+        return torch.nn.utils.get_total_norm(gradients)
+    assert len(sharded) == len(gradients)
+    mesh = sharded[0].device_mesh
+    own = torch.nn.utils.get_total_norm([gradient.to_local() for gradient in sharded])
+    square = own.to(mesh.device_type).square()
+    dist.all_reduce(square, group=mesh.get_group())
+    return square.sqrt()
 
 
 def place_rows(all_rows: torch.Tensor, own: torch.Tensor, places: Sequence[int]) -> torch.Tensor:
@@ -60,7 +94,12 @@ def whole(tensor: torch.Tensor) -> torch.Tensor:
 
         with deepspeed.zero.GatheredParameters([tensor]):
             return tensor.detach().clone()
-    return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).detach()
+    if not isinstance(tensor, DTensor):
+        return tensor.detach()
+    # Ranks exchange what is on their devices; a shard may be on the host.
+    here = tensor.detach().to(tensor.device_mesh.device_type)
+    assert isinstance(here, DTensor)
+    return here.full_tensor()
 
 
 def hand_out(first: torch.Tensor | None, shape: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -69,12 +108,14 @@ def hand_out(first: torch.Tensor | None, shape: torch.Tensor, like: torch.Tensor
 
     ``first`` is None on the other ranks, where ``shape`` stands for it.
     """
-    whole = torch.empty_like(shape, device=like.device) if first is None else first.to(like.device)
+    # Ranks exchange what is on their devices; a shard may be on the host.
+    device = torch.device(like.device_mesh.device_type) if isinstance(like, DTensor) else like.device
+    whole = torch.empty_like(shape, device=device) if first is None else first.to(device)
     if isinstance(like, DTensor) and like.shape == shape.shape:
-        return distribute_tensor(whole, like.device_mesh, like.placements)
+        return distribute_tensor(whole, like.device_mesh, like.placements).to(like.device)
     if several():
         dist.broadcast(whole, 0)
-    return whole
+    return whole.to(like.device)
 
 
 @torch.no_grad()

@@ -9,7 +9,9 @@ I (feed-forward), A and B being the heads of queries and of keys:
 Of attention these are q, k, v, the merged output and one logarithm of a sum a head, however many segments share a prompt.
 In a mixture's layer 2 k H + 4 k I stand in the place of 4 I, for the top k experts; a vision block has 11 h + 2 i numbers
 a patch. With checkpointing a layer keeps its input alone, and one layer at a time has all of this, with the gradients that
-pass through it on top. The head holds what its tiling says (prism_pl/model/logprobs.py).
+pass through it on top. If inputs
+wait on the host, two are on the device: the layer's, and the next one's on its way.
+The head holds what its tiling says (prism_pl/model/logprobs.py).
 """
 
 from dataclasses import dataclass
@@ -33,6 +35,8 @@ class Pass:
     """Whether weights are gathered for it."""
     ranks: int = 1
     """Over which they are shared out."""
+    offload: bool = False
+    """Whether shards come from the host, where the optimizer steps."""
     likelihood: bool = False
     """Whether the head's loss is the sum of all log-probabilities, whose gradient is taken going forward."""
 
@@ -76,14 +80,18 @@ class Held:
     """The head's own, at that place."""
 
 
-def held(arch: Architecture, shape: Shape, own: Pass, *, checkpointing: bool, tower: bool = True) -> Held:
-    """Of a training pass. ``tower`` is whether a gradient goes through the vision tower."""
+def held(
+    arch: Architecture, shape: Shape, own: Pass, *, checkpointing: bool, tower: bool = True, offload: bool = False
+) -> Held:
+    """Of a training pass. ``tower`` is whether a gradient goes through the vision tower, ``offload`` whether what
+    checkpointing keeps waits on the host; a CPU's is there anyway."""
     width, patches = own.width, shape.images * arch.merge**2
     text = layer_saved(arch, width)
     vision = width * (11 * arch.vision_hidden + 2 * arch.vision_inner)
     if checkpointing:
-        kept = float(width * arch.layers * arch.hidden * shape.tokens)
-        kept += width * arch.vision_layers * arch.vision_hidden * patches if tower else 0
+        kept = layer_inputs(arch, shape, width, tower=tower)
+        if offload and own.device == "cuda":
+            kept = min(kept, 2.0 * width * arch.hidden * shape.tokens)
         layer = text * shape.tokens
     else:
         kept = float(arch.layers * text * shape.tokens) + (arch.vision_layers * vision * patches if tower else 0)
@@ -99,6 +107,12 @@ def held(arch: Architecture, shape: Shape, own: Pass, *, checkpointing: bool, to
         at_head=kept + norm + read,
         logits=_logits(arch, shape, own),
     )
+
+
+def layer_inputs(arch: Architecture, shape: Shape, width: int, *, tower: bool) -> float:
+    """What checkpointing keeps."""
+    patches = shape.images * arch.merge**2 if tower else 0
+    return float(width * (arch.layers * arch.hidden * shape.tokens + arch.vision_layers * arch.vision_hidden * patches))
 
 
 def forward_only(arch: Architecture, shape: Shape, *, width: int) -> float:

@@ -1,4 +1,4 @@
-"""Memory of one GPU by phase and part, and of a host.
+"""Memory of one GPU by phase and part.
 
     weights 4 P / W    gradients 4 t / W    moments 8 t / W         P parameters, t of them trained, W ranks that share them
     gathers in a backward pass: w root + (3 w + 4) layer                w bytes a number; root: all outside layers, gathered
@@ -6,14 +6,14 @@
     (w + 4) root + w V H while the root goes backward
     AdamW's step on shares and on a GPU: 4 t / W                        it takes all tensors together
 
+FSDP2's shards on the host:
+    of weights, gradients and moments nothing stays here    gathers: (4 / W) layer or root besides, shards on their way
+
     ZeRO, stage 2: weights 4 P, fp32 weights 4 t / W    stage 3: as above; offloaded, all but gathers are the host's
     its buckets: 4 min(t, 5e8) of gradients, in stage 3 4 min(P, 1e9) of weights that stay gathered
 
 A layer's are its weights and the next one's on their way, its gradients, and the fp32 sums that are being shared out. With
 bf16 w is 2: weights are rounded as they are gathered. What is not sharded is not gathered.
-
-    host, loading:  2 P, mapped pages of the files, shared by a node's ranks; 4 P a network besides that is not sharded
-    host, checkpoint:  1.44 (4 P + 8 t), the ranks' copies, pinned and kept; 2 P of the largest network, exported meanwhile
 """
 
 from collections.abc import Mapping
@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 
 from prism_pl.planning.activations import BF16, FP32, Pass, Shape, forward_only, held
 from prism_pl.planning.architecture import Architecture
+from prism_pl.planning.host import host_memory
+from prism_pl.planning.passes import pass_of, shape_of
 from prism_pl.planning.settings import Network, Settings
 
 CONTEXT = 1.5e9
@@ -33,11 +35,6 @@ ENGINE_ASLEEP = 2.0e9
 """What a sleeping vLLM keeps. Assumed."""
 ZERO_BUCKET, ZERO_LIVE = 500_000_000, 1_000_000_000
 """Numbers: DeepSpeed's ``reduce_bucket_size`` and ``stage3_max_live_parameters``, if the configuration leaves them."""
-_GPUS_A_NODE = 8
-_PROCESS = 6e9
-"""A process with its libraries, on the host. Assumed."""
-_PINNED = 1.44
-"""Torch rounds pinned blocks up to powers of two: 1 / ln 2 is the mean for sizes spread evenly by their logarithm."""
 
 Parts = dict[str, float]
 
@@ -135,33 +132,7 @@ def make_plan(settings: Settings, memory: float | None) -> Plan:
     phases.append(Phase("export", resting | beside | {"gathers": FP32 * settings.engine_policy.embedding}))
     if memory is not None:
         phases = [Phase(phase.name, phase.parts | _overhead(phase.parts)) for phase in phases]
-    return Plan(settings, memory, tuple(phases), _host(settings), kv_tokens)
-
-
-def pass_of(settings: Settings, *, on_gpu: bool) -> Pass:
-    """As the stage's networks compute."""
-    return Pass(
-        device="cuda" if on_gpu else "cpu",
-        width=settings.width,
-        shards=settings.gathers,
-        ranks=settings.ranks,
-        likelihood=settings.likelihood,
-    )
-
-
-def shape_of(settings: Settings, network: str, own: Pass) -> Shape:
-    """The micro-batch of an update that holds most: of the longest sequences, or of those of mean length."""
-    work = settings.workload
-
-    def shape(prompt: int, response: int) -> Shape:
-        policy = network == "policy"
-        segment, count = (response, settings.group_size) if policy else (max(1, response // 2), settings.segments)
-        padded = own.device == "cuda"
-        return Shape.of(settings.max_tokens, prompt, segment, count, work.image_share, learnt=policy, padded=padded)
-
-    full, mean = shape(settings.max_prompt, settings.max_new), shape(work.prompt_tokens, work.response_tokens)
-    arch = settings.networks[network].architecture
-    return max(full, mean, key=lambda s: held(arch, s, own, checkpointing=True).inside)
+    return Plan(settings, memory, tuple(phases), host_memory(settings), kv_tokens)
 
 
 def _states(settings: Settings, *, gradients: bool = True, learning: str = "") -> Parts:
@@ -178,14 +149,15 @@ def _states(settings: Settings, *, gradients: bool = True, learning: str = "") -
         if settings.zero and name == learning:
             parts[f"{name} gathers, buckets"] = _buckets(network, settings)
     if settings.reference and settings.policy is not None:
-        parts["reference weights"] = FP32 * settings.policy.architecture.total / settings.ranks
+        here = 0.0 if settings.host_shards else 1 / settings.ranks
+        parts["reference weights"] = FP32 * settings.policy.architecture.total * here
     return parts
 
 
 def _weights(network: Network, settings: Settings) -> float:
     if settings.zero == 2:
         return FP32 * network.architecture.total
-    return 0.0 if settings.zero and settings.offload else FP32 * network.architecture.total / settings.ranks
+    return 0.0 if settings.offload else FP32 * network.architecture.total / settings.ranks
 
 
 def _buckets(network: Network, settings: Settings) -> float:
@@ -198,14 +170,19 @@ def update_parts(network: Network, shape: Shape, own: Pass) -> Parts:
     """Gathers, activations and logits at the worst moment: of the backward pass the head, the layers, the root, or the
     optimizer's step."""
     arch, width = network.architecture, own.width
-    activations = held(arch, shape, own, checkpointing=network.checkpointing, tower=network.tower_learns)
+    activations = held(
+        arch, shape, own, checkpointing=network.checkpointing, tower=network.tower_learns, offload=network.offload
+    )
     full = network.trained > arch.layers * arch.layer / 2
     learnt = 0 if arch.score_heads or not full else arch.embedding
-    root = layer = at_end = 0
+    root, layer, at_end = 0, 0.0, 0.0
     if own.shards:
         # The root's own backward pass comes when no activation is left.
         root, layer = width * arch.root, (3 * width + FP32) * arch.layer
         at_end = (2 * width + FP32) * arch.root if full else root
+        if own.offload:
+            layer += FP32 * arch.layer / own.ranks
+            at_end += FP32 * arch.root / own.ranks
     largest = max(arch.embedding, arch.layer // 3 if arch.experts else 0)
     together = own.shards or own.device == "cuda"
     moments: list[Parts] = [
@@ -216,7 +193,7 @@ def update_parts(network: Network, shape: Shape, own: Pass) -> Parts:
         },
         {"gathers": root + layer + width * learnt, "activations": activations.inside},
         {"gathers": at_end + (width * arch.embedding if full else 0) + (width * learnt if arch.tied else 0)},
-        {"optimizer's step": FP32 * (network.trained / own.ranks if together else 2 * largest)},
+        {"optimizer's step": 0 if own.offload else FP32 * (network.trained / own.ranks if together else 2 * largest)},
     ]
     return max(moments, key=lambda parts: sum(parts.values()))
 
@@ -235,6 +212,8 @@ def _probe(settings: Settings, *, on_gpu: bool) -> Parts:
         for prompt, response in lengths
     )
     states = (FP32 * network.architecture.total + 3 * FP32 * network.trained) / settings.ranks
+    if settings.host_shards:
+        states = 0.0
     passing = (update_parts(network, shape, own) for shape in shapes)
     return {"probe's states": states} | max(passing, key=lambda parts: sum(parts.values()))
 
@@ -259,25 +238,3 @@ def kv_bytes(arch: Architecture) -> int:
 def _overhead(parts: Parts) -> Parts:
     own = sum(size for name, size in parts.items() if not name.startswith(("engine", "keys")))
     return {"context, fragmentation": CONTEXT + FRAGMENTATION * own}
-
-
-def _host(settings: Settings) -> dict[str, float]:
-    """Of the node of the first rank."""
-    here = min(settings.devices, _GPUS_A_NODE)
-    processes = here * _PROCESS
-    sizes = [network.architecture.total for network in settings.networks.values()]
-    # Sharded, a layer goes from the file's pages to its shares on the GPU; whole, it is made fp32 first.
-    loading = sum(BF16 * size + (0 if settings.shards else FP32 * size) for size in sizes)
-    states = sum(FP32 * n.architecture.total + 2 * FP32 * n.trained for n in settings.networks.values())
-    copies = _PINNED * states * here / settings.devices
-    kept = 0.0
-    if settings.zero:
-        # DeepSpeed is given whole networks in fp32 by every rank.
-        loading = sum((BF16 + here * FP32) * size for size in sizes)
-    if settings.offload:
-        trained = sum(n.trained for n in settings.networks.values())
-        kept = (4 * FP32 * trained + (FP32 * sum(sizes) if settings.zero == 3 else 0)) * here / settings.devices
-    return {
-        "loading": processes + loading + kept,
-        "checkpoint": processes + kept + copies + BF16 * max(sizes, default=0),
-    }

@@ -1,17 +1,19 @@
 """The nearest setting that fits: a search over a few keys, fewest changes first, and of these the cheapest.
 
-A change costs what it takes from the run: sleep, checkpointing and smaller micro-batches only time; a smaller share of the
-engine concurrency; more devices money; adapters and a missing probe change what is trained or known.
+A change costs what it takes from the run: sleep, checkpointing, smaller micro-batches and the host's memory only time; a
+smaller share of the engine concurrency; more devices money; adapters and a missing probe change what is trained or known.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from inspect import signature
 from itertools import combinations, product
+from typing import Any
 
 from prism_pl.engines import VLLMEngine
 from prism_pl.planning.memory import Plan, make_plan
-from prism_pl.planning.settings import Network, Settings
+from prism_pl.planning.settings import Settings
 
 _ENOUGH_SEQUENCES = 8
 """Of full length that an engine should hold at once, or all of a rank's if they are fewer."""
@@ -26,10 +28,8 @@ class Change:
     text: str
     """As a user writes it."""
     cost: float
-    settings: Settings
-    """With this change alone."""
-    fields: tuple[str, ...]
-    """Of the settings that it sets."""
+    apply: Callable[[Settings], Settings]
+    """To settings that others may have changed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def nearest_fit(settings: Settings, memory: float) -> Remedy | None:
 
 def _together(settings: Settings, changes: tuple[Change, ...]) -> Settings:
     for change in changes:
-        settings = replace(settings, **{name: getattr(change.settings, name) for name in change.fields})
+        settings = change.apply(settings)
     return settings
 
 
@@ -74,9 +74,7 @@ def _sleep(settings: Settings) -> Iterator[Change]:
     keys = [name for name in signature(VLLMEngine).parameters if name.startswith("sleep")]
     engine = settings.engine
     if keys and engine is not None and engine.share is not None and not engine.sleeps:
-        yield Change(
-            f"RolloutCallback.engine.{keys[0]} on", 1.0, replace(settings, engine=replace(engine, sleeps=True)), ("engine",)
-        )  # fmt: skip
+        yield Change(f"RolloutCallback.engine.{keys[0]} on", 1.0, lambda s: _with_engine(s, sleeps=True))
 
 
 def _engine_share(settings: Settings) -> Iterator[Change]:
@@ -88,7 +86,7 @@ def _engine_share(settings: Settings) -> Iterator[Change]:
         if share != engine.share:
             text = f"RolloutCallback.engine.gpu_memory_utilization {share}"
             cost = 1.0 + 4 * abs(share - engine.share)
-            yield Change(text, cost, replace(settings, engine=replace(engine, share=share)), ("engine",))
+            yield Change(text, cost, partial(_with_engine, share=share))
 
 
 def _max_tokens(settings: Settings) -> Iterator[Change]:
@@ -97,14 +95,29 @@ def _max_tokens(settings: Settings) -> Iterator[Change]:
     while size > longest:
         size = max(longest, size // 2)
         cost = 1.0 + settings.max_tokens / size / 4
-        yield Change(f"--model.max_tokens {size}", cost, replace(settings, max_tokens=size), ("max_tokens",))
+        yield Change(f"--model.max_tokens {size}", cost, partial(replace, max_tokens=size))
 
 
 def _checkpointing(settings: Settings) -> Iterator[Change]:
     for name, network in settings.networks.items():
         if not network.checkpointing:
-            changed = _with_network(settings, name, replace(network, checkpointing=True))
-            yield Change(f"--model.{name}.gradient_checkpointing true", 1.0, changed, (name,))
+            text = f"--model.{name}.gradient_checkpointing true"
+            yield Change(text, 1.0, partial(_with_network, name=name, checkpointing=True))
+
+
+def _activations(settings: Settings) -> Iterator[Change]:
+    """Those that checkpointing keeps."""
+    for name, network in settings.networks.items():
+        if network.checkpointing and not network.offload:
+            text = f"--model.{name}.offload_activations true"
+            yield Change(text, 1.5, partial(_with_network, name=name, offload=True))
+
+
+def _shards(settings: Settings) -> Iterator[Change]:
+    """Every pass fetches weights over the host's link, and the host steps: only where other time is not enough."""
+    if settings.shards and not settings.offload:
+        strategy = f"deepspeed_stage_{settings.zero}" if settings.zero else "fsdp2"
+        yield Change(f"--trainer.strategy {strategy}_offload", 3.0, partial(replace, offload=True))
 
 
 def _devices(settings: Settings) -> Iterator[Change]:
@@ -113,30 +126,31 @@ def _devices(settings: Settings) -> Iterator[Change]:
         if settings.batch_size % count == 0:
             # A single device does not shard yet.
             text = f"--trainer.devices {count}" + ("" if settings.shards or settings.zero else " --trainer.strategy fsdp2")
-            yield Change(text, 2.0 * factor, replace(settings, devices=count, shards=True), ("devices", "shards"))
+            yield Change(text, 2.0 * factor, partial(replace, devices=count, shards=True))
 
 
 def _probe(settings: Settings) -> Iterator[Change]:
     if settings.probe is not None:
-        yield Change("leave ConvergenceProbe out", 5.0, replace(settings, probe=None), ("probe",))
+        yield Change("leave ConvergenceProbe out", 5.0, partial(replace, probe=None))
 
 
 def _lora(settings: Settings) -> Iterator[Change]:
     for name, network in settings.networks.items():
         if network.trained > network.architecture.total / 4:
-            changed = _with_network(settings, name, _adapted(network))
-            yield Change(f'--model.{name}.lora "{{rank: {_LORA_RANK}, alpha: 32}}"', 10.0, changed, (name,))
+            arch = network.architecture
+            trained = arch.lora(_LORA_RANK, _LORA_TARGETS) + arch.head * bool(arch.score_heads)
+            changed = partial(_with_network, name=name, trained=trained, tower_learns=False)
+            yield Change(f'--model.{name}.lora "{{rank: {_LORA_RANK}, alpha: 32}}"', 10.0, changed)
 
 
-def _with_network(settings: Settings, name: str, network: Network) -> Settings:
+def _with_engine(settings: Settings, **changes: Any) -> Settings:
+    assert settings.engine is not None
+    return replace(settings, engine=replace(settings.engine, **changes))
+
+
+def _with_network(settings: Settings, *, name: str, **changes: Any) -> Settings:
+    network = replace(settings.networks[name], **changes)
     return replace(settings, policy=network) if name == "policy" else replace(settings, discriminator=network)
 
 
-def _adapted(network: Network) -> Network:
-    arch = network.architecture
-    return replace(
-        network, trained=arch.lora(_LORA_RANK, _LORA_TARGETS) + arch.head * bool(arch.score_heads), tower_learns=False
-    )
-
-
-_KNOBS = (_sleep, _engine_share, _max_tokens, _checkpointing, _devices, _probe, _lora)
+_KNOBS = (_sleep, _engine_share, _max_tokens, _checkpointing, _activations, _shards, _devices, _probe, _lora)

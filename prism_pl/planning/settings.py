@@ -34,6 +34,8 @@ class Network:
     checkpointing: bool
     tower_learns: bool = True
     """Whether a gradient goes through the vision tower."""
+    offload: bool = False
+    """What checkpointing keeps waits on the host."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +89,13 @@ class Settings:
     zero: int = 0
     """DeepSpeed's stage, 2 or 3; 0 is without it."""
     offload: bool = False
-    """DeepSpeed keeps fp32 weights, gradients and moments on the host, in stage 3 the weights as well."""
+    """fp32 weights, gradients and moments are on the host, in DeepSpeed's stage 3 the weights as well. With FSDP2 these are
+    one and the same, and those of networks that are not trained are there, too."""
+
+    @property
+    def host_shards(self) -> bool:
+        """Whether FSDP2's shards are on the host, of all networks."""
+        return self.offload and not self.zero
 
     @property
     def gathers(self) -> bool:
@@ -150,9 +158,9 @@ def read_settings(
     known = {k: v for k, v in (workload or {}).items() if v is not None}
     count = devices or _devices(trainer)
     bf16 = str(trainer.get("precision")).startswith("bf16")
-    # On one device fsdp2 shards nothing, but rounds weights as it gathers them.
+    # On one device fsdp2 shards nothing, but rounds weights as it gathers them, and fetches them from the host.
     zero, offload = zero_of(trainer)
-    shards = count > 1 if zero else "fsdp2" in _strategy(trainer) and (count > 1 or bf16)
+    shards = count > 1 if zero else "fsdp2" in _strategy(trainer) and (count > 1 or bf16 or offload)
     loss = model.get("discriminator_loss") or {}
     in_batch = loss.get("in_batch_negatives", 1) if loss.get("in_batch_weight") else 0
     return Settings(
@@ -194,7 +202,11 @@ def _policy(options: Mapping[str, Any], arch: Architecture) -> Network:
         trained = sum(size for name, size in parts.items() if not freeze.get(name))
         tower = not freeze.get("vision_tower")
     return Network(
-        architecture=arch, trained=trained, checkpointing=bool(options.get("gradient_checkpointing")), tower_learns=tower
+        architecture=arch,
+        trained=trained,
+        checkpointing=bool(options.get("gradient_checkpointing")),
+        tower_learns=tower,
+        offload=bool(options.get("offload_activations")),
     )
 
 
@@ -206,7 +218,13 @@ def _discriminator(entry: Mapping[str, Any], policy: str, key: str, origin_of: O
         trained, tower = arch.lora(built.lora.rank, tuple(built.lora.targets)) + arch.head, False
     elif not tower:
         trained -= arch.vision_tower + arch.merger
-    return Network(architecture=arch, trained=trained, checkpointing=built.gradient_checkpointing, tower_learns=tower)
+    return Network(
+        architecture=arch,
+        trained=trained,
+        checkpointing=built.gradient_checkpointing,
+        tower_learns=tower,
+        offload=built.offload_activations,
+    )
 
 
 def built_discriminator(entry: Mapping[str, Any]) -> Discriminator:
@@ -258,14 +276,15 @@ def _strategy(trainer: Mapping[str, Any]) -> str:
 
 
 def zero_of(trainer: Mapping[str, Any]) -> tuple[int, bool]:
-    """DeepSpeed's stage, 0 without it, and whether it offloads."""
+    """DeepSpeed's stage, 0 without it, and whether it, or fsdp2, offloads."""
     name, strategy = _strategy(trainer), trainer.get("strategy")
     if name.startswith("deepspeed_stage_"):
         return int(name.removeprefix("deepspeed_stage_")[0]), name.endswith("_offload")
-    if name != "zerostrategy":
-        return 0, False
+    if name == "fsdp2_offload":
+        return 0, True
     options = {} if isinstance(strategy, str) else _options(strategy)
-    return options.get("stage", 3), options.get("offload", False)
+    stage = options.get("stage", 3) if name == "zerostrategy" else 0
+    return stage, bool(options.get("offload", False))
 
 
 def _devices(trainer: Mapping[str, Any]) -> int:

@@ -1,8 +1,9 @@
 """Tokens, FLOPs and seconds of a step.
 
     forward  2 w + 4 A D L c  FLOPs a token         w: weights it is multiplied with, c: the tokens that it sees on average
-    training 3 times that; 4 with checkpointing. The head's chunks are computed twice forward.
+    training 3 times that; 4 with checkpointing, but for the last product of each layer, which is not computed again
     seconds  max(FLOPs / (share of peak), gathered bytes / (share of the link)), a micro-batch gathers weights thrice
+    on the host: shards come from there as often, 4 P / W bytes, and inputs of checkpointed layers go there and back
     decoding a step of the engine reads its weights and the running sequences' keys and values once
 
 Shares of what data sheets promise are assumed; the table says them. They are no measurement.
@@ -26,6 +27,8 @@ TAIL = 2.0
 """The longest of a rank's responses, in means, assumed."""
 HOST_BANDWIDTH = 2e10
 """Bytes a second of the host's memory for each rank's part of an optimizer's step that is offloaded, assumed."""
+HOST_LINK = 2e10
+"""Bytes a second between a GPU and its host in one direction, of what is offloaded, assumed."""
 DISK = 1e9
 """Bytes a second that a checkpoint is written with, assumed."""
 
@@ -58,6 +61,12 @@ def forward_flops(arch: Architecture, tokens: float, context: float, images: flo
     return text * tokens + tower + 2 * arch.merger * images + head
 
 
+def kept_flops(arch: Architecture, tokens: float, images: float) -> float:
+    """Of the layers' last products in one pass: nothing of the backward pass needs them, so checkpointing stops before."""
+    text = arch.layers * max(1, arch.top_k) * arch.inner * arch.hidden * tokens
+    return 2 * (text + arch.vision_layers * arch.vision_inner * arch.vision_hidden * images * arch.merge**2)
+
+
 def make_work(plan: Plan, device: Device) -> Work:
     """Of the stage's step on so many of these devices."""
     settings = plan.settings
@@ -81,10 +90,15 @@ def make_work(plan: Plan, device: Device) -> Work:
             tokens["score"], flops["score"] = count, once
             seconds["score"] = _seconds(once, passes, 1, network, settings, device)
         tokens[f"{name} update"], flops[f"{name} update"] = count, 3 * once
-        again = 4 if network.checkpointing else 3
-        seconds[f"{name} update"] = _seconds(again * once, passes, 3, network, settings, device) + _optimizer(
-            network, settings, device
-        )  # fmt: skip
+        computed = 3 * once
+        if network.checkpointing:
+            images = settings.batch_size * work.prompt_tokens * work.image_share
+            computed += once - kept_flops(network.architecture, count, images)
+        passing = _seconds(computed, passes, 3, network, settings, device)
+        if network.offload:
+            moved = settings.width * network.architecture.layers * network.architecture.hidden * count
+            passing = max(passing, 2 * moved / settings.devices / HOST_LINK)
+        seconds[f"{name} update"] = passing + _optimizer(network, settings, device)
     if "rollout" in seconds:
         moved = FP32 * settings.engine_policy.total
         seconds["sync"] = moved / (SHARE_OF_LINK * device.link) if settings.ranks > 1 else moved / device.bandwidth
@@ -122,6 +136,9 @@ def _seconds(flops: float, passes: int, collectives: int, network: Network, sett
     """What is longer, computing or gathering: the next layer's weights travel while one computes."""
     peak = device.flops if settings.bf16 else device.flops_fp32
     computing = flops / settings.devices / peak / SHARE_OF_FLOPS
+    if settings.host_shards:
+        fetched = passes * collectives * FP32 * network.architecture.total / settings.ranks
+        computing = max(computing, fetched / HOST_LINK)
     if settings.devices == 1:
         return computing
     moved = passes * collectives * settings.width * network.architecture.total

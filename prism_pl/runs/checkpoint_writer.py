@@ -113,7 +113,9 @@ def _gathered(tensors: dict[str, Large], keep: bool) -> dict[str, Large]:
         if isinstance(tensor, Fragment):
             whole = tensor.whole()
         else:
-            whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            # Ranks exchange what is on their devices; a shard may be on the host.
+            whole = tensor.to(tensor.device_mesh.device_type) if isinstance(tensor, DTensor) else tensor
+            whole = whole.full_tensor() if isinstance(whole, DTensor) else whole
         if keep:
             kept[name] = whole.cpu()
     return kept

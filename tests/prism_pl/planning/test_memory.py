@@ -10,7 +10,7 @@ from prism_pl.planning.activations import Pass, Shape, held
 from prism_pl.planning.memory import CONTEXT, ENGINE_WORK, FRAGMENTATION, Plan, kv_bytes, update_parts
 from prism_pl.planning.names import family_config
 from prism_pl.planning.settings import EngineSettings, Network, ProbeSettings, zero_of
-from prism_pl.planning.work import forward_flops
+from prism_pl.planning.work import forward_flops, kept_flops
 
 ARCH = Architecture.of(family_config("4B"))
 POLICY = Network(architecture=ARCH, trained=ARCH.total, checkpointing=True)
@@ -72,11 +72,68 @@ def test_deepspeeds_states_by_stage_and_offload() -> None:
         ({"class_path": "modules.ZeroStrategy", "init_args": {"stage": 2, "offload": True}}, (2, True)),
         ({"class_path": "modules.ZeroStrategy"}, (3, False)),
         ("fsdp2", (0, False)),
+        ("fsdp2_offload", (0, True)),
+        ({"class_path": "modules.FSDP2Strategy", "init_args": {"offload": True}}, (0, True)),
+        ({"class_path": "modules.FSDP2Strategy", "init_args": {"offload": False}}, (0, False)),
         (None, (0, False)),
     ],
 )
 def test_the_stage_of_deepspeed_is_read_from_the_strategy(strategy: object, expected: tuple[int, bool]) -> None:
     assert zero_of({"strategy": strategy}) == expected
+
+
+def test_shards_on_the_host_leave_a_gpu_what_is_gathered() -> None:
+    total, share = ARCH.total, ARCH.total / 8
+    settings = replace(SETTINGS, reference=True)
+    kept, moved = make_plan(settings, 80e9), make_plan(replace(settings, offload=True), 80e9)
+    own = parts(moved, "policy update")
+    states = [own[f"policy {part}"] for part in ("weights", "gradients", "moments")]
+    assert [*states, own["reference weights"]] == [0, 0, 0, 0]
+    # A layer's fp32 shards on their way, beside what is gathered.
+    assert own["gathers"] - parts(kept, "policy update")["gathers"] == pytest.approx(4 * ARCH.layer / 8)
+    assert parts(kept, "policy update")["reference weights"] == 4 * share
+    # Pinned: weights, gradients and the reference; not: moments and a step's own. A checkpoint's copies no longer are.
+    assert moved.host["loading"] - kept.host["loading"] == pytest.approx((1.44 * 12 + 12) * total)
+    assert moved.host["checkpoint"] - moved.host["loading"] == pytest.approx(12 * total)
+    # AdamW steps on the host.
+    small = Shape(tokens=0, targets=0, images=0)
+    assert "optimizer's step" not in update_parts(POLICY, small, replace(GPU, ranks=2, offload=True))
+
+
+def test_a_probe_s_states_are_on_the_host_as_the_others_are() -> None:
+    small = Architecture.of(family_config("2B"))
+    probe = ProbeSettings(network=Network(architecture=small, trained=small.total, checkpointing=True), max_tokens=8192)
+    without, beside = (make_plan(replace(SETTINGS, offload=True, probe=own), 80e9) for own in (None, probe))
+    assert parts(beside, "convergence probe")["probe's states"] == 0
+    assert beside.host["loading"] - without.host["loading"] == pytest.approx((1.44 * 8 + 12) * small.total)
+
+
+def test_inputs_on_the_host_leave_two_on_the_gpu() -> None:
+    # 36 layers of 2560 numbers of 2 bytes; 10 tokens.
+    shape = Shape(tokens=10, targets=0, images=0)
+    kept = held(ARCH, shape, GPU, checkpointing=True)
+    moved = held(ARCH, shape, GPU, checkpointing=True, offload=True)
+    assert kept.inside - moved.inside == kept.at_head - moved.at_head == (36 - 2) * 2 * 2560 * 10
+    # Without checkpointing nobody keeps them; a CPU has nowhere else to put them.
+    assert held(ARCH, shape, GPU, checkpointing=False, offload=True) == held(ARCH, shape, GPU, checkpointing=False)
+    cpu = replace(GPU, device="cpu")
+    assert held(ARCH, shape, cpu, checkpointing=True, offload=True) == held(ARCH, shape, cpu, checkpointing=True)
+    # Those of the longest sequences, of text and of 1,024 tokens of images (four patches each), for eight ranks.
+    without, beside = (
+        make_plan(replace(SETTINGS, policy=replace(POLICY, offload=offload)), 80e9) for offload in (False, True)
+    )
+    patches = 4 * 1024 * ARCH.vision_layers * ARCH.vision_hidden
+    inputs = 2 * (36 * 2560 * 10_240 + patches)
+    assert beside.host["loading"] - without.host["loading"] == pytest.approx(8 * 1.44 * inputs)
+
+
+def test_a_step_with_shards_on_the_host_takes_as_long_as_fetching_them() -> None:
+    slow = make_work(make_plan(replace(SETTINGS, offload=True, batch_size=8, max_new=64, workload=Workload(
+        prompt_tokens=1024, response_tokens=16)), 80e9), DEVICES["H100"])  # fmt: skip
+    # One micro-batch a rank: weights come twice and gradients go once, at 20 GB/s; the host reads and writes 40 bytes a
+    # weight for a step, at 0.6 of 20 GB/s.
+    fetched, stepped = 3 * 4 * ARCH.total / 8 / 2e10, 40 * ARCH.total / 8 / (0.6 * 2e10)
+    assert slow.seconds["policy update"] == pytest.approx(fetched + stepped)
 
 
 def test_the_engine_takes_its_share_and_keeps_what_weights_leave() -> None:
@@ -188,6 +245,29 @@ def test_what_does_not_fit_gets_the_fewest_changes_that_do() -> None:
     assert remedy.plan.fits
     (change,) = remedy.changes
     assert change.startswith(("RolloutCallback.engine", "--"))
+
+
+def test_the_host_is_suggested_where_it_makes_a_stage_fit() -> None:
+    """Two GPUs, no engine, prompts that two of cannot be halved among more: states of 16 bytes a weight are over 50 GB."""
+    alone = replace(SETTINGS, devices=2, engine=None, batch_size=2, max_tokens=10_240)
+    remedy = nearest_fit(alone, 45e9)
+    assert remedy.changes == ("--trainer.strategy fsdp2_offload",)
+    assert remedy.plan.settings.offload
+    # Inputs of 36 layers are 1.9 GB and more: without them it just fits.
+    peak = make_plan(SETTINGS, 80e9).peak.total
+    remedy = nearest_fit(replace(SETTINGS, engine=None, batch_size=8), peak - 40e9 - 0.5e9)
+    assert remedy.changes == ("--model.policy.offload_activations true",)
+    # Two changes of one network do not overwrite each other.
+    plain = replace(SETTINGS, policy=replace(POLICY, checkpointing=False), engine=None, batch_size=8)
+    remedy = nearest_fit(plain, 14e9)
+    assert {"--model.policy.gradient_checkpointing true"} < set(remedy.changes)
+    assert remedy.plan.settings.policy.checkpointing
+
+
+def test_what_checkpointing_computes_again_is_all_but_each_layer_s_last_product() -> None:
+    assert kept_flops(ARCH, 7, 0) == 2 * 36 * 9728 * 2560 * 7
+    # Of an image's token four patches go through the tower.
+    assert kept_flops(ARCH, 0, 3) == 2 * ARCH.vision_layers * ARCH.vision_inner * ARCH.vision_hidden * 12
 
 
 def test_an_engine_without_room_for_a_longest_sequence_is_refused() -> None:
