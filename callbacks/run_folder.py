@@ -11,9 +11,10 @@ from callbacks.ending import LastWork
 from callbacks.export import write_models
 from prism_pl.commands.export import write_exports
 from prism_pl.contracts import Stage, require
+from prism_pl.errors import UserError
 from prism_pl.runs.checkpoint import Checkpoint
 from prism_pl.runs.checkpoint_writer import CheckpointWriter
-from prism_pl.runs.files import drop_after, finish, write_atomically
+from prism_pl.runs.files import cut_back, finish, lengths, write_atomically
 
 
 class RunFolder(LastWork):
@@ -35,9 +36,28 @@ class RunFolder(LastWork):
         if trainer.is_global_zero:
             for unfinished in (self._run / "checkpoints").glob(".step=*"):
                 shutil.rmtree(unfinished)
-            if trainer.global_step:
-                for name in ("metrics.jsonl", "samples.jsonl", "health.jsonl"):
-                    drop_after(self._run / name, trainer.global_step)
+            self._own = _identity(self._run)
+
+    def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        # The first rank's is written.
+        checkpoint["logs"] = lengths(self._run)
+
+    def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        if "logs" not in checkpoint:
+            raise UserError(
+                f"run_dir: the checkpoint in {self._run} was made by an earlier version of the program. Resume with that "
+                f"one, or start anew in another folder."
+            )
+        if trainer.is_global_zero:
+            cut_back(self._run, checkpoint["logs"])
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.is_global_zero and _identity(self._run) != self._own:
+            raise UserError(
+                f"run_dir: {self._run} was removed or replaced while the run was writing to it, and its checkpoints with it. "
+                f"The run ends at update {trainer.global_step}; what is there now was written after that. Bring the folder "
+                f"back to go on from its newest checkpoint, or remove what is left and start anew."
+            )
 
     def _complete(self, checkpoint: Path) -> None:
         """What makes a checkpoint more than a place to resume from. In the background: it looks at files alone."""
@@ -68,6 +88,15 @@ class RunFolder(LastWork):
             # A finished stage hands over its models; the checkpoints, several times their size, have served.
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
         trainer.strategy.barrier("finished")
+
+
+def _identity(folder: Path) -> tuple[int, int] | None:
+    """Of a folder on its disk: another one under the same name has another."""
+    try:
+        found = folder.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _commit() -> str | None:
