@@ -106,7 +106,9 @@ class WandbLogger(LightningWandbLogger):
             work()
         except Exception as error:
             self._lost = True
-            _log.warning("W&B has failed (%s: %s). The run goes on, and sends nothing more to it.", type(error).__name__, error)
+            _log.warning(
+                "W&B has failed (%s: %s). The run goes on, and sends nothing more to it.", type(error).__name__, error
+            )
 
 
 def _logged_in() -> bool:

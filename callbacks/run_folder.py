@@ -12,8 +12,8 @@ from callbacks.export import write_models
 from prism_pl.commands.export import write_exports
 from prism_pl.contracts import Stage, require
 from prism_pl.errors import UserError
-from prism_pl.runs.checkpoint import Checkpoint
-from prism_pl.runs.checkpoint_writer import CheckpointWriter
+from prism_pl.runs.checkpoint import Checkpoint, split
+from prism_pl.runs.checkpoint_writer import CheckpointWriter, refuse_nonfinite
 from prism_pl.runs.files import cut_back, finish, lengths, write_atomically
 
 
@@ -31,11 +31,14 @@ class RunFolder(LastWork):
         self._run = Path(trainer.default_root_dir)
         self._writer = CheckpointWriter(self._complete)
         trainer.strategy.checkpoint_io = CheckpointFolders(self._writer)
+        checkpoints = trainer.checkpoint_callback
+        self._keeps_one = checkpoints is not None and checkpoints.save_top_k == 1
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
         if trainer.is_global_zero:
             for unfinished in (self._run / "checkpoints").glob(".step=*"):
                 shutil.rmtree(unfinished)
+            self._drop_before(trainer.global_step)
             self._own = _identity(self._run)
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -66,10 +69,19 @@ class RunFolder(LastWork):
         shutil.copy(self._run / "config.yaml", checkpoint / "config.yaml")
         mark = {"updates": saved.rest["checkpoint"]["global_step"], "commit": _commit()}
         write_atomically(checkpoint / "run.json", json.dumps(mark) + "\n")
+        self._drop_before(mark["updates"])
+
+    def _drop_before(self, step: int) -> None:
+        """Removes older checkpoints, unless all are to be kept. Lightning never removes the one that a run has resumed from,
+        and one that a kill has kept it from removing it does not know: each resume would cost the room of a checkpoint."""
+        for folder in (self._run / "checkpoints").glob("step=*.ckpt") if self._keeps_one else ():
+            if int(folder.stem.split("=")[1]) < step:
+                shutil.rmtree(folder)
 
     def finish(self, trainer: Any, pl_module: Any) -> None:
         assert self._writer is not None
         self._writer.wait()
+        refuse_nonfinite(split({"state_dict": trainer.strategy.lightning_module_state_dict()})[0], self._run)
         write_models(trainer, require(pl_module, Stage, "RunFolder"), self._run)
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:

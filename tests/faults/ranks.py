@@ -59,7 +59,8 @@ class Ranks:
         tasks = slurm_tasks(count) if count > 1 else alone
         self.log = log
         self.processes = [
-            context.Process(target=_fit, args=(options, task | {CHECK_VARIABLE: "1"}, str(log)), daemon=True) for task in tasks
+            context.Process(target=_fit, args=(options, task | {CHECK_VARIABLE: "1"}, str(log)), daemon=True)
+            for task in tasks
         ]
         for process in self.processes:
             process.start()

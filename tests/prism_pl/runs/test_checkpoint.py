@@ -164,7 +164,9 @@ def test_a_checkpoint_of_nan_is_refused_and_the_older_one_stays(
     else:
         broken["optimizer_states"][0]["state"][0]["exp_avg_sq"][0, 0] = bad
     name = "state_dict/norm.bias" if where == "weight" else "optimizer_states/0/state/0/exp_avg_sq"
-    with pytest.raises(UserError, match=rf"step=4.ckpt is not written: 1 tensors in it are not finite, the first is {name}"):
+    with pytest.raises(
+        UserError, match=rf"step=4.ckpt is not written: 1 tensors in it are not finite, the first is {name}"
+    ):
         writer.save(broken, run / "step=4.ckpt")
     assert [path.name for path in run.iterdir()] == ["step=2.ckpt"]
     assert same(Checkpoint(run / "step=2.ckpt").whole(), trained(0.3))
