@@ -57,8 +57,8 @@ class JsonlLogger(Logger):
 class WandbLogger(LightningWandbLogger):
     """Lightning's logger, offline unless the user is logged in or asks for it.
 
-    A run does not end for it: if W&B cannot be reached at the start it is offline, and if it fails later nothing is sent any
-    more. Both are said. ``metrics.jsonl`` and ``samples.jsonl`` have everything.
+    A run does not end for it. If W&B cannot be reached at the start the run is logged offline, and if it fails later
+    nothing is sent any more; both are said. ``metrics.jsonl`` and ``samples.jsonl`` have everything.
 
     Args:
         project: W&B project.

@@ -219,7 +219,7 @@ def _explained(step: int) -> Iterator[None]:
         yield
     except Exception as error:
         error.add_note(
-            f"The engine failed in the rollouts for update {step + 1}. No update has begun on them: the same command goes on "
-            f"from the newest checkpoint."
+            f"The engine failed in the rollouts for update {step + 1}. No update has begun on them: the same command goes "
+            f"on from the newest checkpoint."
         )
         raise

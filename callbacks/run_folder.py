@@ -57,9 +57,9 @@ class RunFolder(LastWork):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if trainer.is_global_zero and _identity(self._run) != self._own:
             raise UserError(
-                f"run_dir: {self._run} was removed or replaced while the run was writing to it, and its checkpoints with it. "
-                f"The run ends at update {trainer.global_step}; what is there now was written after that. Bring the folder "
-                f"back to go on from its newest checkpoint, or remove what is left and start anew."
+                f"run_dir: {self._run} was removed or replaced while the run was writing to it, and its checkpoints with "
+                f"it. The run ends at update {trainer.global_step}; what is there now was written after that. Bring the "
+                f"folder back to go on from its newest checkpoint, or remove what is left and start anew."
             )
 
     def _complete(self, checkpoint: Path) -> None:
@@ -72,8 +72,11 @@ class RunFolder(LastWork):
         self._drop_before(mark["updates"])
 
     def _drop_before(self, step: int) -> None:
-        """Removes older checkpoints, unless all are to be kept. Lightning never removes the one that a run has resumed from,
-        and one that a kill has kept it from removing it does not know: each resume would cost the room of a checkpoint."""
+        """Removes older checkpoints, unless all are to be kept.
+
+        Lightning never removes the one that a run has resumed from, and one that a kill has kept it from removing it does
+        not know: each resume would cost the room of a checkpoint.
+        """
         for folder in (self._run / "checkpoints").glob("step=*.ckpt") if self._keeps_one else ():
             if int(folder.stem.split("=")[1]) < step:
                 shutil.rmtree(folder)

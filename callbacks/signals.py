@@ -1,4 +1,4 @@
-"""SIGTERM and SIGUSR1, by which a cluster takes a job's machines away: a checkpoint, and the end, after the present batch."""
+"""SIGTERM and SIGUSR1, by which a cluster takes its machines away: a checkpoint and the end, after the present batch."""
 
 import logging
 import signal

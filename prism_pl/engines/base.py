@@ -85,7 +85,8 @@ def _check_group(prompt: Prompt, group: Sequence[Response], size: int) -> None:
         tokens, known = len(response.token_ids), len(response.engine_logp)
         if not tokens or known != tokens:
             raise RuntimeError(
-                f"{prompt.source}: response {number} of {size} is none: it has {tokens} tokens and {known} log-probabilities."
+                f"{prompt.source}: response {number} of {size} is none: it has {tokens} tokens and {known} "
+                f"log-probabilities."
             )
 
 

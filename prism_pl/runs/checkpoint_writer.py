@@ -47,7 +47,8 @@ class CheckpointWriter:
     def save(self, checkpoint: dict[str, Any], target: Path) -> None:
         """Starts to write a trainer's checkpoint; ``target`` is the first rank's.
 
-        Raises what became of the one before, as ``wait`` does, and UserError, on all ranks, for a weight that is not finite.
+        Raises what became of the one before, as ``wait`` does; and UserError, on all ranks, for a weight that is not
+        finite.
         """
         self.wait()
         tensors, rest = split(checkpoint)
@@ -110,7 +111,7 @@ class CheckpointWriter:
 
 
 def refuse_nonfinite(tensors: dict[str, Large], target: Path) -> None:
-    """Raises UserError, on all ranks, if a weight or a moment of any is not finite: a run cannot go on from it. A collective."""
+    """Raises UserError, on all ranks, if a weight or a moment of one is not finite: a run cannot go on then. Collective."""
     shares = {name: local(tensor) for name, tensor in tensors.items()}
     names = [name for name, own in shares.items() if own.is_floating_point() and not own.isfinite().all()]
     everyone = [*dict.fromkeys(name for own in gather_objects(names) for name in own)]

@@ -23,9 +23,10 @@ LOGS = ("metrics.jsonl", "samples.jsonl", "health.jsonl")
 def unwritten(path: Path, reason: object) -> UserError:
     """The mistake that ``path`` could not be written, with the room that is left where it should be."""
     there = next((folder for folder in path.parents if folder.exists()), Path("/"))
+    free = shutil.disk_usage(there).free / 2**20
     return UserError(
-        f"{path} could not be written ({reason}; {shutil.disk_usage(there).free / 2**20:,.0f} MiB are free there). What was "
-        f"whole before is whole still. Make room there; the same command goes on."
+        f"{path} could not be written ({reason}; {free:,.0f} MiB are free there). What was whole before is whole still. "
+        f"Make room there; the same command goes on."
     )
 
 

@@ -58,7 +58,7 @@ class Killed:
 
     def run_alone(self) -> None:
         """To its end, with a look at the clock."""
-        began, running = time.monotonic(), self._start("whole")
+        began, running = time.monotonic(), self.start("whole")
         self._wait(running, lambda: self.done("whole") >= 1)
         self.startup = time.monotonic() - began
         running.finish()
@@ -75,7 +75,7 @@ class Killed:
             delay = share * (self.update if further else self.startup)
             before = self.done("killed")
             target = min(self.updates, before + further)
-            running = self._start("killed", number)
+            running = self.start("killed", number)
             if further:
                 self._wait(running, lambda target=target: self.done("killed") >= target or self._ended())
             time.sleep(delay)
@@ -89,7 +89,7 @@ class Killed:
             self.redone += reached - max(checkpoints, default=0)
             if self._ended():
                 return
-        self._start("killed", self.kills).finish()
+        self.start("killed", self.kills).finish()
 
     def check_checkpoints(self) -> list[int]:
         """Reads every checkpoint that has its name, whole."""
@@ -108,7 +108,8 @@ class Killed:
     def _ended(self) -> bool:
         return (self.folder / "killed" / "finished.json").exists()
 
-    def _start(self, name: str, number: int = 0) -> Ranks:
+    def start(self, name: str, number: int = 0) -> Ranks:
+        """On two processes."""
         return Ranks(arguments(self.config, self.folder / name, **self.options), self.folder / f"{name}-{number}.log", 2)
 
     def _wait(self, running: Ranks, reached: Callable[[], bool]) -> None:

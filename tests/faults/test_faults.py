@@ -1,5 +1,6 @@
-"""One fault a test, in the middle of an alignment run: it ends with a message or goes on, and the same command, once what was
-broken is mended, ends as a run that nothing has happened to."""
+"""One fault a test, in the middle of an alignment run: it ends with a message, or goes on.
+
+Once what was broken is mended, the same command ends as a run that nothing has happened to."""
 
 import json
 import re
