@@ -43,14 +43,13 @@ class Processes:
         end = time.monotonic() + _TIMEOUT
         try:
             while not all(process.poll() == 0 for process in self.started):
-                assert not any(process.poll() for process in self.started), self.told()
-                assert time.monotonic() < end, self.told()
+                assert not any(process.poll() for process in self.started), self._told()
+                assert time.monotonic() < end, self._told()
                 time.sleep(0.1)
         finally:
             self.kill()
 
-    def told(self) -> str:
-        """The ends of all output."""
+    def _told(self) -> str:
         return "\n".join(f"{log}\n{log.read_text()[-3000:]}" for log in self.logs)
 
     def kill(self) -> None:
@@ -74,11 +73,9 @@ def alone(arguments: Sequence[str], logs: Path) -> Processes:
     return Processes([([sys.executable, "-m", "prism_pl", "fit", *arguments], {})], logs)
 
 
-def lightning(
-    arguments: Sequence[str], logs: Path, devices: int = 2, program: str = "prism_pl", sharded: Sequence[str] = SHARDED
-) -> Processes:
+def lightning(arguments: Sequence[str], logs: Path, devices: int = 2, program: str = "prism_pl") -> Processes:
     """Lightning starts the further processes itself."""
-    command = [sys.executable, "-m", program, "fit", *arguments, *sharded, f"--trainer.devices={devices}"]
+    command = [sys.executable, "-m", program, "fit", *arguments, *SHARDED, f"--trainer.devices={devices}"]
     return Processes([(command, {})], logs)
 
 
