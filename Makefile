@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 # Every stage is a process of its own. Without bytecode each would compile all that it imports again, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test ranks lint bench gpu install clean
+.PHONY: demo test ranks faults lint bench gpu install clean
 
 demo: install
 	$(RUN) -m prism_pl pipeline --config demo.yaml $(OPTIONS)
@@ -19,6 +19,10 @@ test: install
 # Everything on several processes, one after the other: docs/scaling.md.
 ranks: install
 	$(RUN) -m pytest -n 0 -m "ranks or not ranks" tests/ranks tests/modules/test_strategy.py tests/modules/test_engine_life.py tests/modules/test_nonfinite.py
+
+# Runs that are killed and broken, each for minutes: docs/reliability.md.
+faults: install
+	$(RUN) -m pytest -n 0 -m "faults or not faults" tests/faults
 
 bench: install
 	$(RUN) -m benchmarks.answers

@@ -8,9 +8,11 @@ from callbacks.progress import UpdateProgress
 from callbacks.rollout import RolloutCallback
 from callbacks.run_folder import RunFolder
 from callbacks.samples import SampleLog
+from callbacks.signals import EndWhenAsked
 
 __all__ = [
     "ConvergenceProbe",
+    "EndWhenAsked",
     "EvaluationCallback",
     "HealthAlarm",
     "JsonlLogger",

@@ -1,16 +1,21 @@
 """``metrics.jsonl`` always, Weights & Biases as the user's login allows."""
 
 import json
+import logging
 import netrc
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loggers import WandbLogger as LightningWandbLogger
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from prism_pl.runs.files import append_lines
+
+_log = logging.getLogger(__name__)
 
 
 class JsonlLogger(Logger):
@@ -52,6 +57,9 @@ class JsonlLogger(Logger):
 class WandbLogger(LightningWandbLogger):
     """Lightning's logger, offline unless the user is logged in or asks for it.
 
+    A run does not end for it. If W&B cannot be reached at the start the run is logged offline, and if it fails later
+    nothing is sent any more; both are said. ``metrics.jsonl`` and ``samples.jsonl`` have everything.
+
     Args:
         project: W&B project.
         mode: ``auto`` is ``online`` if a login is found, else ``offline``.
@@ -69,11 +77,38 @@ class WandbLogger(LightningWandbLogger):
         super().__init__(project=project, name=name, save_dir=folder, offline=mode == "offline")
         # Lightning passes an option that wandb answers with a warning at every start.
         self._wandb_init.pop("anonymous", None)
+        self._lost = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        from wandb.errors import CommError
+
+        try:
+            return super().experiment
+        except CommError as error:
+            _log.warning("W&B cannot be reached (%s). This run is logged offline; send it later with `wandb sync`.", error)
+            self._wandb_init["mode"] = "offline"
+            self._offline = True
+            return super().experiment
 
     @rank_zero_only
     def log_metrics(self, metrics: Any, step: int | None = None) -> None:
         Path(self.save_dir or ".").mkdir(parents=True, exist_ok=True)
-        super().log_metrics(metrics, step)
+        log = super().log_metrics
+        self.send(lambda: log(metrics, step))
+
+    def send(self, work: Callable[[], None]) -> None:
+        """Does what W&B is needed for, until it fails for the first time: its own process may be killed, say."""
+        if self._lost:
+            return
+        try:
+            work()
+        except Exception as error:
+            self._lost = True
+            _log.warning(
+                "W&B has failed (%s: %s). The run goes on, and sends nothing more to it.", type(error).__name__, error
+            )
 
 
 def _logged_in() -> bool:

@@ -3,6 +3,8 @@
 import logging
 import math
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -101,7 +103,7 @@ class RolloutCallback(L.Callback):
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int) -> None:
         if self._probe_cadence.is_due(trainer.global_step) or not self._probed:
             self._probe(trainer, batch)
-        with timed("rollout", self._metrics) as watch:
+        with timed("rollout", self._metrics) as watch, _explained(trainer.global_step):
             batch.rollouts = self._sample(trainer, batch.prompts)
         tokens = sum(len(response.token_ids) for response in batch.rollouts.flat_responses)
         self._metrics.add("rollout/tokens_per_second", tokens / watch.seconds)
@@ -208,3 +210,16 @@ class RolloutCallback(L.Callback):
         for rank, problem in enumerate(self._stage.gather(verdict.problem)):
             if problem:
                 raise RuntimeError(f"Log-prob probe failed before update {step + 1} on rank {rank}: {problem}")
+
+
+@contextmanager
+def _explained(step: int) -> Iterator[None]:
+    """Says beside an engine's error when it came, and what is lost by it."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(
+            f"The engine failed in the rollouts for update {step + 1}. No update has begun on them: the same command goes "
+            f"on from the newest checkpoint."
+        )
+        raise

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class SampleLog(L.Callback):
         if self._table_cadence.is_due(trainer.global_step):
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
-                    self._add_to_table(logger, samples, trainer.global_step)
+                    logger.send(partial(self._add_to_table, logger, samples, trainer.global_step))
 
     def _add_to_table(self, logger: WandbLogger, samples: list[Sample], step: int) -> None:
         import wandb

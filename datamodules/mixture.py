@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.order import OrderedDataModule
 from prism_pl.data.conversation import PromptEncoder
-from prism_pl.data.files import DataPath, Mixture
+from prism_pl.data.files import DataFile, DataPath, Mixture
 from prism_pl.data.row_checks import DataCheck, Requirements, Rows, usable_mixture
 
 
@@ -52,6 +52,9 @@ class MixtureDataModule(OrderedDataModule):
             self.data = Mixture.open(self.path, "data.path")
             self.encoder = PromptEncoder(self.policy, self.max_prompt_tokens)
             self.parts = usable_mixture(self.data, self.encoder, self.requirements)
+
+    def data_files(self) -> list[DataFile]:
+        return [*self.data.files]
 
     def encode(self, rows: list[int]) -> Any:
         """A batch of the rows with these numbers."""

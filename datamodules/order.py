@@ -9,9 +9,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from prism_pl.data.balance import balanced
+from prism_pl.data.files import DataFile
 from prism_pl.data.row_checks import Rows
 from prism_pl.errors import UserError
 from prism_pl.seeds import derive_seed
+
+_REMEDY = "The order of the rows would be another. Put the old rows back, or start anew in another run_dir."
 
 
 class OrderedBatches(Sampler[list[int]]):
@@ -137,12 +140,26 @@ class OrderedDataModule(L.LightningDataModule):
             persistent_workers=False,
         )  # fmt: skip
 
-    def state_dict(self) -> dict[str, int]:
-        assert self.trainer is not None
-        return {"done": self.trainer.fit_loop.epoch_loop.batch_progress.total.processed}  # type: ignore[attr-defined]
+    def data_files(self) -> list[DataFile]:
+        """What the rows are read from."""
+        raise NotImplementedError
 
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self._done = state_dict["done"]
+    def state_dict(self) -> dict[str, Any]:
+        assert self.trainer is not None
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+        return {"done": done, "data": [data.content for data in self.data_files()]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises UserError if the rows are not those that the run has begun with: their order would be another."""
+        self._done, before, files = state_dict["done"], state_dict["data"], self.data_files()
+        if len(before) != len(files):
+            raise UserError(f"data: the run began with {len(before)} data files, now there are {len(files)}. {_REMEDY}")
+        for data, content in zip(files, before, strict=True):
+            if data.content != content:
+                raise UserError(
+                    f"data: {data.name} holds other rows than when the run began, now {len(data)}: it was replaced or "
+                    f"changed meanwhile. {_REMEDY}"
+                )
 
 
 class RowNumbers(Dataset[int]):

@@ -118,6 +118,9 @@ class PairDataModule(OrderedDataModule):
             self.engine.close()
         self.items, self.heldout_items = sampled
 
+    def data_files(self) -> list[DataFile]:
+        return [side.data for side in self.sides]
+
     def _kept(self, side: _Side) -> dict[int, list[str]]:
         """The responses on all disks by row; one rank reads each disk."""
         assert self.trainer is not None

@@ -14,7 +14,7 @@ def _stage_command(name: str, arguments: list[str]) -> None:
     from prism_pl.model.allocator import keep_freed_memory
 
     keep_freed_memory()
-    always_on = [callbacks.RunFolder, callbacks.UpdateProgress]
+    always_on = [callbacks.RunFolder, callbacks.EndWhenAsked, callbacks.UpdateProgress]
     stage_command(name, arguments, always_on, callbacks.JsonlLogger)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instant
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException, SIGTERMException
 from torch.distributed.constants import default_pg_timeout
 from torch.optim import Optimizer
 
@@ -41,9 +42,12 @@ from prism_pl.planning.tables import HEADER
 from prism_pl.ranks import broadcast_object
 from prism_pl.rewards import Reward
 from prism_pl.runs.checkpoint import newest_checkpoint
-from prism_pl.runs.files import prepare_run_dir
+from prism_pl.runs.files import cut_back, take_run_dir
 
 __all__ = ["PrismCLI", "main", "with_config_folder", "with_own_defaults"]
+
+ASKED_EXIT = 75
+"""Exit code of a run that a signal has ended after a checkpoint: the same command goes on. EX_TEMPFAIL of sysexits.h."""
 
 
 def refuse_strategy(options: Namespace) -> None:
@@ -165,8 +169,16 @@ class PrismCLI(LightningCLI):
         """``Trainer.fit``, after the ranks have agreed on where the run starts."""
         self._plan()
         strategy = self.trainer.strategy
-        begin = partial(self._begin, model, options["ckpt_path"])
-        options["ckpt_path"] = begin() if strategy.launcher is None else strategy.launcher.launch(begin)
+        with ExitStack() as held:
+            begin = partial(self._begin, model, options["ckpt_path"], held)
+            options["ckpt_path"] = begin() if strategy.launcher is None else strategy.launcher.launch(begin)
+            try:
+                self._fit(model, options)
+            except SIGTERMException:
+                # Saved. Lightning's launcher kills the first process if one that it has started ends with an error.
+                raise SystemExit(ASKED_EXIT if self.trainer.is_global_zero else 0) from None
+
+    def _fit(self, model: LightningModule, options: dict[str, Any]) -> None:
         if self.trainer.world_size == 1:
             self.trainer.fit(model, **options)
             return
@@ -176,6 +188,9 @@ class PrismCLI(LightningCLI):
             self.trainer.fit(model, **options)
         except RuntimeError as error:
             error.add_note(heartbeat.explain())
+            raise
+        except SIGTERMException:
+            heartbeat.stop()
             raise
         heartbeat.stop()
 
@@ -201,21 +216,32 @@ class PrismCLI(LightningCLI):
 
         return Heartbeat(folder, trainer.global_rank, trainer.world_size, limit, end_own_processes)
 
-    def _begin(self, model: LightningModule, chosen: str | None) -> str | None:
+    def _begin(self, model: LightningModule, chosen: str | None, held: ExitStack) -> str | None:
         """The checkpoint to resume from. Only the first process of all looks into the run's folder, which a finished run
         may have to leave first; the others are told, as they may be too early, or on a disk of their own."""
         strategy = self.trainer.strategy
         if self.trainer.world_size > 1:
             strategy.connect(model)
             strategy.setup_environment()
+        refusal = None
         if self.trainer.is_global_zero:
             folder = Path(self.config_init[self.subcommand].run_dir)
-            prepare_run_dir(folder)
-            newest = newest_checkpoint(folder)
-            chosen = chosen or (None if newest is None else str(newest))
-            if chosen is not None:
-                logging.getLogger(__name__).warning("Resuming from %s.", chosen)
-        return broadcast_object(chosen)
+            try:
+                take_run_dir(folder, held)
+            except UserError as error:
+                refusal = str(error)
+            else:
+                newest = newest_checkpoint(folder)
+                chosen = chosen or (None if newest is None else str(newest))
+                if chosen is None:
+                    # What a run has logged that did not come to its first checkpoint.
+                    cut_back(folder, {})
+                else:
+                    logging.getLogger(__name__).warning("Resuming from %s.", chosen)
+        chosen, refusal = broadcast_object((chosen, refusal))
+        if refusal is not None:
+            raise UserError(refusal)
+        return chosen
 
     def instantiate_classes(self) -> None:
         try:

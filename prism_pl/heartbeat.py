@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _SIGNS_A_LIMIT = 10
@@ -132,7 +132,8 @@ class Heartbeat:
     def _write(self, phase: str) -> None:
         file = self._file(self._rank)
         partial = file.with_suffix(".partial")
-        with self._writing:
+        # A full disk must not end the thread that tells the others that this rank lives; the run's own files say of it.
+        with self._writing, suppress(OSError):
             partial.write_text(json.dumps({"phase": phase, "time": time.time()}))
             partial.replace(file)
 

@@ -18,7 +18,7 @@ def run(*arguments: str, run_folder: type[callbacks.RunFolder] = callbacks.RunFo
     saved = sys.argv
     sys.argv = ["prism_pl", *arguments]
     try:
-        main(always_on=[run_folder, callbacks.UpdateProgress], metrics_logger=callbacks.JsonlLogger)
+        main(always_on=[run_folder, callbacks.EndWhenAsked, callbacks.UpdateProgress], metrics_logger=callbacks.JsonlLogger)
     except SystemExit as end:
         return int(end.code or 0)
     finally:

@@ -1,6 +1,7 @@
 """Data files on disk or on the hub as numbered rows, one file or a weighted mixture of several."""
 
 import glob
+import hashlib
 import re
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from prism_pl.errors import UserError, cut
 from prism_pl.ranges import PositiveFloat
 
 _LOADERS = {".parquet": "parquet", ".jsonl": "json", ".json": "json"}
+_MOST_NAMING = 1000
+"""Rows that are read to tell a file from another one."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -67,6 +70,15 @@ class DataFile:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    @cached_property
+    def content(self) -> str:
+        """A name for what the rows hold: their number, their bytes in all, and of many a thousand, evenly spread. A copy of
+        the file has the same."""
+        digest = hashlib.sha256(f"{len(self)} {self.table.data.nbytes}".encode())
+        for number in range(min(len(self), _MOST_NAMING)):
+            digest.update(repr(self.table[number * len(self) // min(len(self), _MOST_NAMING)]).encode())
+        return digest.hexdigest()
 
     @property
     def has_policy_side(self) -> bool:

@@ -54,9 +54,12 @@ class RolloutEngine(ABC):
     def answer_each(
         self, prompts: Sequence[Prompt], samplings: Sequence[SamplingOptions], *words: int | str
     ) -> list[Rollouts]:
-        """The same for each of the samplings, asked together."""
+        """The same for each of the samplings, asked together. Raises RuntimeError for a response that is none."""
         seeds = [derive_seed(*words, prompt.source) for prompt in prompts]
         groups = self.generate_each(prompts, seeds, samplings)
+        for sampling, responses in zip(samplings, groups, strict=True):
+            for prompt, group in zip(prompts, responses, strict=True):
+                _check_group(prompt, group, sampling.group_size)
         return [
             Rollouts(tuple(prompts), tuple(map(tuple, responses)), sampling)
             for sampling, responses in zip(samplings, groups, strict=True)
@@ -72,6 +75,19 @@ class RolloutEngine(ABC):
     @abstractmethod
     def close(self) -> None:
         """Frees the engine's memory."""
+
+
+def _check_group(prompt: Prompt, group: Sequence[Response], size: int) -> None:
+    """An engine that is about to die, or that has aborted a request, may give less than it was asked for."""
+    if len(group) != size:
+        raise RuntimeError(f"{prompt.source}: the engine gave {len(group)} responses for {size}.")
+    for number, response in enumerate(group, start=1):
+        tokens, known = len(response.token_ids), len(response.engine_logp)
+        if not tokens or known != tokens:
+            raise RuntimeError(
+                f"{prompt.source}: response {number} of {size} is none: it has {tokens} tokens and {known} "
+                f"log-probabilities."
+            )
 
 
 @contextmanager

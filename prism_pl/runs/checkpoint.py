@@ -60,9 +60,9 @@ def split(checkpoint: Tree) -> tuple[dict[str, Large], Tree]:
     same: dict[str, str] = {}
     names: dict[Any, str] = {}
     for name, tensor in _large(checkpoint):
-        local = _local(tensor)
+        own = local(tensor)
         # A rank that has no row of a sharded tensor knows tied ones by the object.
-        storage = (local.data_ptr(), local.dtype, local.shape) if local.numel() else id(tensor)
+        storage = (own.data_ptr(), own.dtype, own.shape) if own.numel() else id(tensor)
         if storage in names:
             same[name] = names[storage]
         else:
@@ -84,13 +84,13 @@ def staged(tensors: dict[str, Large], buffers: dict[str, torch.Tensor]) -> dict[
     """
     copies: dict[str, Large] = {}
     for name, tensor in tensors.items():
-        local = _local(tensor)
-        if local.is_cuda:
+        own = local(tensor)
+        if own.is_cuda:
             if name not in buffers:
-                buffers[name] = torch.empty(local.shape, dtype=local.dtype, pin_memory=True)
-            copy = buffers[name].copy_(local, non_blocking=True)
+                buffers[name] = torch.empty(own.shape, dtype=own.dtype, pin_memory=True)
+            copy = buffers[name].copy_(own, non_blocking=True)
         else:
-            copy = local.clone()
+            copy = own.clone()
         if isinstance(tensor, Fragment):
             copies[name] = replace(tensor, own=copy)
         else:
@@ -177,7 +177,8 @@ def _large(checkpoint: Tree) -> Iterator[tuple[str, Large]]:
                 yield _name(part, path), leaf
 
 
-def _local(tensor: Large) -> torch.Tensor:
+def local(tensor: Large) -> torch.Tensor:
+    """This rank's share."""
     if isinstance(tensor, Fragment):
         return tensor.own.detach()
     tensor = tensor.detach()

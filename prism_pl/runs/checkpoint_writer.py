@@ -16,7 +16,8 @@ from torch.distributed.tensor import DTensor
 from prism_pl.errors import UserError
 from prism_pl.heartbeat import within
 from prism_pl.ranks import broadcast_object, gather_objects, several
-from prism_pl.runs.checkpoint import Large, hidden, serialised, split, staged, write
+from prism_pl.runs.checkpoint import Large, hidden, local, serialised, split, staged, write
+from prism_pl.runs.files import unwritten
 from prism_pl.runs.fragments import Fragment
 
 _log = logging.getLogger(__name__)
@@ -46,9 +47,12 @@ class CheckpointWriter:
     def save(self, checkpoint: dict[str, Any], target: Path) -> None:
         """Starts to write a trainer's checkpoint; ``target`` is the first rank's.
 
-        Raises what became of the one before, as ``wait`` does.
+        Raises what became of the one before, as ``wait`` does; and UserError, on all ranks, for a weight that is not
+        finite.
         """
         self.wait()
+        tensors, rest = split(checkpoint)
+        refuse_nonfinite(tensors, target)
         first = not several() or dist.get_rank() == 0
         if first:
             # What a kill has left of the same step.
@@ -59,7 +63,6 @@ class CheckpointWriter:
         if several() and self._group is None:
             # Of its own: the trainer's collectives go on meanwhile, on whatever backend.
             self._group = dist.new_group(backend="gloo", timeout=_LIMIT)
-        tensors, rest = split(checkpoint)
         if not self._disk_is_shared(target):
             tensors = _gathered(tensors, keep=first)
         self._submit(target, write, staged(tensors, self._buffers), serialised(rest), target, self._group)
@@ -107,6 +110,19 @@ class CheckpointWriter:
         return self._shared
 
 
+def refuse_nonfinite(tensors: dict[str, Large], target: Path) -> None:
+    """Raises UserError, on all ranks, if a weight or a moment of one is not finite: a run cannot go on then. Collective."""
+    shares = {name: local(tensor) for name, tensor in tensors.items()}
+    names = [name for name, own in shares.items() if own.is_floating_point() and not own.isfinite().all()]
+    everyone = [*dict.fromkeys(name for own in gather_objects(names) for name in own)]
+    if everyone:
+        raise UserError(
+            f"{target} is not written: {len(everyone)} tensors in it are not finite, the first is {everyone[0]}. The "
+            f"checkpoint before it is kept, and the same command goes on from there. If it happens again, try a lower "
+            f"learning rate; if it happens elsewhere, look at the machine."
+        )
+
+
 def _gathered(tensors: dict[str, Large], keep: bool) -> dict[str, Large]:
     kept: dict[str, Large] = {}
     for name, tensor in tensors.items():
@@ -127,8 +143,4 @@ def _explain(error: BaseException, target: Path) -> None:
         failures = {rank: failure for rank, (failure, _) in error.failures.items()}
     if not all(isinstance(failure, OSError) for failure in failures.values()):
         raise error
-    told = "; ".join(f"rank {rank}: {failure}" for rank, failure in failures.items())
-    raise UserError(
-        f"run_dir: {target} could not be written ({told}). Older checkpoints are whole. Make room there; the same command "
-        f"goes on from the newest."
-    ) from error
+    raise unwritten(target, "; ".join(f"rank {rank}: {failure}" for rank, failure in failures.items())) from error

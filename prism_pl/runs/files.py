@@ -3,9 +3,10 @@
 import fcntl
 import json
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +16,48 @@ FINISHED_MARK = "finished.json"
 """The last file of a run: a folder that holds it is whole."""
 
 
+LOGS = ("metrics.jsonl", "samples.jsonl", "health.jsonl")
+"""The files of a run that grow with its updates. A checkpoint remembers how long they were."""
+
+
+def unwritten(path: Path, reason: object) -> UserError:
+    """The mistake that ``path`` could not be written, with the room that is left where it should be."""
+    there = next((folder for folder in path.parents if folder.exists()), Path("/"))
+    free = shutil.disk_usage(there).free / 2**20
+    return UserError(
+        f"{path} could not be written ({reason}; {free:,.0f} MiB are free there). What was whole before is whole still. "
+        f"Make room there; the same command goes on."
+    )
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise unwritten(file, error) from error
+
+
 def write_atomically(file: Path, text: str) -> None:
-    """The whole text or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
+    """The whole text or nothing. Raises UserError if it cannot be written."""
     partial = file.with_name(f".{file.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    with _told(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
 
 
 def append_lines(file: Path, lines: Sequence[str], durable: bool = False) -> None:
-    """Appends whole lines, after cutting off a last line that a kill left incomplete.
+    """Appends whole lines, after cutting off a last line that a kill left incomplete. Raises UserError if it cannot.
 
     ``durable`` lines outlive a power failure, too: for what was paid for.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
+    with _told(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        _append(file, lines, durable)
+
+
+def _append(file: Path, lines: Sequence[str], durable: bool) -> None:
     with file.open("ab+") as out:
         end = out.seek(0, os.SEEK_END)
         if end:
@@ -69,6 +98,8 @@ def only_process(folder: Path, key: str = "out") -> Iterator[None]:
     """Raises UserError while another process is in here with the same folder. A kill leaves nothing to clean up."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
+        # A forked child, a worker that reads rows say, would hold it on after this process was killed.
+        os.register_at_fork(after_in_child=lock.close)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -90,12 +121,21 @@ def only_writer(file: Path) -> Iterator[None]:
         yield
 
 
-def drop_after(file: Path, step: int) -> None:
-    """Cuts lines of later steps than a resumed checkpoint's: the run will write them again. Atomic."""
-    if not file.exists():
-        return
-    kept = [line for line in read_lines(file) if line["step"] <= step]
-    write_atomically(file, "".join(json.dumps(line) + "\n" for line in kept))
+def lengths(folder: Path) -> dict[str, int]:
+    """Bytes of a run's logs."""
+    return {name: (folder / name).stat().st_size for name in LOGS if (folder / name).exists()}
+
+
+def cut_back(folder: Path, kept: dict[str, int]) -> None:
+    """Cuts a run's logs to their ``lengths`` at a checkpoint: what comes after it will be written again.
+
+    By bytes, as steps do not tell: a batch whose update is left out, and one on which the discriminator learns alone, have
+    the step of the batch before.
+    """
+    for name in LOGS:
+        file = folder / name
+        if file.exists() and file.stat().st_size > kept.get(name, 0):
+            os.truncate(file, kept.get(name, 0))
 
 
 def finish(folder: Path, updates: int, commit: str | None) -> None:
@@ -119,7 +159,13 @@ def set_aside(folder: Path) -> Path:
     return target
 
 
-def prepare_run_dir(folder: Path) -> None:
-    """An unfinished run is left to be continued; a finished one is set aside, so that nothing is overwritten."""
+def take_run_dir(folder: Path, held: ExitStack) -> None:
+    """Makes the folder this run's own, as long as ``held`` is open, or the process lives. An unfinished run is left to be
+    continued; a finished one is set aside, so that nothing is overwritten.
+
+    Raises UserError if another run is at work in it.
+    """
+    held.enter_context(only_process(folder, "run_dir"))
     if (folder / FINISHED_MARK).exists():
         print(f"{folder} holds a finished run; it is kept as {set_aside(folder)}", flush=True)
+        held.enter_context(only_process(folder, "run_dir"))

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,22 @@ def test_only_ranks_without_a_new_sign_are_missing(tmp_path: Path, clock: list[f
     sign(tmp_path, 1, "score", 3)
     assert "Rank 2 is missing" in own.explain()
     assert "rank 1 in 'score', seen 0 seconds ago" in own.explain()
+
+
+def test_a_disk_that_is_full_for_a_while_does_not_end_the_signs(tmp_path: Path) -> None:
+    """A rank without signs would be missed by the others."""
+    own = Heartbeat(tmp_path, 0, 2, 1.0)
+    (tmp_path / "rank0.partial").symlink_to("/dev/full")
+    own.start()
+    heartbeat.enter("rollout")
+    time.sleep(0.5)  # several signs
+    assert not (tmp_path / "rank0.json").exists()
+    (tmp_path / "rank0.partial").unlink()
+    end = time.monotonic() + 60
+    while not (tmp_path / "rank0.json").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    own.stop()
 
 
 def test_the_sign_tells_the_phase_and_the_end(tmp_path: Path) -> None:

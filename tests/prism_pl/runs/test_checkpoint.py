@@ -141,7 +141,7 @@ def test_a_full_disk_loses_nothing_of_the_older_one(writer: CheckpointWriter, tm
     with largest_file(size):
         writer.save(trained(0.4), run / "step=4.ckpt")
         writer.remove(run / "step=2.ckpt")
-        told = r"run_dir: .*step=4.ckpt could not be written \(.*File too large.*\). Older checkpoints are whole."
+        told = r"step=4.ckpt could not be written \(.*File too large.*; [\d,]+ MiB are free there\)\. What was whole"
         with pytest.raises(UserError, match=told):
             writer.wait()
     assert newest_checkpoint(tmp_path) == run / "step=2.ckpt"
@@ -150,6 +150,26 @@ def test_a_full_disk_loses_nothing_of_the_older_one(writer: CheckpointWriter, tm
     writer.save(trained(0.4), run / "step=4.ckpt")
     writer.wait()
     assert same(Checkpoint(newest_checkpoint(tmp_path) or tmp_path).whole(), trained(0.4))
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("where", ["weight", "moment"])
+def test_a_checkpoint_of_nan_is_refused_and_the_older_one_stays(
+    writer: CheckpointWriter, tmp_path: Path, where: str, bad: float
+) -> None:
+    run, broken = tmp_path / "checkpoints", trained(0.4)
+    writer.save(trained(0.3), run / "step=2.ckpt")
+    if where == "weight":
+        broken["state_dict"]["norm.bias"][3] = bad
+    else:
+        broken["optimizer_states"][0]["state"][0]["exp_avg_sq"][0, 0] = bad
+    name = "state_dict/norm.bias" if where == "weight" else "optimizer_states/0/state/0/exp_avg_sq"
+    with pytest.raises(
+        UserError, match=rf"step=4.ckpt is not written: 1 tensors in it are not finite, the first is {name}"
+    ):
+        writer.save(broken, run / "step=4.ckpt")
+    assert [path.name for path in run.iterdir()] == ["step=2.ckpt"]
+    assert same(Checkpoint(run / "step=2.ckpt").whole(), trained(0.3))
 
 
 def test_what_comes_after_sees_it_whole_and_before_the_older_one_goes(tmp_path: Path) -> None:

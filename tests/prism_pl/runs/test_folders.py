@@ -1,11 +1,15 @@
 """Folders are complete or absent."""
 
 import fcntl
+import resource
 import stat
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from prism_pl.errors import UserError
 from prism_pl.runs.files import only_writer
 from prism_pl.runs.folders import atomic_folder
 
@@ -66,3 +70,20 @@ def test_one_process_at_a_time_builds(tmp_path: Path) -> None:
         fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
     with (target.parent / ".task.lock").open("w") as another:
         fcntl.flock(another, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize("writer", ["python", "safetensors"])
+def test_a_folder_that_a_full_disk_cuts_short_is_named(tmp_path: Path, writer: str) -> None:
+    """Of a disk that takes no file of more than 1000 bytes."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    told = pytest.raises(UserError, match=r"model could not be written \(.*File too large.*MiB are free there\)")
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+        with told, atomic_folder(tmp_path / "model") as partial:
+            if writer == "python":
+                (partial / "weights").write_bytes(bytes(2000))
+            else:
+                save_file({"weight": torch.zeros(1000)}, partial / "weights.safetensors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
