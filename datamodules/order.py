@@ -151,7 +151,9 @@ class OrderedDataModule(L.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises UserError if the rows are not those that the run has begun with: their order would be another."""
-        self._done, before, files = state_dict["done"], state_dict["data"], self.data_files()
+        self._done, files = state_dict["done"], self.data_files()
+        # Without them an earlier version has made the checkpoint, which the run's folder refuses.
+        before = state_dict.get("data", [data.content for data in files])
         if len(before) != len(files):
             raise UserError(f"data: the run began with {len(before)} data files, now there are {len(files)}. {_REMEDY}")
         for data, content in zip(files, before, strict=True):
