@@ -67,7 +67,8 @@ def report(plan: Plan, work: Work, device: str, remedy: Remedy | None) -> str:
         f"{load.response_tokens:,}, the longest {assumptions.TAIL:g} times that; {assumptions.SHARE_OF_FLOPS:.0%} of peak "
         f"FLOPs, {assumptions.SHARE_OF_BANDWIDTH:.0%} of the memory's bandwidth, {assumptions.SHARE_OF_LINK:.0%} of the "
         f"link's, {assumptions.DECODE_OVERHEAD * 1e3:g} ms a decoding step, {assumptions.DISK / _GIGA:g} GB/s to disk, "
-        f"{assumptions.HOST_LINK / _GIGA:g} GB/s between GPU and host, {assumptions.HOST_BANDWIDTH / _GIGA:g} GB/s of the host's memory; "
+        f"{assumptions.HOST_LINK / _GIGA:g} GB/s between GPU and host, {assumptions.HOST_BANDWIDTH / _GIGA:g} GB/s of the "
+        f"host's memory; "
         f"{CONTEXT / _GIGA:g} GB of context and {FRAGMENTATION:.0%} of fragmentation a GPU, {ENGINE_WORK / _GIGA:g} GB of "
         f"a vLLM's work and {ENGINE_ASLEEP / _GIGA:g} GB that it keeps asleep. None of it is measured."
     )
