@@ -132,7 +132,7 @@ class StageModule(L.LightningModule):
             compute = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
             strategy = self.trainer.strategy
             assert isinstance(strategy, FSDP2Strategy)
-            shard(model, self.device_mesh["data_parallel"], compute, offload=strategy.offload)
+            shard(model, strategy.sharding_mesh, compute, offload=strategy.offload)
         elif isinstance(self.trainer.strategy, ZeroStrategy):
             self.trainer.strategy.take(model, backbone.visual)
         elif self.trainer.world_size > 1:

@@ -10,6 +10,7 @@ from lightning.fabric.utilities.device_dtype_mixin import _update_properties
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.plugins.precision import Precision
 from lightning.pytorch.strategies import ModelParallelStrategy, StrategyRegistry
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.optim import Optimizer
 
 from prism_pl.errors import UserError
@@ -37,12 +38,18 @@ class FSDP2Strategy(ModelParallelStrategy):
     Args:
         time_limit: seconds that a rank waits for another one; ten rounds of resampling must fit in.
         offload: weights, gradients and moments are kept in the host's memory, where the optimizer steps.
+        hybrid: weights are sharded over the processes of a node and repeated on every node. Then only gradients go over the
+            network, once a pass; without it the gathered weights do, twice.
     """
 
     holds_stages = computes_in_bf16 = True
     """What the command line asks of a strategy."""
+    sharding_mesh: DeviceMesh
+    """What parameters are sharded over: all processes, or nodes x processes of a node."""
 
-    def __init__(self, time_limit: PositiveFloat = 7200.0, offload: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, time_limit: PositiveFloat = 7200.0, offload: bool = False, hybrid: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(
             data_parallel_size=1,
             tensor_parallel_size=1,
@@ -51,6 +58,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         )
         self.time_limit = time_limit
         self.offload = offload
+        self.hybrid = hybrid
 
     @property
     def precision_plugin(self) -> Precision:
@@ -67,6 +75,15 @@ class FSDP2Strategy(ModelParallelStrategy):
             check_collectives()
             self._data_parallel_size = self.num_nodes * self.num_processes
             super().setup_environment()
+            assert self._device_mesh is not None
+            self.sharding_mesh = self._device_mesh["data_parallel"]
+            if self.hybrid:
+                if self.num_nodes == 1:
+                    raise UserError(
+                        "trainer.strategy: hybrid repeats weights over nodes, and trainer.num_nodes is 1. Leave it off."
+                    )
+                sizes = (self.num_nodes, self.num_processes)
+                self.sharding_mesh = init_device_mesh(self.root_device.type, sizes, mesh_dim_names=("nodes", "processes"))
 
     def model_to_device(self) -> None:
         assert self.model is not None
@@ -135,4 +152,5 @@ def _check_names(own: Any, saved: Any, path: Any) -> None:
 
 
 StrategyRegistry.register("fsdp2", FSDP2Strategy, description="Fully sharded data parallel, PyTorch's second version")
+StrategyRegistry.register("fsdp2_hybrid", FSDP2Strategy, description="The same, repeated over nodes", hybrid=True)
 StrategyRegistry.register("fsdp2_offload", FSDP2Strategy, description="The same, with shards on the host", offload=True)

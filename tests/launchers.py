@@ -79,20 +79,31 @@ def lightning(arguments: Sequence[str], logs: Path, devices: int = 2, program: s
     return Processes([(command, {})], logs)
 
 
-def torchrun(arguments: Sequence[Sequence[str]], logs: Path, per_node: int = 1, *, dynamic: bool = False) -> Processes:
-    """A torchrun on each "node", with the node's arguments.
+def torchrun(
+    arguments: Sequence[Sequence[str]], logs: Path, per_node: int = 1, *, dynamic: bool = False, restarts: int = 0
+) -> Processes:
+    """A torchrun on each "node", with the node's arguments; see ``agents``."""
+    tail = [*SHARDED, f"--trainer.devices={per_node}"]
+    programs = [["-m", "prism_pl", "fit", *own, *tail] for own in arguments]
+    return agents(programs, logs, per_node, dynamic=dynamic, restarts=restarts)
+
+
+def agents(
+    programs: Sequence[Sequence[str]], logs: Path, per_node: int, *, dynamic: bool = False, restarts: int = 0
+) -> Processes:
+    """A torchrun on each "node", with what it starts there in each process.
 
     ``dynamic`` lets the nodes find each other as docs/scaling.md shows it; torch then chooses the first of them. Otherwise
-    it is the first of ``arguments``.
+    it is the first of ``programs``. ``restarts`` is how often they start all processes anew after one has failed.
     """
     port, commands = own_port(), []
-    for node, own in enumerate(arguments):
-        launcher = ["-m", "torch.distributed.run", f"--nnodes={len(arguments)}", f"--nproc_per_node={per_node}"]
+    for node, program in enumerate(programs):
+        launcher = ["-m", "torch.distributed.run", f"--nnodes={len(programs)}", f"--nproc_per_node={per_node}"]
+        launcher += [f"--max_restarts={restarts}"]
         if dynamic:
             launcher += ["--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{port}", "--rdzv_id=test"]
         else:
             launcher += [f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}"]
-        program = ["-m", "prism_pl", "fit", *own, *SHARDED, f"--trainer.devices={per_node}"]
         commands.append(([sys.executable, *launcher, *program], {}))
     return Processes(commands, logs)
 

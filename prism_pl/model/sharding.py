@@ -29,7 +29,9 @@ class Layered(Protocol):
 
 
 def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.float32, *, offload: bool = False) -> None:
-    """Shards parameters over the mesh, in place. Must come before the optimizer is made.
+    """Shards parameters over the mesh's last dimension, in place. Must come before the optimizer is made.
+
+    Over a first dimension of two they are repeated, and only gradients are summed (hybrid sharding).
 
     ``compute_dtype`` is that of gathered weights and of activations; gradients are summed over ranks in fp32. With
     ``offload`` shards and their gradients are on the host, so the optimizer makes its states and steps there.
@@ -43,7 +45,7 @@ def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.f
 
     def placement(parameter: nn.Parameter) -> Shard | None:
         # Stacked experts: by their rows. By experts, which are few, some ranks would have a whole one and others none.
-        return Shard(1) if parameter.ndim == 3 and parameter.shape[1] % mesh.size() == 0 else None
+        return Shard(1) if parameter.ndim == 3 and parameter.shape[1] % mesh.size(mesh.ndim - 1) == 0 else None
 
     for layer in model.layers():
         fully_shard(layer, mesh=mesh, mp_policy=rounded, shard_placement_fn=placement, offload_policy=place)
@@ -66,7 +68,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
-    """The 2-norm of all gradients together, over all ranks' shards: a collective then.
+    """The 2-norm of all gradients together, over the ranks that share them: a collective then.
 
     torch's own is computed where gradients are; shards on the host could not be summed over GPUs.
     """
@@ -78,7 +80,7 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> torch.Tensor:
     mesh = sharded[0].device_mesh
     own = torch.nn.utils.get_total_norm([gradient.to_local() for gradient in sharded])
     square = own.to(mesh.device_type).square()
-    dist.all_reduce(square, group=mesh.get_group())
+    dist.all_reduce(square, group=mesh.get_group(mesh.ndim - 1))
     return square.sqrt()
 
 

@@ -21,11 +21,13 @@ def host_memory(settings: Settings) -> dict[str, float]:
     """Of the node of the first rank, by moment, in bytes."""
     here = min(settings.devices, _GPUS_A_NODE)
     processes = here * _PROCESS
+    # Of what is shared out over the ranks.
+    share = here * settings.copies / settings.devices
     sizes = [network.architecture.total for network in settings.networks.values()]
     # Sharded, a layer goes from the file's pages to its shares on the GPU; whole, it is made fp32 first.
     loading = sum(BF16 * size + (0 if settings.shards else FP32 * size) for size in sizes)
     states = sum(FP32 * n.architecture.total + 2 * FP32 * n.trained for n in settings.networks.values())
-    copies = _PINNED * states * here / settings.devices
+    copies = _PINNED * states * share
     kept = 0.0
     if settings.zero:
         # DeepSpeed is given whole networks in fp32 by every rank.
@@ -37,10 +39,10 @@ def host_memory(settings: Settings) -> dict[str, float]:
             kept += _PINNED * FP32 * settings.policy.architecture.total
         if settings.probe is not None:
             kept += _host_states(settings.probe.network)
-        kept *= here / settings.devices
+        kept *= share
     elif settings.offload:
         trained = sum(n.trained for n in settings.networks.values())
-        kept = (4 * FP32 * trained + (FP32 * sum(sizes) if settings.zero == 3 else 0)) * here / settings.devices
+        kept = (4 * FP32 * trained + (FP32 * sum(sizes) if settings.zero == 3 else 0)) * share
     kept += here * sum(_host_inputs(settings, name) for name in settings.networks)
     return {
         "loading": processes + loading + kept,

@@ -115,7 +115,9 @@ def _activations(settings: Settings) -> Iterator[Change]:
 
 def _shards(settings: Settings) -> Iterator[Change]:
     """Every pass fetches weights over the host's link, and the host steps: only where other time is not enough."""
-    if settings.shards and not settings.offload:
+    if settings.copies > 1:
+        yield Change("--trainer.strategy fsdp2", 1.5, partial(replace, copies=1))
+    elif settings.shards and not settings.offload:
         strategy = f"deepspeed_stage_{settings.zero}" if settings.zero else "fsdp2"
         yield Change(f"--trainer.strategy {strategy}_offload", 3.0, partial(replace, offload=True))
 

@@ -86,6 +86,8 @@ class Settings:
     max_new: int
     max_tokens: int
     workload: Workload
+    copies: int = 1
+    """Of the sharded weights: one a node under hybrid sharding."""
     zero: int = 0
     """DeepSpeed's stage, 2 or 3; 0 is without it."""
     offload: bool = False
@@ -110,7 +112,7 @@ class Settings:
     @property
     def ranks(self) -> int:
         """Over which weights are shared out."""
-        return self.devices if self.shards else 1
+        return self.devices // self.copies if self.shards else 1
 
     @property
     def samples(self) -> bool:
@@ -167,6 +169,7 @@ def read_settings(
         stage=stage,
         devices=count,
         shards=shards,
+        copies=copies_of(trainer),
         zero=zero,
         offload=offload,
         bf16=bf16,
@@ -273,6 +276,14 @@ def _options(entry: Mapping[str, Any] | None) -> Mapping[str, Any]:
 def _strategy(trainer: Mapping[str, Any]) -> str:
     strategy = trainer.get("strategy") or ""
     return strategy if isinstance(strategy, str) else _name(strategy).lower()
+
+
+def copies_of(trainer: Mapping[str, Any]) -> int:
+    """Of FSDP2's shards over nodes."""
+    strategy = trainer.get("strategy")
+    options = {} if isinstance(strategy, str) or strategy is None else _options(strategy)
+    hybrid = _strategy(trainer) == "fsdp2_hybrid" or options.get("hybrid", False)
+    return int(trainer.get("num_nodes") or 1) if hybrid else 1
 
 
 def zero_of(trainer: Mapping[str, Any]) -> tuple[int, bool]:

@@ -9,7 +9,7 @@ from prism_pl.planning import DEVICES, Architecture, Settings, Workload, make_pl
 from prism_pl.planning.activations import Pass, Shape, held
 from prism_pl.planning.memory import CONTEXT, ENGINE_WORK, FRAGMENTATION, Plan, kv_bytes, update_parts
 from prism_pl.planning.names import family_config
-from prism_pl.planning.settings import EngineSettings, Network, ProbeSettings, zero_of
+from prism_pl.planning.settings import EngineSettings, Network, ProbeSettings, copies_of, zero_of
 from prism_pl.planning.work import forward_flops, kept_flops
 
 ARCH = Architecture.of(family_config("4B"))
@@ -37,6 +37,22 @@ def test_states_are_sixteen_bytes_a_parameter_over_the_ranks() -> None:
     assert "policy gradients" not in parts(make_plan(SETTINGS, 80e9), "rollout")
     frozen = replace(SETTINGS, policy=replace(POLICY, trained=ARCH.total // 2))
     assert parts(make_plan(frozen, 80e9), "policy update")["policy moments"] == 8 * (ARCH.total // 2) / 8
+
+
+def test_hybrid_shards_are_those_of_a_node() -> None:
+    """Eight GPUs on two nodes: each has a quarter."""
+    two = replace(SETTINGS, copies=2)
+    plan = make_plan(two, 80e9)
+    held, share = parts(plan, "policy update"), ARCH.total / 4
+    assert (held["policy weights"], held["policy gradients"], held["policy moments"]) == (4 * share, 4 * share, 8 * share)
+    # Four GPUs on two nodes have half each, 35 GB; between that and a quarter only shards over all of them fit.
+    four = replace(SETTINGS, devices=4, copies=2, engine=None, batch_size=4)
+    peaks = [make_plan(settings, 80e9).peak.total for settings in (four, replace(four, copies=1))]
+    assert peaks[0] - peaks[1] > 17e9
+    assert nearest_fit(four, sum(peaks) / 2).changes == ("--trainer.strategy fsdp2",)
+    by_name = {"strategy": "fsdp2_hybrid", "num_nodes": 2}
+    by_class = {"strategy": {"class_path": "FSDP2Strategy", "init_args": {"hybrid": True}}, "num_nodes": 4}
+    assert [copies_of(trainer) for trainer in (by_name, by_class, {"strategy": "fsdp2", "num_nodes": 2})] == [2, 4, 1]
 
 
 def test_deepspeeds_states_by_stage_and_offload() -> None:
