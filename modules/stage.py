@@ -29,7 +29,7 @@ from prism_pl.model.attention import Attention, padded_shape, use_attention
 from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
-from prism_pl.model.sharding import Layered, gradient_norm, place_rows, shard
+from prism_pl.model.sharding import Layered, gradient_norm, place_rows, shard, sum_over_nodes
 from prism_pl.model.zero import ZeroEngine
 from prism_pl.planning import Architecture
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
@@ -203,6 +203,8 @@ class StageModule(L.LightningModule):
             packed = pack([FILLER] if is_filler else batches[index], num_tokens, multiple)
             computed += len(packed.input_ids_N)
             self._sizes = None if is_filler else PassSizes.of(batches[index])
+            if isinstance(self.trainer.strategy, FSDP2Strategy) and self.trainer.strategy.hybrid:
+                sum_over_nodes(self, now=index == int(count) - 1)
             yield packed.to(self.device), is_filler
         self._sizes = None
         if count and torch.is_grad_enabled():

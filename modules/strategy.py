@@ -39,7 +39,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         time_limit: seconds that a rank waits for another one; ten rounds of resampling must fit in.
         offload: weights, gradients and moments are kept in the host's memory, where the optimizer steps.
         hybrid: weights are sharded over the processes of a node and repeated on every node. Then only gradients go over the
-            network, once a pass; without it the gathered weights do, twice.
+            network, once for all micro-batches of an update; without it the gathered weights do, twice a micro-batch.
     """
 
     holds_stages = computes_in_bf16 = True

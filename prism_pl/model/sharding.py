@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, OffloadPolicy, fully_shard
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from prism_pl.ranks import several
@@ -50,6 +50,16 @@ def shard(model: Layered, mesh: DeviceMesh, compute_dtype: torch.dtype = torch.f
     for layer in model.layers():
         fully_shard(layer, mesh=mesh, mp_policy=rounded, shard_placement_fn=placement, offload_policy=place)
     fully_shard(model, mesh=mesh, mp_policy=rounded, offload_policy=place)
+
+
+def sum_over_nodes(model: nn.Module, *, now: bool) -> None:
+    """Under hybrid sharding: whether the next backward pass sums gradients over nodes, or leaves that to a later one.
+
+    Until then each rank holds its node's sum, as large as its share of the weights.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_requires_all_reduce(now, recurse=False)
 
 
 def move(model: nn.Module, device: torch.device) -> nn.Module:
