@@ -104,7 +104,10 @@ def agents(
             launcher += ["--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{port}", "--rdzv_id=test"]
         else:
             launcher += [f"--node_rank={node}", "--master_addr=127.0.0.1", f"--master_port={port}"]
-        commands.append(([sys.executable, *launcher, *program], {}))
+        # Without it processes that a restart begins find the addresses of those before: torch keeps them in one store under
+        # a number that a node counts up only for its own failures.
+        own_store = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"} if restarts else {}
+        commands.append(([sys.executable, *launcher, *program], own_store))
     return Processes(commands, logs)
 
 
