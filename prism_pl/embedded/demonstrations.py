@@ -41,12 +41,12 @@ def solve(kind: str, digits: Digits) -> tuple[list[str], str]:
     >>> solve("span", (3, 9, 4))
     (['Largest 9, smallest 3.', '9 - 3 = 6.'], '6')
     >>> solve("sum", (3, 9, 4))
-    (['First two: 3 + 9 = 12.', 'All: 12 + 4 = 16.'], '16')
+    (['3 + 9 = 12.', '12 + 4 = 16.'], '16')
     """
     first, second, third = digits
     if kind == "sum":
         half = first + second
-        return [f"First two: {first} + {second} = {half}.", f"All: {half} + {third} = {half + third}."], str(half + third)
+        return [f"{first} + {second} = {half}.", f"{half} + {third} = {half + third}."], str(half + third)
     high, low = max(digits), min(digits)
     if kind == "span":
         return [f"Largest {high}, smallest {low}.", f"{high} - {low} = {high - low}."], str(high - low)
