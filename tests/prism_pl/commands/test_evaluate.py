@@ -76,7 +76,7 @@ def test_the_figures_are_those_of_a_runs_own_evaluation(
                 "budgets": [4, 12],
                 "max_prompt_tokens": 64,
                 "out": str(tmp_path / "out"),
-            }  # fmt: skip
+            }
         )
     )
     capsys.readouterr()
