@@ -8,28 +8,22 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
 from prism_pl.endpoint import EndpointOptions
 from prism_pl.engines import RolloutEngine, on_devices
 from prism_pl.errors import UserError
 from prism_pl.evaluation.comparison import compare
-from prism_pl.evaluation.figures import Outcome, figures
+from prism_pl.evaluation.model_on_set import ModelOnSet
 from prism_pl.evaluation.responders import EndpointResponder, EngineResponder, Responder
-from prism_pl.evaluation.responses import Draw, read_outcomes
-from prism_pl.evaluation.results import Compared, Evaluation, Result
-from prism_pl.evaluation.subjects import EvaluatedModel, EvaluationSet, OpenSet, check_name, find_models, open_sets
+from prism_pl.evaluation.responses import Draw
+from prism_pl.evaluation.results import Compared, Evaluation
+from prism_pl.evaluation.subjects import EvaluatedModel, EvaluationSet, check_name, find_models, open_sets
 from prism_pl.evaluation.table import text
 from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveShare
 from prism_pl.rewards import AnswerReward, Reward, counted, counts_line
-from prism_pl.runs.files import keep_settings, only_process, write_atomically
+from prism_pl.runs.files import only_process, write_atomically
 from prism_pl.runs.graph import check_distinct, check_known
 from prism_pl.types import SamplingOptions
-
-_GREEDY = "greedy"
-_BUDGETS = (8, 4, 2)
-"""Parts of the length limit that accuracy is told at, unless budgets are given."""
 
 
 def evaluate(
@@ -47,6 +41,7 @@ def evaluate(
     budgets: list[PositiveInt] | None = None,
     reference: str | None = None,
     reward: Reward | None = None,
+    judge: Reward | None = None,
     max_prompt_tokens: PositiveInt = 2048,
     devices: PositiveInt = 1,
 ) -> None:
@@ -70,69 +65,60 @@ def evaluate(
         budgets: lengths in tokens at which accuracy is told, too; null is an eighth, a quarter and half of the limit.
         reference: name of the model that the others are compared with; null is the first.
         reward: says whether an answer is right; null is ``AnswerReward``.
+        judge: a second verdict on every response, told apart, such as ``JudgeReward``'s; null is none.
         max_prompt_tokens: limit of a prompt, images included.
         devices: GPUs that sample, each with an engine of its own; on a CPU processes, which share its threads.
     """
-    folder, grader, opened = Path(out), reward or AnswerReward(), open_sets(sets)
-    draws = {one.name: _draws(one, max_new_tokens, greedy, num_samples, temperature, top_p, seeds) for one in opened}
-    responders = _responders(models or [], engine, endpoints or [], max_prompt_tokens, devices, draws)
+    folder, grader, opened, chosen = Path(out), reward or AnswerReward(), open_sets(sets), [0] if seeds is None else seeds
+    check_distinct([str(seed) for seed in chosen], "seeds", "value")
+    if not greedy and not (num_samples and chosen):
+        raise UserError("greedy, num_samples, seeds: nothing would be sampled. Set greedy or at least one sample and seed.")
+    sampling = SamplingOptions(
+        max_new_tokens=max_new_tokens, group_size=max(1, num_samples), temperature=temperature, top_p=top_p
+    )
+    limits = {one.name: one.options.max_new_tokens or max_new_tokens for one in opened}
+    longest = replace(sampling, max_new_tokens=max(limits.values()))
+    responders = _responders(models or [], engine, endpoints or [], max_prompt_tokens, devices, longest)
     names = [responder.name for responder in responders]
     against = reference or names[0]
     check_known(against, names, "reference", "model")
     # Every row of every set is looked at before anything is sampled.
-    rows = {
-        (responder.name, one.name): responder.rows(one.data)[: one.options.num_prompts]
+    pairs = [
+        ModelOnSet(
+            responder, one, *_draws(replace(sampling, max_new_tokens=limits[one.name]), greedy, num_samples, chosen), folder
+        )
         for responder in responders
         for one in opened
-    }
-    failures: list[str] = []
-    results: list[Result] = []
-    outcomes: dict[tuple[str, str], list[Outcome]] = {}
+    ]
+    if judge is not None:
+        judge.take_counts()
     with only_process(folder), counted(grader, folder) as counts:
         for responder in responders:
-            for one in opened:
-                own, place = rows[responder.name, one.name], folder / one.name / responder.name
-                failed: dict[int, str] = {}
-                for draw in draws[one.name]:
-                    keep_settings(draw.settings_file(place), _settings(responder, one, draw, grader), "responses")
-                    print(f"{responder.name}, {one.name}, {draw.name}", flush=True)
-                    failed |= responder.answer(one.data, own, draw, draw.file(place), grader)
-                failures += [f"{responder.name}, {one.data.source(row)}: {why}" for row, why in failed.items()]
-                found = _read(draws[one.name], place, own, one)
-                outcomes[responder.name, one.name] = found
-                results += [_result(responder.name, one, found, len(failed), draws[one.name], place, own, budgets)]
+            for pair in pairs:
+                if pair.responder is responder:
+                    pair.answer(grader)
             responder.close()
-        evaluation = Evaluation(results, _comparisons(outcomes, names, [one.name for one in opened], against))
+        evaluation = Evaluation([pair.result(budgets, judge) for pair in pairs], _comparisons(pairs, against))
+        judge_counts = {} if judge is None else judge.take_counts()
         settings = {
-            "num_samples": num_samples, "temperature": temperature, "top_p": top_p, "seeds": seeds or [0],
-            "max_new_tokens": {name: own[0].sampling.max_new_tokens for name, own in draws.items()}, "reward": repr(grader),
+            "num_samples": num_samples, "temperature": temperature, "top_p": top_p, "seeds": chosen,
+            "max_new_tokens": limits, "reward": repr(grader), "judge": repr(judge), "judge_counts": judge_counts,
         }  # fmt: skip
         write_atomically(folder / "table.json", json.dumps(evaluation.record(settings), indent=2) + "\n")
         write_atomically(folder / "table.csv", evaluation.csv())
     print(f"\n{text(evaluation)}\n")
     print(counts_line(grader, counts), end="")
+    print("" if judge is None else f"judge, {counts_line(judge, judge_counts)}", end="")
     print(f"[low, high]: 95 % interval. All figures: {folder / 'table.json'}")
-    if failures:
-        raise UserError(
-            f"endpoints: {len(failures)} questions got no answer and are in no figure, so these are biased; the first: "
-            f"{failures[0]} All other responses are on disk: the same command asks for the missing ones alone."
-        )
+    _check_whole(pairs, judge_counts.get("failed", 0))
 
 
 def _draws(
-    one: OpenSet, limit: int, greedy: bool, num_samples: int, temperature: float, top_p: float, seeds: list[int] | None
-) -> list[Draw]:
-    """How a set is sampled: a file each. Raises UserError for no responses at all, or one seed given twice."""
-    chosen = seeds if seeds is not None else [0]
-    check_distinct([str(seed) for seed in chosen], "seeds", "value")
-    if not greedy and not (num_samples and chosen):
-        raise UserError("greedy, num_samples, seeds: nothing would be sampled. Set greedy or at least one sample and seed.")
-    best = SamplingOptions(max_new_tokens=one.options.max_new_tokens or limit, group_size=1, temperature=0.0)
-    draws = [Draw(_GREEDY, 0, best)] if greedy else []
-    if num_samples:
-        sampled = replace(best, group_size=num_samples, temperature=temperature, top_p=top_p)
-        draws += [Draw(f"seed{seed}", seed, sampled) for seed in chosen]
-    return draws
+    sampling: SamplingOptions, greedy: bool, num_samples: int, seeds: Sequence[int]
+) -> tuple[Draw | None, list[Draw]]:
+    best = SamplingOptions(max_new_tokens=sampling.max_new_tokens, group_size=1, temperature=0.0)
+    samples = [Draw(f"seed{seed}", seed, sampling) for seed in seeds] if num_samples else []
+    return Draw("greedy", 0, best) if greedy else None, samples
 
 
 def _responders(
@@ -141,68 +127,48 @@ def _responders(
     endpoints: Sequence[EndpointOptions],
     max_prompt_tokens: int,
     devices: int,
-    draws: dict[str, list[Draw]],
+    longest: SamplingOptions,
 ) -> list[Responder]:
+    """Raises UserError for models without an engine, for none at all, and for names that are no folder's or given twice."""
     if models and engine is None:
         raise UserError("engine: `models` need one. Set class_path to VLLMEngine or TransformersEngine.")
-    samplings = [draw.sampling for own in draws.values() for draw in own]
-    longest = max(samplings, key=lambda sampling: sampling.max_new_tokens)
     responders: list[Responder] = []
-    if engine is not None:
+    if models and engine is not None:
         engine.check()
         shared = on_devices(engine, devices)
         responders += [EngineResponder(own, shared, max_prompt_tokens, longest) for own in find_models(models)]
-    responders += [EndpointResponder(options) for options in endpoints]
-    for responder in responders:
-        check_name(responder.name, "endpoints: model")
+    for options in endpoints:
+        check_name(options.model, "endpoints: model")
+        responders.append(EndpointResponder(options))
     if not responders:
         raise UserError("models, endpoints: there is nothing to evaluate. Name a model, a run or an endpoint.")
     check_distinct([responder.name for responder in responders], "models", "name")
     return responders
 
 
-def _settings(responder: Responder, one: OpenSet, draw: Draw, reward: Reward) -> dict[str, Any]:
-    """What one file of responses depends on."""
-    own = {"path": one.data.name, "reading": one.data.reading.changes, "rows": len(one.data), "reward": repr(reward)}
-    return responder.settings() | own | {"seed": draw.seed} | vars(draw.sampling)
+def _comparisons(pairs: Sequence[ModelOnSet], reference: str) -> list[Compared]:
+    """Each model against the reference, set by set."""
+    references = {pair.set.name: pair.outcomes() for pair in pairs if pair.responder.name == reference}
+    compared = []
+    for pair in pairs:
+        found = compare(pair.outcomes(), references[pair.set.name]) if pair.responder.name != reference else None
+        if found is not None:
+            compared.append(Compared(pair.responder.name, reference, pair.set.name, found))
+    return compared
 
 
-def _read(draws: Sequence[Draw], place: Path, rows: Sequence[int], one: OpenSet) -> list[Outcome]:
-    best = next((draw.file(place) for draw in draws if draw.name == _GREEDY), None)
-    samples = [draw.file(place) for draw in draws if draw.name != _GREEDY]
-    return read_outcomes(best, samples, rows, one.groups(rows))
-
-
-def _result(
-    model: str,
-    one: OpenSet,
-    found: Sequence[Outcome],
-    failed: int,
-    draws: Sequence[Draw],
-    place: Path,
-    rows: Sequence[int],
-    budgets: Sequence[int] | None,
-) -> Result:
-    limit = draws[0].sampling.max_new_tokens
-    chosen = [max(1, limit // part) for part in _BUDGETS] if budgets is None else budgets
-    seeds = {
-        draw.seed: [mean(own.score for own in outcome.samples) for outcome in _read([draw], place, rows, one)]
-        for draw in draws
-        if draw.name != _GREEDY
-    }
-    return Result(
-        model=model,
-        set=one.name,
-        questions=len(found),
-        failed=failed,
-        figures=figures(found, sorted(set(chosen))) if found else {},
-        seeds={seed: mean(values) for seed, values in seeds.items() if values},
-    )
-
-
-def _comparisons(
-    outcomes: dict[tuple[str, str], list[Outcome]], models: Sequence[str], sets: Sequence[str], reference: str
-) -> list[Compared]:
-    pairs = [(one, model) for one in sets for model in models if model != reference]
-    found = [(one, model, compare(outcomes[model, one], outcomes[reference, one])) for one, model in pairs]
-    return [Compared(model, reference, one, own) for one, model, own in found if own is not None]
+def _check_whole(pairs: Sequence[ModelOnSet], without_verdict: int) -> None:
+    """Raises UserError if a request was not answered."""
+    failed = [
+        f"{pair.responder.name}, {pair.set.data.source(row)}: {why}" for pair in pairs for row, why in pair.failures.items()
+    ]
+    if failed:
+        raise UserError(
+            f"endpoints: {len(failed)} questions got no answer and are in no figure, so these are biased; the first: "
+            f"{failed[0]} All other responses are on disk: the same command asks for the missing ones alone."
+        )
+    if without_verdict:
+        raise UserError(
+            f"judge: it gave no verdict on {without_verdict} answers, for which the rules' verdict stands. All others are "
+            f"on disk: the same command asks for the missing ones alone."
+        )

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from prism_pl.curation.messages import chat_messages
@@ -23,12 +22,12 @@ from prism_pl.data.rows import check_needs
 from prism_pl.endpoint import Answer, Endpoint, EndpointOptions, Workers
 from prism_pl.engines import RolloutEngine
 from prism_pl.engines.answer_file import answer_rows
-from prism_pl.evaluation.responses import Draw, Reply, graded
+from prism_pl.evaluation.responses import Draw, Reply, gradable, graded
 from prism_pl.evaluation.subjects import Subject
 from prism_pl.rewards import Reward
 from prism_pl.runs.files import append_lines, read_lines
 from prism_pl.seeds import derive_seed
-from prism_pl.types import Prompt, Rollouts, SamplingOptions
+from prism_pl.types import Rollouts, SamplingOptions
 
 
 class Responder(ABC):
@@ -131,7 +130,7 @@ class EndpointResponder(Responder):
                 for number in range(sampling.group_size):
                     replies.append(_reply(await endpoint.ask(messages, first + number)))
                     workers.answered()
-                (line,) = await self._beside(graded, [_prompt(row)], [replies], reward)
+                (line,) = await self._beside(graded, [gradable(row)], [replies], reward)
                 append_lines(file, [json.dumps({"row": index, **line})], durable=True)
                 bar.update()
 
@@ -156,11 +155,3 @@ def _readable(data: DataFile, index: int) -> tuple[PromptRow, list[dict[str, Any
 
 def _reply(answer: Answer) -> Reply:
     return Reply(answer.text, answer.completion_tokens, answer.finish_reason == "length")
-
-
-def _prompt(row: PromptRow) -> Prompt:
-    """What a reward looks at; nothing is tokenised here."""
-    return Prompt(
-        source=row.source, question=row.question, input_ids=(), engine_ids=(),
-        positions_3T=torch.zeros(3, 0, dtype=torch.long), answer=row.answer, also_right=row.also_right, options=row.options,
-    )  # fmt: skip

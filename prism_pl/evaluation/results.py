@@ -12,6 +12,17 @@ from prism_pl.metrics.bootstrap import Estimate
 
 
 @dataclass(frozen=True)
+class Judged:
+    """Accuracy by a second verdict, such as a judge's."""
+
+    figures: dict[str, Estimate]
+    raised: int
+    """Responses that only the second verdict calls right."""
+    lowered: int
+    """Responses that only the first one calls right."""
+
+
+@dataclass(frozen=True)
 class Result:
     """One model on one set."""
 
@@ -24,6 +35,7 @@ class Result:
     figures: dict[str, Estimate]
     seeds: dict[int, float]
     """The mean score of each seed's samples: what one evaluation with this seed alone would have told."""
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from statistics import mean
 
 from prism_pl.evaluation.published import BENCHMARKS, published
-from prism_pl.evaluation.results import Compared, Evaluation, Result
+from prism_pl.evaluation.results import Compared, Evaluation, Judged, Result
 from prism_pl.metrics.bootstrap import Estimate, with_interval
 
 _NOTHING = "-"
@@ -14,7 +14,10 @@ def text(evaluation: Evaluation) -> str:
     """A table a set, then the differences, then the paper's layout if a set is one of its benchmarks."""
     parts = []
     for name in evaluation.sets:
-        parts.append(_of_set(name, [result for result in evaluation.results if result.set == name]))
+        own_results = [result for result in evaluation.results if result.set == name]
+        parts.append(_of_set(name, own_results))
+        judged = [_judged(result.model, result.judged) for result in own_results if result.judged is not None]
+        parts += ["\n".join(judged)] if judged else []
         compared = [own for own in evaluation.comparisons if own.set == name]
         parts += ["\n".join(map(_difference, compared))] if compared else []
     if evaluation.benchmarks:
@@ -43,6 +46,11 @@ def _cell(name: str, found: dict[str, Estimate]) -> str:
     if name == "greedy" or "@" in name:
         return with_interval(found[name], digits)
     return f"{found[name].mean:.{digits}f}"
+
+
+def _judged(model: str, own: Judged) -> str:
+    accuracies = [f"{name} {with_interval(value, 3)}" for name, value in own.figures.items() if "pass@" not in name]
+    return f"{model} by the judge: {'; '.join([*accuracies, f'{own.raised} raised, {own.lowered} lowered'])}"
 
 
 def _difference(own: Compared) -> str:

@@ -18,9 +18,11 @@ from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.endpoint import EndpointOptions
 from prism_pl.errors import UserError
 from prism_pl.evaluation.subjects import EvaluationSet
+from prism_pl.rewards import AnswerReward, FormatReward, JudgeEndpoint, JudgeReward, Reward
 from prism_pl.runs.files import read_lines
 from tests.command_line import captured, run, start
-from tests.modules.scripted import ScriptedEngine
+from tests.modules.scripted import ScriptedEngine, WordyEngine
+from tests.prism_pl.rewards.judge_server import JudgeServer
 from tests.responses import MALFORMED, respond
 from tests.scripted_server import ScriptedServer, chat_completion
 
@@ -230,3 +232,48 @@ def test_an_endpoint_that_fails_questions_fails_the_command_and_is_asked_again(
     assert {(body["top_p"], body["max_tokens"], body["top_k"]) for body in server.bodies} == {(1.0, 64, 20), (0.7, 64, 20)}
     assert len({body["seed"] for body in sampled}) == 6
     assert "published" in capsys.readouterr().out
+
+
+def test_a_judge_is_told_apart_and_changes_verdicts_both_ways(
+    tmp_path: Path, embedded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = JudgeServer()
+
+    def ask(out: str, reward: Reward, act: str) -> None:
+        server.usual = (act,)
+        endpoint = JudgeEndpoint(base_url=server.url, model="judge", first_wait_s=0.001)
+        judge = JudgeReward(endpoint=endpoint, cache=str(tmp_path / f"{out}.jsonl"), processes=1)
+        evaluate(
+            [EvaluationSet(path=f"{EMBEDDED_NAME}/test.jsonl", num_prompts=2)], str(tmp_path / out), max_new_tokens=60,
+            models=[EMBEDDED_NAME], engine=WordyEngine(), reward=reward, judge=judge,
+        )  # fmt: skip
+
+    def both(out: str) -> tuple[dict[str, float], dict[str, float], int, int]:
+        (result,) = table(tmp_path / out)["results"]
+        judged = result["judged"]
+        second = {name: value["mean"] for name, value in judged["figures"].items()}
+        return means(tmp_path / out, EMBEDDED_NAME), second, judged["raised"], judged["lowered"]
+
+    with server.serving():
+        # Words that no rule reads: wrong by the rules. Of four samples one is malformed, whatever a judge would say.
+        ask("raised", AnswerReward(processes=1), "right")
+        first, second, raised, lowered = both("raised")
+        assert (first["greedy"], first["avg@4"], second["greedy"], second["avg@4"]) == (0, 0, 1, 0.75)
+        assert (raised, lowered) == (2 + 6, 0)
+        # A greedy response is one of the samples here, and is asked about once: three answers a question.
+        assert len(server.seen) == 6
+        assert "embedded/digits by the judge: greedy 1.000 [" in capsys.readouterr().out
+        # A first verdict that takes all that is well-formed, and a judge that takes nothing.
+        ask("lowered", FormatReward(), "wrong")
+        first, second, raised, lowered = both("lowered")
+        assert (first["greedy"], first["avg@4"], second["greedy"], second["avg@4"]) == (1, 0.75, 0, 0)
+        assert (raised, lowered) == (0, 2 + 6)
+        with pytest.raises(UserError, match="no verdict on 8 answers"):
+            ask("failed", AnswerReward(processes=1), "400")
+        assert both("failed")[2:] == (0, 0)
+        assert table(tmp_path / "failed")["settings"]["judge_counts"]["failed"] == 8
+        # Nothing is sampled again once the judge is there.
+        before = (tmp_path / "failed" / "test" / EMBEDDED_NAME / "seed0.jsonl").read_bytes()
+        ask("failed", AnswerReward(processes=1), "right")
+        assert (tmp_path / "failed" / "test" / EMBEDDED_NAME / "seed0.jsonl").read_bytes() == before
+        assert both("failed")[2:] == (8, 0)
