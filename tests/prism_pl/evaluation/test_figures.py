@@ -92,6 +92,13 @@ def test_groups_of_different_sizes_weigh_by_their_questions() -> None:
     # Drawn a and a: 1; a and b: 1/4; b and b: 0.
     assert (found.mean, found.low, found.high) == (0.25, 0.0, 1.0)
     assert figures([outcome(1, 1, group="a"), outcome(2, 0, group="a")])["greedy"].low is None
+    # 100 groups of one right question and 100 of three wrong ones: the ratio r = 100 / 400. Its variance by the delta
+    # method: the sum of (right - r questions)^2 over groups, (100 0.75^2 + 100 0.75^2) / 400^2.
+    outcomes = [outcome(number, 1, group=f"a{number}") for number in range(100)]
+    outcomes += [outcome(1000 + number, 0, group=f"b{number // 3}") for number in range(300)]
+    found = figures(outcomes)["greedy"]
+    half = 1.959964 * math.sqrt(112.5) / 400
+    assert (found.low, found.high) == pytest.approx((0.25 - half, 0.25 + half), abs=0.006)
 
 
 def test_unknown_lengths_leave_out_what_needs_them() -> None:
