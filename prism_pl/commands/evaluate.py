@@ -102,7 +102,8 @@ def evaluate(
         judge_counts = {} if judge is None else judge.take_counts()
         settings = {
             "num_samples": num_samples, "temperature": temperature, "top_p": top_p, "seeds": chosen,
-            "max_new_tokens": limits, "reward": repr(grader), "judge": repr(judge), "judge_counts": judge_counts,
+            "max_new_tokens": limits, "reward": repr(grader), "judge": None if judge is None else repr(judge),
+            "judge_counts": judge_counts,
         }  # fmt: skip
         write_atomically(folder / "table.json", json.dumps(evaluation.record(settings), indent=2) + "\n")
         write_atomically(folder / "table.csv", evaluation.csv())

@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from prism_pl.command_line.catalogue import find_command
+from prism_pl.command_line.configurations import with_config_folder
+from prism_pl.command_line.front import parse
 from prism_pl.commands.evaluate import evaluate
 from prism_pl.data.files import DataSource
 from prism_pl.embedded import EMBEDDED_NAME
@@ -277,3 +280,11 @@ def test_a_judge_is_told_apart_and_changes_verdicts_both_ways(
         ask("failed", AnswerReward(processes=1), "right")
         assert (tmp_path / "failed" / "test" / EMBEDDED_NAME / "seed0.jsonl").read_bytes() == before
         assert both("failed")[2:] == (8, 0)
+
+
+def test_the_configuration_is_whole() -> None:
+    options = parse(find_command("evaluate"), with_config_folder(["--config", "eval.yaml"]))
+    assert (options["models"], options["engine"].__class__.__name__) == (["runs/demo"], "TransformersEngine")
+    assert [(own.name, own.path) for own in options["sets"]] == [("test", f"{EMBEDDED_NAME}/test.jsonl")]
+    # The paper's sampling.
+    assert (options["temperature"], options["top_p"]) == (1.0, 0.7)
