@@ -47,6 +47,10 @@ CATALOGUE = (
     Command(
         "measure", "Look", "A policy's held-out figures, with every response.", "prism_pl.commands.measure:measure", True
     ),
+    Command(
+        "evaluate", "Look", "Models side by side on sets of questions, with intervals.",
+        "prism_pl.commands.evaluate:evaluate", True,
+    ),
     Command("report", "Look", "Table and page of a pipeline's run.", "prism_pl.commands.report:report"),
     Command("doctor", "Look", "What this machine has, and what mends what is missing.", "prism_pl.commands.doctor:doctor"),
     Command(

@@ -1,8 +1,9 @@
-"""Many rows at once: as many workers as requests may be in flight, each takes the next row and asks until it is done."""
+"""A teacher is asked for many rows at once; each response is verified as it comes, and a row is asked until it is done."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -11,13 +12,10 @@ from prism_pl.curation.ledger import MALFORMED, VERIFIED, WRONG, Ledger
 from prism_pl.curation.messages import chat_messages
 from prism_pl.curation.verify import verify
 from prism_pl.data.files import DataFile
-from prism_pl.endpoint import Endpoint, EndpointOptions, NoAnswer
+from prism_pl.endpoint import MOST_FAILURES, Endpoint, EndpointOptions, Workers
 from prism_pl.errors import UserError
 from prism_pl.rewards import Reward
 from prism_pl.seeds import derive_seed
-
-_MOST_FAILURES = 20
-"""Rows without an answer, none between them with one, after which the endpoint is given up."""
 
 _Value = TypeVar("_Value")
 
@@ -30,10 +28,8 @@ class Asking:
     ) -> None:
         self.data, self.options, self.reward, self.ledger = data, options, reward, ledger
         self.tries, self.seed = tries, seed
-        self.num_requests = self.num_answers = 0
-        self.failures: dict[int, str] = {}
-        """Why a row got no answer."""
-        self._failures_in_succession = 0
+        self.num_answers = 0
+        self.workers = Workers[int](options)
         # The data file has one reader; and verification has one process, which would be waited for in any case.
         self._reader, self._verifier = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
@@ -42,55 +38,31 @@ class Asking:
         todo = [row for row in rows if not self.ledger.is_done(row, self.tries)]
         if todo:
             with tqdm(total=len(rows), initial=len(rows) - len(todo), desc="curate", unit="row") as bar:
-                asyncio.run(self._ask_all(todo, bar))
+                asyncio.run(self.workers.run(todo, partial(self._ask, bar)))
 
     def check_unanswered(self, rows: Sequence[int]) -> None:
         """Raises UserError that says how to go on if rows are still open."""
         unanswered = [row for row in rows if not self.ledger.is_done(row, self.tries)]
         if unanswered:
-            row = next(row for row in unanswered if row in self.failures)
-            given_up = f" It was given up after {_MOST_FAILURES} such rows in succession." if self._has_given_up() else ""
+            row = next(row for row in unanswered if row in self.workers.failures)
+            given_up = f" It was given up after {MOST_FAILURES} such rows in succession." if self.workers.given_up else ""
             raise UserError(
                 f"endpoint: {self.options.base_url} left {len(unanswered)} of {len(rows)} rows without an answer; "
-                f"{self.data.source(row)}: {self.failures[row]}{given_up} "
+                f"{self.data.source(row)}: {self.workers.failures[row]}{given_up} "
                 f"All other answers are on disk: the same command asks for the missing ones alone."
             )
 
-    async def _ask_all(self, todo: Sequence[int], bar: Any) -> None:
-        remaining = iter(todo)
-        async with Endpoint(self.options) as endpoint:
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(self.options.concurrency, len(todo))):
-                        group.create_task(self._work(remaining, endpoint, bar))
-            except BaseExceptionGroup as errors:
-                # The first one has cancelled the others.
-                raise errors.exceptions[0] from None
-            finally:
-                self.num_requests = endpoint.num_requests
-
-    async def _work(self, remaining: Iterator[int], endpoint: Endpoint, bar: Any) -> None:
-        for row in remaining:
-            try:
-                await self._ask(row, endpoint, bar)
-            except NoAnswer as failure:
-                self.failures[row] = str(failure)
-                self._failures_in_succession += 1
-            else:
-                bar.update()
-            if self._has_given_up():
-                return
-
-    async def _ask(self, index: int, endpoint: Endpoint, bar: Any) -> None:
+    async def _ask(self, bar: Any, index: int, endpoint: Endpoint) -> None:
         row = await _in(self._reader, self.data.prompt_row, index)
         messages = await _in(self._reader, chat_messages, row)
         while not self.ledger.is_done(index, self.tries):
             answer = await endpoint.ask(messages, derive_seed(self.seed, "curate", index, self.ledger.spent[index]))
-            self._failures_in_succession = 0
+            self.workers.answered()
             self.num_answers += 1
             verdict = await _in(self._verifier, verify, answer, row, self.reward)
             self.ledger.add(index, answer, verdict)
             bar.set_postfix(self._figures(), refresh=False)
+        bar.update()
 
     def _figures(self) -> dict[str, int | str]:
         ledger = self.ledger
@@ -98,9 +70,6 @@ class Asking:
         figures["tokens"] = ledger.prompt_tokens + ledger.completion_tokens
         cost = self.options.cost(ledger.prompt_tokens, ledger.completion_tokens)
         return figures if cost is None else figures | {"cost": f"{cost:.2f}"}
-
-    def _has_given_up(self) -> bool:
-        return self._failures_in_succession >= _MOST_FAILURES
 
 
 async def _in(executor: ThreadPoolExecutor, call: Callable[..., _Value], *arguments: Any) -> _Value:

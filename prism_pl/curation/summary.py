@@ -27,7 +27,7 @@ def summary(data: DataFile, rows: Sequence[int], ledger: Ledger, asking: Asking,
         lines.append(("not counted", f"{ledger.unmetered:,}", "answers for which the endpoint told no tokens"))
     if cost is not None:
         lines.append(("cost", f"{cost:,.4f}", "as priced in the configuration"))
-    if asking.num_requests:
+    if asking.workers.num_requests:
         speed = asking.num_answers / seconds
-        lines.append(("responses/s", f"{speed:.2f}", f"{asking.num_requests:,} requests in this run"))
+        lines.append(("responses/s", f"{speed:.2f}", f"{asking.workers.num_requests:,} requests in this run"))
     return "\n".join(f"{name:<12} {figure:>12}  {remark}".rstrip() for name, figure, remark in lines)

@@ -1,6 +1,6 @@
 """Intervals over seeds and prompts by the bootstrap, and how often an arm is above another.
 
-S  seeds        P  prompts        D  draws
+S  seeds        P  prompts        D  draws        N  values        F  figures        C  groups
 
 draw = mean over drawn seeds and drawn prompts;     interval = the 2.5 % and 97.5 % quantiles of the draws
 
@@ -17,6 +17,7 @@ import numpy as np
 
 DRAWS = 10_000
 _LEVEL = (0.025, 0.975)
+_DRAWS_A_BLOCK = 500
 Array = np.ndarray
 
 
@@ -43,6 +44,27 @@ def estimate(value_SP: Array, seed: int = 0) -> Estimate:
 def paired(value_SP: Array, other_SP: Array) -> Estimate:
     """The mean difference over the same seeds and prompts, with its interval."""
     return estimate(value_SP - other_SP)
+
+
+def by_groups(value_NF: Array, groups: Sequence[str], seed: int = 0) -> list[Estimate]:
+    """The mean of each column with its interval, where values with one name in ``groups`` are drawn together.
+
+    A draw is the mean of all values in the drawn groups, which may be of different sizes. One group has no interval.
+    """
+    names, index_N = np.unique(np.array(groups), return_inverse=True)
+    mean_F = value_NF.mean(axis=0)
+    if len(names) == 1:
+        return [Estimate(float(mean), None, None) for mean in mean_F]
+    sum_CF = np.zeros((len(names), value_NF.shape[1]))
+    np.add.at(sum_CF, index_N, value_NF)
+    size_C = np.bincount(index_N).astype(float)
+    generator, blocks = np.random.default_rng(seed), []
+    # In blocks: all draws of thousands of groups at once would be hundreds of megabytes.
+    for _ in range(DRAWS // _DRAWS_A_BLOCK):
+        drawn_DC = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=_DRAWS_A_BLOCK).astype(float)
+        blocks.append(drawn_DC @ sum_CF / (drawn_DC @ size_C)[:, None])
+    low_F, high_F = np.quantile(np.concatenate(blocks), _LEVEL, axis=0)
+    return [Estimate(*map(float, own)) for own in zip(mean_F, low_F, high_F, strict=True)]
 
 
 def with_interval(value: Estimate, digits: int, sign: str = "") -> str:

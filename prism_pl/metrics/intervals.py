@@ -49,6 +49,15 @@ def pass_at_k(samples: int, correct: int, k: int) -> float:
     return 1 - math.comb(samples - correct, k) / math.comb(samples, k)
 
 
+def pass_ks(num_samples: int) -> list[int]:
+    """The k that pass@k is told for: 2, 4, 8, .. and the number of samples.
+
+    >>> pass_ks(6), pass_ks(1)
+    ([2, 4, 6], [])
+    """
+    return sorted({*(2**power for power in range(1, num_samples.bit_length())), num_samples} - {1})
+
+
 class WilsonAccuracy(Metric):
     """Mean score of graded responses, with Wilson's 95% interval of the share that scores above 0.
 
@@ -113,7 +122,7 @@ class PassAtK(Metric):
     def __init__(self, num_samples: int, **options: Any) -> None:
         super().__init__(**options)
         self.num_samples = num_samples
-        self.ks = sorted({*(2**power for power in range(1, num_samples.bit_length())), num_samples} - {1})
+        self.ks = pass_ks(num_samples)
         self.add_state("passes", torch.zeros(len(self.ks)), "sum")
         self.add_state("count", torch.tensor(0.0), "sum")
 

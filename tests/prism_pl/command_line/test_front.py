@@ -57,7 +57,7 @@ def test_the_overview_lists_every_command_in_its_group(capsys: pytest.CaptureFix
         "Train": ["fit", "pipeline", "study"],
         "Data": ["check-data", "filter", "pairs", "curate"],
         "Models": ["export", "upcycle"],
-        "Look": ["plan", "measure", "report", "doctor", "completion"],
+        "Look": ["plan", "measure", "evaluate", "report", "doctor", "completion"],
     }
 
 
