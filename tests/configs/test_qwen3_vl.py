@@ -57,7 +57,8 @@ def test_the_reference_holds_the_numbers_of_the_released_script(size: str, capsy
     assert model["reuse"] == {"mini_batches": 1, "epochs": 1}
     assert model["mismatch"]["action"] == "off"
     assert model["advantage"]["class_path"].endswith(".ReleasedAdvantage")
-    assert model["advantage"]["init_args"] == {"alpha": 0.5, "format_penalty": 1.5}
+    # Every token is credited with both aspects, as there.
+    assert model["advantage"]["init_args"] == {"alpha": 0.5, "format_penalty": 1.5, "reward_to_go": False}
     assert model["discriminator"]["class_path"].endswith(".SharedMixtureDiscriminator")
     discriminator = model["discriminator"]["init_args"]
     assert discriminator["path"] == "prism-vlm/Qwen3-VL-2B-4X-Moe-warmup-120k"
