@@ -69,6 +69,8 @@ class StageModule(L.LightningModule):
     policy_path: str
     """The model that the stage starts from."""
 
+    _repeats_over_nodes = False
+
     def __init__(
         self,
         optimizer: OptimizerCallable,
@@ -132,6 +134,7 @@ class StageModule(L.LightningModule):
             compute = torch.bfloat16 if self.trainer.precision == "bf16-mixed" else torch.float32
             strategy = self.trainer.strategy
             assert isinstance(strategy, FSDP2Strategy)
+            self._repeats_over_nodes = strategy.hybrid
             shard(model, strategy.sharding_mesh, compute, offload=strategy.offload)
         elif isinstance(self.trainer.strategy, ZeroStrategy):
             self.trainer.strategy.take(model, backbone.visual)
@@ -203,7 +206,7 @@ class StageModule(L.LightningModule):
             packed = pack([FILLER] if is_filler else batches[index], num_tokens, multiple)
             computed += len(packed.input_ids_N)
             self._sizes = None if is_filler else PassSizes.of(batches[index])
-            if isinstance(self.trainer.strategy, FSDP2Strategy) and self.trainer.strategy.hybrid:
+            if self._repeats_over_nodes:
                 sum_over_nodes(self, now=index == int(count) - 1)
             yield packed.to(self.device), is_filler
         self._sizes = None

@@ -78,6 +78,7 @@ def test_the_option_reaches_every_shard(tmp_path: Path) -> None:
 
     class Watcher(callbacks.RunFolder):
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+            super().on_train_start(trainer, pl_module)
             networks = (pl_module.policy, pl_module.discriminator, pl_module.policy_step._reference)
             for module in (own for network in networks for own in network.modules() if isinstance(own, FSDPModule)):
                 found.extend(module._get_fsdp_state()._fsdp_param_groups)

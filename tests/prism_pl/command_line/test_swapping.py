@@ -165,7 +165,7 @@ def test_a_swapped_advantage_brings_its_own_defaults(name: str, tmp_path: Path, 
     assert code == 0, err
     section = printed_section(out, "advantage")
     assert section["class_path"] == f"prism_pl.game.{name}"
-    assert section["init_args"] == {"alpha": 0.5, "format_penalty": 1.5}
+    assert section["init_args"] == {"alpha": 0.5, "format_penalty": 1.5, "reward_to_go": name != "ReleasedAdvantage"}
 
 
 def test_an_option_of_another_class_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,8 @@ def test_the_interval_is_as_wide_as_that_of_a_mean() -> None:
 def test_a_floor_is_a_distance(values: list[int], seed: int) -> None:
     own = floor_of(TotalVariation(), numbers(*values), splits=10, seed=seed)
     assert own is not None
-    assert 0 <= own.low <= own.mean <= own.high <= 1
+    # A sum of shares may be 1 and a rounding.
+    assert 0 <= own.low <= own.mean <= own.high <= 1 + 1e-12
     assert own == floor_of(TotalVariation(), numbers(*values), splits=10, seed=seed), "the splits are fixed"
     if len(set(values)) == 1:
         assert own.high == 0
