@@ -26,6 +26,8 @@ def test_hybrid_shards_learn_what_one_process_learns(tmp_path: Path, monkeypatch
     """All four stages: each node holds the whole network, in two shares."""
     cases = all_stages(tmp_path)
     cases["sft"]["data"]["init_args"]["batch_size"] = 12
+    # Two updates a rollout batch: each rank needs two prompts.
+    cases["rlvr"]["data"]["init_args"]["batch_size"] = 8
     write_cases(cases, tmp_path)
     program = ["-m", "tests.ranks.several_fits", str(tmp_path), json.dumps(HYBRID), "0", *(f"{n}:two/{n}" for n in cases)]
     launchers.agents([program, program], tmp_path / "log", per_node=2).finish()
