@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from safetensors.torch import load_file
 
 from prism_pl.runs.checkpoint import newest_checkpoint
 from tests import launchers
@@ -17,6 +16,7 @@ from tests.modules.aligning import arguments, assert_same_metrics, start
 from tests.modules.small_stages import scripted, write
 from tests.ranks.matrix import all_stages, write_cases
 from tests.ranks.several_fits import main
+from tests.ranks.test_matrix import check
 
 pytestmark = pytest.mark.ranks
 HYBRID = ["--trainer.strategy=fsdp2_hybrid", "--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.num_nodes=2"]
@@ -33,14 +33,7 @@ def test_hybrid_shards_learn_what_one_process_learns(tmp_path: Path, monkeypatch
     launchers.agents([program, program], tmp_path / "log", per_node=2).finish()
     monkeypatch.setattr("sys.argv", ["", str(tmp_path), "[]", "0", *(f"{name}:one/{name}" for name in cases)])
     main()
-    for name in cases:
-        one, two = tmp_path / "one" / name, tmp_path / "two" / name
-        assert_same_metrics(one, two)
-        for model in one.glob("*/model.safetensors"):
-            own, other = load_file(model), load_file(two / model.parent.name / model.name)
-            assert own.keys() == other.keys()
-            for key, tensor in own.items():
-                assert (other[key] - tensor).abs().max() < 1e-4, (name, key)
+    check(cases, tmp_path)
 
 
 def test_a_node_that_is_killed_is_started_again_and_the_run_goes_on(tmp_path: Path) -> None:
