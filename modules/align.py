@@ -78,6 +78,7 @@ class AdversarialAlignModule(StageModule):
         mismatch: correction for the difference between engine and trainer.
         kl_weight: weight of the divergence from the policy at the start, as k2: its gradient holds each sampled token back
             by how much likelier it has become. 0, as in the paper, builds no reference.
+        entropy_weight: weight of the entropy of each token's distribution, a bonus.
     """
 
     watched = ("reward_gap/perception", "reward_gap/reasoning", "format_rate", "rollout/tokens_per_second")
@@ -96,6 +97,7 @@ class AdversarialAlignModule(StageModule):
         reuse: ReuseOptions = ReuseOptions(),  # noqa: B008
         mismatch: MismatchOptions = MismatchOptions(),  # noqa: B008
         kl_weight: NonNegativeFloat = 0.0,
+        entropy_weight: NonNegativeFloat = 0.0,
         **shared: Any,
     ) -> None:
         super().__init__(optimizer, **shared)
@@ -109,7 +111,7 @@ class AdversarialAlignModule(StageModule):
         self.cadence = cadence
         self.reuse = reuse
         self.mismatch = mismatch
-        self.algorithm = GRPO(kl_weight=kl_weight, kl_estimator="k2")
+        self.algorithm = GRPO(kl_weight=kl_weight, kl_estimator="k2", entropy_weight=entropy_weight)
         self.batches_done = 0
 
     def build(self) -> None:

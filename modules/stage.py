@@ -18,6 +18,7 @@ from torchmetrics import Metric
 from transformers import get_scheduler
 
 from modules.nonfinite import NonFiniteGuard
+from modules.replicated_strategy import ReplicatedStrategy
 from modules.strategy import FSDP2Strategy
 from modules.throughput import FLOPS, TOKENS, PassSizes, architecture_of, pass_flops, rates
 from modules.zero_strategy import ZeroStrategy
@@ -29,7 +30,7 @@ from prism_pl.model.attention import Attention, padded_shape, use_attention
 from prism_pl.model.exporting import ExportDtype
 from prism_pl.model.packing import FILLER, Group, PackedBatch, Suspects, micro_batches, pack
 from prism_pl.model.policy import Policy
-from prism_pl.model.sharding import Layered, gradient_norm, place_rows, shard, sum_over_nodes
+from prism_pl.model.sharding import Layered, average_whole, gradient_norm, place_rows, shard, sum_over_nodes
 from prism_pl.model.zero import ZeroEngine
 from prism_pl.planning import Architecture
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt, Share
@@ -138,6 +139,8 @@ class StageModule(L.LightningModule):
             shard(model, strategy.sharding_mesh, compute, offload=strategy.offload)
         elif isinstance(self.trainer.strategy, ZeroStrategy):
             self.trainer.strategy.take(model, backbone.visual)
+        elif isinstance(self.trainer.strategy, ReplicatedStrategy):
+            self.trainer.strategy.take(model)
         elif self.trainer.world_size > 1:
             name = type(self.trainer.strategy).__name__
             raise UserError(
@@ -273,7 +276,9 @@ class StageModule(L.LightningModule):
         """
         engine, trained = self.engine_of(optimizer), []
         if engine is None:
-            trained = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            average_whole(parameters)
+            trained = [parameter for parameter in parameters if parameter.grad is not None]
             norm = gradient_norm(trained)
         else:
             # It clips and steps if the gradient is finite, and clears it.

@@ -66,15 +66,15 @@ def refuse_strategy(options: Namespace) -> None:
     if getattr(connector.strategy, "holds_stages", False):
         for key, precision in rounding if not connector.strategy.computes_in_bf16 else ():
             raise UserError(
-                f"{key}: DeepSpeed computes in {precision} with all weights rounded, those of heads and routers too, on "
-                f"which scores depend. Leave it out, or use `--trainer.strategy fsdp2`, which keeps these in fp32."
+                f"{key}: {name} computes in {precision} with the weights of heads and routers rounded, too, on which "
+                f"scores depend. Leave it out, or use `--trainer.strategy fsdp2`, which keeps these in fp32."
             )
         return
     count = options.num_nodes * getattr(connector.strategy, "num_processes", 1)
     if count > 1 or name == "DeepSpeedStrategy":
         raise UserError(
             f"trainer.strategy: {name} cannot run several backward passes an update on {count} devices. Use "
-            f"`--trainer.strategy fsdp2`, or deepspeed_stage_2 or deepspeed_stage_3."
+            f"`--trainer.strategy fsdp2`, or ddp, deepspeed_stage_2 or deepspeed_stage_3."
         )
     for key, precision in rounding:
         raise UserError(

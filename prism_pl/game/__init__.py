@@ -8,7 +8,7 @@ from prism_pl.game.advantages import (
     ReleasedAdvantage,
 )
 from prism_pl.game.discriminator_batch import DiscriminatorBatch, make_discriminator_batch
-from prism_pl.game.health import Alarm, HealthLimits, diagnose
+from prism_pl.game.health import Alarm, HealthLimits, Unreached, diagnose
 from prism_pl.game.in_batch import across_loss, negative_indices
 from prism_pl.game.loss import DiscriminatorLossOptions, preference_loss
 from prism_pl.game.replay import ReplayBuffer, ReplayOptions
@@ -32,6 +32,7 @@ __all__ = [
     "Scores",
     "ScoringBatch",
     "TwoSampleOptions",
+    "Unreached",
     "across_loss",
     "arrange",
     "diagnose",

@@ -1,10 +1,14 @@
 """Alarms in words: what a step's metrics say about the game's health."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prism_pl.ranges import NonNegativeFloat, Share
 from prism_pl.types import ASPECTS
+
+_KEPT = 0.8
+_SMALL_GAP = 1.0
+"""In logits. Of a smaller gap any part is noise."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +29,36 @@ class HealthLimits:
     """Share of groups without any signal."""
     shared_flaw: Share = 0.8
     """Part of the reward gap that even the best response of each group has, while ``saturation`` holds."""
+    shared_flaw_again: Share = 0.5
+    """The same part, averaged over some five updates, after it had been less than half of this."""
+
+
+@dataclass
+class Unreached:
+    """The part of each aspect's reward gap that even the best response of a group has, over the updates of a run.
+
+    It is large at the start, when the policy is the teacher's equal in nothing. Once the best responses have reached the
+    teacher, it grows again only when a whole group loses what the discriminator looks for.
+    """
+
+    average: dict[str, float] = field(default_factory=dict)
+    """Exponential moving average by aspect, with weight ``1 - _KEPT`` for the last update."""
+    least: dict[str, float] = field(default_factory=dict)
+    """The least average so far."""
+
+    def update(self, metrics: Mapping[str, float]) -> None:
+        """Takes in an update's metrics; those of a stage without a game change nothing."""
+        for aspect in ASPECTS:
+            gap, unreached = metrics.get(f"reward_gap/{aspect}"), metrics.get(f"unreached_gap/{aspect}")
+            if gap is None or unreached is None:
+                continue
+            part = min(max(unreached / gap, 0.0), 1.0) if gap > _SMALL_GAP else 0.0
+            self.average[aspect] = _KEPT * self.average.get(aspect, part) + (1 - _KEPT) * part
+            self.least[aspect] = min(self.least.get(aspect, 1.0), self.average[aspect])
+
+    def is_back(self, aspect: str, limit: float) -> bool:
+        """Whether the average is above ``limit`` after it was below half of it."""
+        return self.average.get(aspect, 0.0) > limit and self.least[aspect] < limit / 2
 
 
 @dataclass(frozen=True)
@@ -35,9 +69,9 @@ class Alarm:
     sentence: str
 
 
-def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
-    """The alarms that a step's metrics raise; a metric that is absent raises none."""
-    alarms = []
+def diagnose(metrics: Mapping[str, float], limits: HealthLimits, before: Unreached | None = None) -> list[Alarm]:
+    """The alarms that a step's metrics raise after what was ``before``; a metric that is absent raises none."""
+    alarms, before = [], before or Unreached()
 
     def alarm(name: str, sentence: str) -> None:
         alarms.append(Alarm(name, sentence))
@@ -45,15 +79,17 @@ def diagnose(metrics: Mapping[str, float], limits: HealthLimits) -> list[Alarm]:
     for aspect in ASPECTS:
         pairs = metrics.get(f"accuracy/{aspect}")
         gap, unreached = metrics.get(f"reward_gap/{aspect}"), metrics.get(f"unreached_gap/{aspect}")
-        if pairs is not None and pairs > limits.saturation:
-            if gap is not None and unreached is not None and unreached > limits.shared_flaw * gap > 0:
-                alarm(
-                    f"shared_flaw_{aspect}",
-                    f"All {aspect} segments of a group share what the discriminator rejects: even the best of each group "
-                    f"lacks {unreached:.2f} of the gap of {gap:.2f}, so no advantage leads back. Look for what the teacher "
-                    f"has and none of them; show the discriminator past responses (model.replay), or go back to a "
-                    f"checkpoint before the gap rose.",
-                )
+        saturated = pairs is not None and pairs > limits.saturation
+        far = gap is not None and unreached is not None and unreached > limits.shared_flaw * gap > 0
+        if (saturated and far) or before.is_back(aspect, limits.shared_flaw_again):
+            alarm(
+                f"shared_flaw_{aspect}",
+                f"All {aspect} segments of a group share what the discriminator rejects: even the best of each group "
+                f"lacks {unreached:.2f} of the gap of {gap:.2f}, so no advantage leads back. Look for what the teacher "
+                f"has and none of them; show the discriminator past responses (model.replay), or go back to a "
+                f"checkpoint before the gap rose.",
+            )
+        if saturated:
             alarm(
                 f"saturation_{aspect}",
                 f"The {aspect} score tells teacher from policy in {pairs:.1%} of the pairs: it may carry style "

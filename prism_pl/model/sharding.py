@@ -5,7 +5,7 @@ gathered, and its activations are bf16. That is what autocast does to a matrix p
 are rounded once a pass, and nothing but a module's weights decides in which precision it computes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -16,6 +16,9 @@ from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, MixedPrecisionP
 from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from prism_pl.ranks import several
+
+_BUCKET = 25_000_000
+"""Numbers of whole gradients that are exchanged at a time, 100 MB; a larger parameter goes alone."""
 
 
 class Layered(Protocol):
@@ -60,6 +63,38 @@ def sum_over_nodes(model: nn.Module, *, now: bool) -> None:
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_requires_all_reduce(now, recurse=False)
+
+
+def average_whole(parameters: Sequence[nn.Parameter]) -> None:
+    """Averages over ranks the gradients of parameters that every rank has whole; those of shards are averages already. A
+    collective if there are any.
+
+    A parameter that no rank's rows have reached keeps no gradient, as on a single device: zeros would let momentum go on.
+    """
+    if not several() or not (whole := [p for p in parameters if not isinstance(p, DTensor)]):
+        return
+    has_gradient = torch.tensor([parameter.grad is not None for parameter in whole], dtype=torch.uint8)
+    has_gradient = has_gradient.to(whole[0].device)
+    dist.all_reduce(has_gradient, dist.ReduceOp.MAX)
+    reached = [parameter for parameter, has in zip(whole, has_gradient.tolist(), strict=True) if has]
+    # All at once where they are small, and never more than this many numbers beside them.
+    for bucket in _buckets(reached):
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in bucket])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for parameter, own in zip(bucket, flat.split([p.numel() for p in bucket]), strict=True):
+            parameter.grad = own.view_as(parameter)
+
+
+def _buckets(parameters: Sequence[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    bucket: list[nn.Parameter] = []
+    for parameter in parameters:
+        if bucket and sum(own.numel() for own in bucket) + parameter.numel() > _BUCKET:
+            yield bucket
+            bucket = []
+        bucket.append(parameter)
+    if bucket:
+        yield bucket
 
 
 def move(model: nn.Module, device: torch.device) -> nn.Module:

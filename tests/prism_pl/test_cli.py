@@ -227,18 +227,16 @@ def test_other_precisions_are_not(precision: str | int | None) -> None:
     refuse_half_precision(Namespace(precision=None, plugins=Namespace(init_args=Namespace())))
 
 
-@pytest.mark.parametrize("strategy", [None, "ddp", "ddp_spawn", "deepspeed_stage_1"])
+@pytest.mark.parametrize("strategy", ["ddp_find_unused_parameters_true", "ddp_spawn", "deepspeed_stage_1"])
 def test_a_strategy_that_cannot_hold_a_stage_is_refused_at_once(
-    strategy: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    strategy: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # A finished run, which a start would set aside.
     (tmp_path / "finished.json").write_text("{}")
-    chosen = [] if strategy is None else ["--trainer.strategy", strategy]
-    said = mistake(
-        capsys, *RLVR, "--run_dir", str(tmp_path), "--trainer.accelerator=cpu", "--trainer.devices", "2", *chosen
-    )
+    chosen = ["--trainer.accelerator=cpu", "--trainer.devices=2", f"--trainer.strategy={strategy}"]
+    said = mistake(capsys, *RLVR, "--run_dir", str(tmp_path), *chosen)
     assert "trainer.strategy: D" in said
-    assert "an update on 2 devices. Use `--trainer.strategy fsdp2`, or deepspeed_stage_2 or deepspeed_stage_3." in said
+    assert "an update on 2 devices. Use `--trainer.strategy fsdp2`, or ddp, deepspeed_stage_2 or deepspeed_stage_3." in said
     assert (tmp_path / "finished.json").exists()
 
 
@@ -255,6 +253,10 @@ def options(**changes: Any) -> Namespace:
     "changes",
     [
         {"strategy": "fsdp2"},
+        {"strategy": "ddp"},
+        # Lightning's choice is ddp.
+        {"devices": "3"},
+        {"strategy": Namespace(class_path="modules.ReplicatedStrategy", init_args=Namespace(time_limit=60.0))},
         {"strategy": Namespace(class_path="modules.strategy.FSDP2Strategy", init_args=Namespace())},
         {"strategy": "deepspeed_stage_2"},
         {"strategy": "deepspeed_stage_3_offload", "devices": 1},
@@ -269,8 +271,7 @@ def test_what_can_run_is_not_refused(changes: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("changes", "count"),
     [
-        ({"devices": "3"}, 3),
-        ({"devices": 1, "num_nodes": 4, "strategy": "ddp"}, 4),
+        ({"devices": 1, "num_nodes": 4, "strategy": "ddp_find_unused_parameters_true"}, 4),
         ({"strategy": Namespace(class_path="lightning.pytorch.strategies.DDPStrategy", init_args=Namespace())}, 2),
     ],
 )
@@ -281,13 +282,14 @@ def test_devices_are_counted_over_nodes(changes: dict[str, Any], count: int) -> 
 
 @pytest.mark.parametrize("name", ["deepspeed", "deepspeed_stage_1", "deepspeed_stage_3_offload_nvme"])
 def test_lightnings_own_deepspeed_is_refused_on_one_device_too(name: str) -> None:
-    with pytest.raises(UserError, match=r"DeepSpeedStrategy cannot .* or deepspeed_stage_2 or deepspeed_stage_3"):
+    with pytest.raises(UserError, match=r"DeepSpeedStrategy cannot .* or ddp, deepspeed_stage_2 or deepspeed_stage_3"):
         refuse_strategy(options(strategy=name, devices=1))
 
 
-def test_deepspeed_in_bf16_is_refused_at_once() -> None:
-    with pytest.raises(UserError, match=r"trainer\.precision: DeepSpeed computes in bf16-mixed with all weights rounded"):
-        refuse_strategy(options(strategy="deepspeed_stage_3", precision="bf16-mixed"))
+@pytest.mark.parametrize("strategy", ["deepspeed_stage_3", "ddp"])
+def test_bf16_that_would_round_scores_is_refused_at_once(strategy: str) -> None:
+    with pytest.raises(UserError, match=r"trainer\.precision: (Zero|Replicated)Strategy computes in bf16-mixed with the weights"):
+        refuse_strategy(options(strategy=strategy, precision="bf16-mixed"))
 
 
 def test_what_deepspeed_would_keep_elsewhere_is_refused_at_once() -> None:

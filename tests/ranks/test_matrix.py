@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,11 @@ from tests.ranks.matrix import full, small, write_cases
 PROGRAM = [sys.executable, "-m", "tests.ranks.several_fits"]
 
 
-def start_on_two(cases: dict[str, Content], folder: Path) -> launchers.Processes:
+def start_on_two(
+    cases: dict[str, Content], folder: Path, strategy: Sequence[str] = launchers.SHARDED
+) -> launchers.Processes:
     """All cases on two ranks, one after the other."""
-    sharded = json.dumps([*launchers.SHARDED, "--trainer.devices=2"])
+    sharded = json.dumps([*strategy, "--trainer.devices=2"])
     program = [*PROGRAM, str(folder), sharded, "0", *(f"{name}:two/{name}" for name in cases)]
     return launchers.Processes([(program, task) for task in launchers.slurm_tasks(2)], folder / "two-log")
 

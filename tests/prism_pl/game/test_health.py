@@ -2,7 +2,7 @@
 
 import pytest
 
-from prism_pl.game import HealthLimits, diagnose
+from prism_pl.game import HealthLimits, Unreached, diagnose
 
 LIMITS = HealthLimits()
 QUIET = {
@@ -61,6 +61,41 @@ def test_a_flaw_that_all_responses_share_is_named_only_where_the_score_is_satura
     # A best response that is ahead of the teacher, and a gap of the other sign.
     assert names(shared | {"unreached_gap/perception": -0.1}) == ["saturation_perception"]
     assert names(shared | {"reward_gap/perception": -6.5}) == ["saturation_perception"]
+
+
+def game(gap: float, unreached: float) -> dict[str, float]:
+    return {"reward_gap/reasoning": gap, "unreached_gap/reasoning": unreached}
+
+
+def test_a_gap_that_was_reached_and_is_lost_again_is_named_before_the_score_is_saturated() -> None:
+    seen, said = Unreached(), []
+
+    def follow(gap: float, unreached: float) -> None:
+        seen.update(game(gap, unreached))
+        said.append([alarm.name for alarm in diagnose(game(gap, unreached), LIMITS, seen)])
+
+    # The start: no group has what the teacher has, and none ever had.
+    for _ in range(5):
+        follow(6.0, 4.2)
+    assert seen.average == {"reasoning": pytest.approx(0.7)}
+    # 0.7 x 0.8^5 = 0.229; in between the part falls through 0.56, 0.45, 0.36 and 0.29.
+    for _ in range(5):
+        follow(2.0, -1.0)
+    assert seen.least == {"reasoning": pytest.approx(0.7 * 0.8**5)}
+    # 0.8 x 0.229 + 0.2 x 0.9 = 0.364, then 0.471, then 0.557.
+    for _ in range(3):
+        follow(3.0, 2.7)
+    assert seen.average == {"reasoning": pytest.approx(0.9 - 0.8**3 * (0.9 - 0.7 * 0.8**5))}
+    assert said == [[]] * 12 + [["shared_flaw_reasoning"]]
+
+
+def test_a_small_gap_and_a_stage_without_a_game_change_nothing() -> None:
+    seen = Unreached()
+    seen.update({"policy/entropy": 1.0})
+    assert seen == Unreached()
+    seen.update(game(1.0, 0.9))
+    seen.update(game(-3.0, -2.0))
+    assert seen.average == seen.least == {"reasoning": 0.0}
 
 
 def test_a_single_expert_takes_all_without_an_alarm() -> None:

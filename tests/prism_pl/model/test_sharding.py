@@ -14,7 +14,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from prism_pl.discriminators import Scorer
 from prism_pl.model.packing import make_groups, pack
 from prism_pl.model.policy import Policy
-from prism_pl.model.sharding import shard
+from prism_pl.model.sharding import average_whole, shard
 from prism_pl.types import Prompt
 from tests.forked_ranks import on_two_ranks
 
@@ -81,3 +81,34 @@ def test_each_of_eight_ranks_has_an_eighth_of_four_experts(discriminator: Scorer
     process.join(120)
     process.kill()
     assert (tmp_path / "checked").exists()
+
+
+def uneven_ranks(rank: int, folder: Path) -> None:
+    """Four parameters of two numbers: both ranks have a gradient of the first two, one of the third, none of the last."""
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(4)]
+    parameters[0].grad = torch.tensor([1.0, 2.0]) * (rank + 1)
+    parameters[1].grad = torch.tensor([[8.0, -4.0], [2.0, 4.0]][rank])
+    if rank == 1:
+        parameters[2].grad = torch.tensor([6.0, 10.0])
+    average_whole(parameters)
+    torch.save([parameter.grad for parameter in parameters], folder / f"rank{rank}.pt")
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("bucket", [1, 4, 1000])
+def test_gradients_of_whole_parameters_are_averaged(bucket: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("prism_pl.model.sharding._BUCKET", bucket)
+    on_two_ranks(uneven_ranks, tmp_path)
+    for rank in (0, 1):
+        *averages, untouched = torch.load(tmp_path / f"rank{rank}.pt")
+        # (1 + 2) / 2, (2 + 4) / 2; (8 + 2) / 2, (-4 + 4) / 2; (0 + 6) / 2, (0 + 10) / 2
+        assert [average.tolist() for average in averages] == [[1.5, 3.0], [5.0, 0.0], [3.0, 5.0]]
+        assert untouched is None
+
+
+def test_a_single_process_averages_nothing() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.tensor([1.0, 2.0])
+    average_whole([parameter])
+    assert parameter.grad.tolist() == [1.0, 2.0]
