@@ -21,6 +21,7 @@ from prism_pl.algorithms.policy_update import (
     trained_rows,
     update_metrics,
 )
+from prism_pl.errors import UserError
 from prism_pl.model.packing import by_index
 from prism_pl.model.policy import Policy
 from prism_pl.model.sharding import move
@@ -50,6 +51,7 @@ class PolicyStep:
         reference: str,
         purpose: str,
     ) -> None:
+        _check_mini_batches(stage, reuse)
         self.stage = stage
         self.policy = policy
         self.algorithm = algorithm
@@ -128,3 +130,16 @@ def response_logprobs(
         if not is_filler:
             result.update(by_index(logp_BT, packed))
     return result
+
+
+def _check_mini_batches(stage: StageModule, reuse: ReuseOptions) -> None:
+    """Raises UserError if a rank had no prompt for some of the updates: they would be left out."""
+    # A user's own datamodule need not have it.
+    batch_size = getattr(stage.trainer.datamodule, "batch_size", None)  # type: ignore[attr-defined]
+    count = stage.trainer.world_size
+    if batch_size is not None and batch_size < reuse.mini_batches * count:
+        raise UserError(
+            f"model.reuse.mini_batches: {reuse.mini_batches} updates a batch need as many prompts on each of {count} "
+            f"devices, and data.batch_size is {batch_size}. Make it {reuse.mini_batches * count} or more, or take fewer "
+            f"mini-batches."
+        )

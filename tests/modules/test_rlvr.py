@@ -9,6 +9,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import Qwen3VLForConditionalGeneration
 
+from prism_pl.errors import UserError
 from tests.modules.fits import finished_updates, fit, logged, with_engine
 
 ALGORITHMS = ["GRPO", "DAPO", "GSPO", "DrGRPO", "RLOO", "ReinforcePlusPlus", "CISPO", "SAPO"]
@@ -139,3 +140,11 @@ def test_the_best_model_is_kept_with_figures_of_several_samples(tmp_path: Path, 
     assert lines[-1]["heldout/accuracy_high"] == pytest.approx(3.841459 / (8 + 3.841459), abs=1e-6)  # Wilson for 0 of 8
     record = json.loads((folder / "heldout.jsonl").read_text().splitlines()[0])
     assert record["samples_correct"] == [0.0, 0.0]
+
+
+def test_more_updates_a_batch_than_prompts_are_refused_before_the_first(tmp_path: Path, sft: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"reuse\.mini_batches: 5 updates a batch .* data\.batch_size is 4\. Make it 5 or more"
+    ):
+        rlvr_metrics(tmp_path, sft, "--trainer.max_steps=5", "--model.reuse.mini_batches=5")
+    assert not (tmp_path / "rlvr" / "samples.jsonl").exists()

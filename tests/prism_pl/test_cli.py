@@ -288,7 +288,9 @@ def test_lightnings_own_deepspeed_is_refused_on_one_device_too(name: str) -> Non
 
 @pytest.mark.parametrize("strategy", ["deepspeed_stage_3", "ddp"])
 def test_bf16_that_would_round_scores_is_refused_at_once(strategy: str) -> None:
-    with pytest.raises(UserError, match=r"trainer\.precision: (Zero|Replicated)Strategy computes in bf16-mixed with the weights"):
+    with pytest.raises(
+        UserError, match=r"trainer\.precision: (Zero|Replicated)Strategy computes in bf16-mixed with the weights"
+    ):
         refuse_strategy(options(strategy=strategy, precision="bf16-mixed"))
 
 
