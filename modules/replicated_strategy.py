@@ -42,8 +42,8 @@ class ReplicatedStrategy(DDPStrategy):
         """Networks stay as they are. All ranks have loaded and seeded them alike."""
 
     def take(self, network: Any) -> None:
-        """A freshly loaded network. One that no optimizer of the stage has, a probe's, learns outside of the stage's updates:
-        it is sharded by FSDP2, which averages its gradients."""
+        """A freshly loaded network. One that no optimizer of the stage has, a probe's, learns outside of its updates: it is
+        sharded by FSDP2, which averages its gradients."""
         if self.world_size > 1 and self.optimizers and any(parameter.requires_grad for parameter in network.parameters()):
             shard(network, init_device_mesh(self.root_device.type, (self.world_size,)))
 

@@ -31,7 +31,7 @@ from prism_pl.command_line.front import run
 from prism_pl.command_line.mistakes import explain
 from prism_pl.command_line.noise import quieten
 from prism_pl.commands.check_data import check_data
-from prism_pl.commands.plan import check_plan, plan_arguments, preset_configs, row_of, text_of
+from prism_pl.commands.plan import check_plan, plan_arguments, preset_configs, row_of, strategies_of, text_of
 from prism_pl.discriminators import Discriminator
 from prism_pl.drift import ResponseEncoder
 from prism_pl.engines import RolloutEngine
@@ -313,14 +313,15 @@ def stage_command(name: str, arguments: list[str], always_on: list[type[Callback
 
 
 def _plan(arguments: list[str], always_on: list[type[Callback]], metrics_logger: type[Logger]) -> None:
-    """Prints the plan of a stage, or a table of all configurations in a folder."""
-    options, table, arguments = plan_arguments(arguments)
+    """Prints the plan of a stage, its table of strategies, or a table of all configurations in a folder."""
+    options, table, strategies, arguments = plan_arguments(arguments)
 
     def config_of(files: list[str]) -> dict[str, Any]:
         return _parse(PlanCLI, [*files, *arguments], always_on, metrics_logger).config["fit"].as_dict()
 
     if table is None:
-        print(text_of(config_of([]), options))
+        config = config_of([])
+        print("\n".join(strategies_of(config, options)) if strategies else text_of(config, options))
     else:
         rows = [row_of(name, config_of(files), options) for name, files in preset_configs(table).items()]
         print("\n".join([*HEADER, *rows]))

@@ -69,6 +69,7 @@ takes.
   --gpu NAME                  H100, H200, A100 or L40S, for their peaks (default H100)
   --gpu-memory SIZE           of each GPU, such as 80GB or 80GiB (default the device's)
   --prompt-tokens N, --response-tokens N: mean lengths (default half of a prompt's limit, a quarter of a response's)
+  --strategies                instead of the plan: the smallest GPU that fits, by strategy and number of GPUs
   --table FOLDER              instead of --config: a row in Markdown for each configuration in this folder of configs/
 
   plan --config NAME --help   the keys that this configuration sets, with their values

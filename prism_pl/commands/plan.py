@@ -8,7 +8,7 @@ import argparse
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,19 @@ from prism_pl.planning import (
     read_settings,
 )
 from prism_pl.planning.tables import cure, line, report, row
+
+_STRATEGIES = {
+    "ddp": "32-true",
+    "fsdp2": None,
+    "fsdp2_offload": None,
+    "deepspeed_stage_2": "32-true",
+    "deepspeed_stage_2_offload": "32-true",
+    "deepspeed_stage_3": "32-true",
+    "deepspeed_stage_3_offload": "32-true",
+}
+"""With the precision that they compute in, if it is not the configuration's."""
+_COUNTS, _A_NODE = (1, 8, 16), 8
+_MEMORIES = ("24GB", "40GB", "80GB", "141GB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +68,12 @@ class PlanOptions:
         return make_plan(read_settings(config, origin_of, self.gpus, known), memory)
 
 
-def plan_arguments(arguments: list[str]) -> tuple[PlanOptions, str | None, list[str]]:
-    """The command's own options, the folder of ``--table`` if it is given, and the arguments that ``fit`` takes, too."""
+def plan_arguments(arguments: list[str]) -> tuple[PlanOptions, str | None, bool, list[str]]:
+    """The command's own options, the folder of ``--table`` if it is given, whether ``--strategies`` is, and the arguments
+    that ``fit`` takes, too."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--table")
+    parser.add_argument("--strategies", action="store_true")
     for name, kind in (("gpu", str), ("gpus", int), ("gpu-memory", str), ("prompt-tokens", int), ("response-tokens", int)):
         parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS)
     own, others = parser.parse_known_args(arguments)
@@ -67,8 +82,8 @@ def plan_arguments(arguments: list[str]) -> tuple[PlanOptions, str | None, list[
         meant = difflib.get_close_matches(name, [option for action in parser._actions for option in action.option_strings])
         if meant and "." not in name:
             raise UserError(f"{name}: plan has no such option. Did you mean {meant[0]}?")
-    options = PlanOptions(**{key: value for key, value in vars(own).items() if key != "table"})
-    return options, own.table, others
+    options = PlanOptions(**{key: value for key, value in vars(own).items() if key not in ("table", "strategies")})
+    return options, own.table, own.strategies, others
 
 
 def text_of(config: Mapping[str, Any], options: PlanOptions) -> str:
@@ -83,6 +98,29 @@ def row_of(name: str, config: Mapping[str, Any], options: PlanOptions) -> str:
     """The stage's row in the table of docs/scaling.md."""
     plan = options.plan(config)
     return row(name, plan, make_work(plan, DEVICES[options.gpu]))
+
+
+def strategies_of(config: Mapping[str, Any], options: PlanOptions) -> list[str]:
+    """Rows in Markdown: the smallest GPU on which the stage fits, by strategy and number of GPUs, eight of them a node.
+
+    Those that compute in fp32 alone are planned so. Of 141 GB and less; ``-`` where none is large enough.
+    """
+    rows = [
+        "| strategy | " + " | ".join("1 GPU" if count == 1 else f"{count} GPUs" for count in _COUNTS) + " |",
+        "| --- |" + " --- |" * len(_COUNTS),
+    ]
+    for strategy, precision in _STRATEGIES.items():
+        cells = []
+        for count in _COUNTS:
+            nodes = max(count // _A_NODE, 1)
+            chosen = {"strategy": strategy, "devices": count // nodes, "num_nodes": nodes}
+            chosen |= {} if precision is None else {"precision": precision}
+            own = {**config, "trainer": {**config["trainer"], **chosen}}
+            plans = [replace(options, gpus=None, gpu_memory=memory).plan(own) for memory in _MEMORIES]
+            smallest = next((plan for plan in plans if plan.fits), None)
+            cells.append("-" if smallest is None else f"{smallest.memory / 1e9:.0f} GB ({smallest.peak.total / 1e9:.0f})")
+        rows.append(f"| `{strategy}` | " + " | ".join(cells) + " |")
+    return rows
 
 
 def check_plan(config: Mapping[str, Any], devices: int, memory: float, *, ignore: bool) -> str:

@@ -49,6 +49,22 @@ def test_the_table_of_the_docs_is_the_command_s(capsys: pytest.CaptureFixture[st
     assert table in DOCS.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["sft_4b", "align_4b", "rlvr_grpo_4b", "align_8b"])
+def test_the_tables_of_strategies_in_the_docs_are_the_command_s(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table = planned(capsys, *PRESETS[name], "--strategies").strip()
+    assert table.startswith("| strategy | 1 GPU | 8 GPUs | 16 GPUs |")
+    assert table in DOCS.read_text(encoding="utf-8")
+
+
+def test_a_cell_of_the_table_of_strategies_is_the_plan_on_that_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    own = [*PRESETS["align_4b"], "--trainer.strategy", "deepspeed_stage_3", "--trainer.precision", "32-true"]
+    said = [captured(capsys, "plan", *own, "--gpus", "8", "--gpu-memory", memory)[1] for memory in ("40GB", "80GB")]
+    assert "It does not fit" in said[0]
+    (peak,) = re.findall(r"\nIt fits, .*?(\d+)\.\d GB", said[1]) or [said[1]]
+    table = planned(capsys, *PRESETS["align_4b"], "--strategies")
+    assert re.search(rf"`deepspeed_stage_3` \| - \| 80 GB \({peak}\)", table), (peak, table)
+
+
 def test_other_gpus_are_asked_for_by_name_and_number(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = captured(capsys, "plan", *PRESETS["sft_4b"], "--gpus", "16", "--gpu", "H200")
     assert code == 0
