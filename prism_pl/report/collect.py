@@ -34,10 +34,19 @@ class Answered:
     tokens: int
     """Length of ``sampled``, end token included."""
 
+    @property
+    def prompt(self) -> tuple[str, str, str]:
+        """What is equal where two records are about one prompt: the row of another data file may be another one."""
+        return self.source, self.question, self.answer
+
     @cached_property
     def sections(self) -> Sections | None:
         """Of the sampled response."""
         return parse_response(self.sampled)
+
+    @cached_property
+    def greedy_sections(self) -> Sections | None:
+        return parse_response(self.greedy)
 
     @cached_property
     def teacher_sections(self) -> Sections | None:

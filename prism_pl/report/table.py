@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prism_pl.metrics.intervals import wilson
 from prism_pl.report.collect import Answered, Run, Stage
 from prism_pl.report.scores import Gap, StageGaps
+from prism_pl.report.stages import TEACHER_COLOUR
 from prism_pl.rewards import AnswerReward
 from prism_pl.types import ASPECTS
 
@@ -36,6 +37,7 @@ class Row:
 
     name: str
     title: str
+    colour: str
     prompts: int
     accuracy: Share | None
     """Greedy; the teacher's one response."""
@@ -68,6 +70,7 @@ def _stage_row(stage: Stage, gaps_by_scorer: Sequence[StageGaps]) -> Row:
     return Row(
         name=stage.name,
         title=stage.title,
+        colour=stage.colour,
         prompts=len(stage.heldout),
         accuracy=share(record.greedy_correct for record in stage.heldout),
         sampled=share(record.sampled_correct for record in stage.heldout),
@@ -82,6 +85,7 @@ def _teacher_row(taught: Sequence[Answered], tokens: Sequence[int], gaps_by_scor
     return Row(
         name="teacher",
         title="teacher",
+        colour=TEACHER_COLOUR,
         prompts=len(taught),
         accuracy=share(verify(record.teacher or "", record.answer, record.options) > 0 for record in taught),
         sampled=None,
