@@ -9,7 +9,9 @@ from prism_pl.report.browser import samples_section
 from prism_pl.report.charts import accuracy_chart, difference_chart, proxy_chart, seconds_chart
 from prism_pl.report.collect import Run
 from prism_pl.report.comparisons import Comparison
+from prism_pl.report.cost import cost_table, settings_section
 from prism_pl.report.curves import branches_chart, gap_lines, line_chart
+from prism_pl.report.densities import density_chart
 from prism_pl.report.distribution import make_proxies
 from prism_pl.report.drawing import Chart
 from prism_pl.report.frame import charts_section, document, missing_section
@@ -23,7 +25,8 @@ from prism_pl.types import ASPECTS
 _PROXY_NOTE = (
     "Items and steps are counted in well-formed sampled responses, lengths in all. TV is the total-variation distance "
     "to the teacher's distribution: 0 is equal, 1 is disjoint. Below each chart stands what two halves of the "
-    "teacher's own responses give, with the middle 95 % of random splits: so far apart is what has not drifted at all."
+    "teacher's own responses give, with the middle 95 % of random splits: so far apart is what has not drifted at all. "
+    "Densities are smoothed by a Gaussian kernel with Silverman's bandwidth, at least half a unit."
 )
 _ACCURACY_NOTE = "Pairs in which the teacher scores higher; 0.5 is chance."
 _RLVR_NOTE = "Training rewards are those of each stage's own prompts, which may differ; the held-out prompts are the same."
@@ -55,12 +58,12 @@ def render(
         charts_section("Is it real?", monitor_charts(run), monitors.NOTE),
         alarms(run),
         charts_section("RLVR", _rlvr_charts(run), _RLVR_NOTE if len(run.ends) > 1 else ""),
-        charts_section(
-            "Shape of the responses", [proxy_chart(run, proxy) for proxy in make_proxies(run, tokens)], _PROXY_NOTE
-        ),
+        charts_section("Shape of the responses", _shape_charts(run, tokens), _PROXY_NOTE),
         charts_section("Time", [seconds_chart(stage) for stage in run.shown if stage.kind in ("align", "rlvr")]),
+        cost_table(run.stages.values()),
         _probe(run),
         samples_section(choose_of_run(run, scorer, samples), scorer.title if scorer else ""),
+        settings_section(list(run.stages.values())),
     ]
     return document(str(run.folder), parts)
 
@@ -105,6 +108,12 @@ def _accuracy_charts(run: Run) -> list[Chart | None]:
         line_chart(run.first("warmup"), "Warm-up", unit, warmup, reference=0.5, fraction=True),
         line_chart(run.first("align"), "Alignment", unit, align, reference=0.5, fraction=True),
     ]
+
+
+def _shape_charts(run: Run, tokens: Sequence[int]) -> list[Chart | None]:
+    """The shares of counts with their distances, below them the densities."""
+    proxies = make_proxies(run, tokens)
+    return [draw(run, proxy) for draw in (proxy_chart, density_chart) for proxy in proxies]
 
 
 def _rlvr_charts(run: Run) -> list[Chart | None]:

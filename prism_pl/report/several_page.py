@@ -8,6 +8,7 @@ from prism_pl.report.browser import samples_section
 from prism_pl.report.charts import accuracies_chart, difference_chart
 from prism_pl.report.collect import Run, Stage
 from prism_pl.report.comparisons import Comparison
+from prism_pl.report.cost import cost_table, differing_settings
 from prism_pl.report.curves import branches_chart
 from prism_pl.report.frame import charts_section, document, missing_section
 from prism_pl.report.results import differences, results_table
@@ -79,6 +80,8 @@ def render_several(
         differences(compared, None),
         charts_section("Accuracy of the stages", [accuracies_chart(answered, titles), difference_chart(compared)]),
         *(_curves(titles[name], stages) for name, stages in shared.items()),
+        cost_table(stage for stages in shared.values() for stage in stages),
+        differing_settings(shared, titles),
         samples_section(_choice(runs, list(answered), gaps, samples), gaps[0].title),
     ]
     return document(", ".join(str(own.run.folder) for own in runs), parts)

@@ -29,6 +29,9 @@ section > .verdict { color: var(--text); font-size: 1.05rem; font-weight: 600; m
 .missing { background: var(--warn); border-color: var(--warn-line); }
 .missing ul { margin: 0; padding-left: 1.2rem; overflow-wrap: anywhere; }
 .runs { list-style: none; margin: 0; padding: 0; }
+.versions { margin: 0 0 .6rem; padding-left: 1.2rem; overflow-wrap: anywhere; font-size: .88rem; }
+details { margin: .3rem 0; }
+summary { cursor: pointer; padding: .25rem 0; }
 .absent { color: var(--absent); font-size: .88rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; width: 100%; font-variant-numeric: tabular-nums; }

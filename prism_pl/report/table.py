@@ -112,13 +112,13 @@ def format_gap(gaps: tuple[Gap, ...], k: int) -> str:
     return f"{mean:+.2f}" + (f" ±{half:.2f}" if half is not None else "")
 
 
-def cells(row: Row, num_scorers: int) -> list[str]:
-    """A row's texts: the columns of ``header`` below the first."""
+def cells(row: Row, num_scorers: int, *, intervals: bool) -> list[str]:
+    """A row's texts, one a column after the first; ``intervals`` of all shares instead of the first alone."""
     return [
         str(row.prompts),
         format_share(row.accuracy, interval=True),
-        format_share(row.sampled),
-        format_share(row.format),
+        format_share(row.sampled, interval=intervals),
+        format_share(row.format, interval=intervals),
         NOTHING if row.tokens is None else f"{row.tokens:.1f}",
         *(format_gap(row.gaps[scorer], k) for scorer in range(num_scorers) for k in range(len(ASPECTS))),
     ]
@@ -127,7 +127,7 @@ def cells(row: Row, num_scorers: int) -> list[str]:
 def plain_table(rows: Sequence[Row]) -> str:
     """For the terminal: the gaps under the first scorer, the one that all stages share."""
     header = ["stage", "prompts", "accuracy [95%]", "sampled", "format", "tokens", *(f"gap {name}" for name in ASPECTS)]
-    lines = [header, *([row.title, *cells(row, 1)] for row in rows)]
+    lines = [header, *([row.title, *cells(row, 1, intervals=False)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(

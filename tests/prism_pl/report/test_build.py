@@ -22,8 +22,8 @@ def test_page_is_whole_and_escapes_model_text(tmp_path: Path, capsys: pytest.Cap
     assert "http://" not in html
     assert "https://" not in html
     # 2 of accuracies, 2 of gaps, 2 of discriminators, 4 of RLVR (of the sampled accuracy nothing was logged), 3 of shapes,
-    # 2 of seconds.
-    assert html.count("data:image/svg+xml") == 15
+    # 3 of densities, 2 of seconds.
+    assert html.count("data:image/svg+xml") == 18
     assert html.count("data:image/png") == 10
     assert "abc123" in html
     assert "7.1e-06 in alignment (2 probes)" in html
