@@ -10,7 +10,7 @@ from prism_pl.report.collect import Stage
 from prism_pl.report.table import NOTHING, mean
 
 _NOTE = (
-    "Sums over the logged updates, with neither start nor evaluation. Tokens are those that the main network of one device "
+    "Sums over the logged batches, with neither start nor evaluation. Tokens are those that the main network of one device "
     "learnt from; memory is the most that torch held at once on one GPU, an engine's part left out."
 )
 _RATE = "throughput/tokens_per_second_per_device"
@@ -35,7 +35,7 @@ def tokens_of(stage: Stage) -> float | None:
 
 def cost_table(stages: Iterable[Stage]) -> str:
     """A row a stage."""
-    names = ("stage", "updates", "logged", "seconds", "tokens a device", "tokens a second", "peak memory, GiB")
+    names = ("stage", "updates", "batches logged", "seconds", "tokens a device", "tokens a second", "peak memory, GiB")
     header = "".join(f'<th scope="col">{name}</th>' for name in names)
     rows = "".join(
         f'<tr><th scope="row"><i style="background:{stage.colour}"></i>{escape(stage.title)}</th>'

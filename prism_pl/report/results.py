@@ -25,7 +25,7 @@ def results_table(rows: Sequence[Row], gaps_by_scorer: Sequence[StageGaps], note
     """A row a policy, the teacher's first."""
     if not rows:
         return "<section><h2>Held-out results</h2><p>No stage has held-out responses.</p></section>"
-    plain = ("stage", "prompts", "accuracy, greedy [95%]", "accuracy, sampled [95%]", "format rate [95%]", "tokens")
+    plain = ("stage", "prompts", "accuracy, greedy [95%]", "accuracy, sampled [95%]", "format rate", "tokens")
     first = "".join(f'<th rowspan="2" scope="col">{name}</th>' for name in plain)
     for scorer in gaps_by_scorer:
         first += f'<th colspan="{len(ASPECTS)}" scope="colgroup">gap, {escape(scorer.title)}</th>'

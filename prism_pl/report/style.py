@@ -35,7 +35,7 @@ summary { cursor: pointer; padding: .25rem 0; }
 .absent { color: var(--absent); font-size: .88rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .86rem; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .45rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th, td { padding: .35rem .4rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 thead th { color: var(--quiet); font-weight: 600; white-space: normal; vertical-align: bottom; }
 thead th[colspan] { text-align: center; }
 tbody th, thead th:first-child, th.text, td.text { text-align: left; }

@@ -113,12 +113,12 @@ def format_gap(gaps: tuple[Gap, ...], k: int) -> str:
 
 
 def cells(row: Row, num_scorers: int, *, intervals: bool) -> list[str]:
-    """A row's texts, one a column after the first; ``intervals`` of all shares instead of the first alone."""
+    """A row's texts, one a column after the first; ``intervals`` of both accuracies instead of the first alone."""
     return [
         str(row.prompts),
         format_share(row.accuracy, interval=True),
         format_share(row.sampled, interval=intervals),
-        format_share(row.format, interval=intervals),
+        format_share(row.format),
         NOTHING if row.tokens is None else f"{row.tokens:.1f}",
         *(format_gap(row.gaps[scorer], k) for scorer in range(num_scorers) for k in range(len(ASPECTS))),
     ]
