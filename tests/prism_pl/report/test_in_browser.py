@@ -2,11 +2,18 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from prism_pl.report import build_comparison, build_report
+from prism_pl.report.browser import samples_section
+from prism_pl.report.collect import collect
+from prism_pl.report.frame import document
+from prism_pl.report.samples import choose as choose_prompts
+from prism_pl.report.samples import policy_of
+from prism_pl.report.scores import ResponseScores
 from tests.browser import CHROMIUM, Page, chromium
 from tests.prism_pl.report.fake_run import branched_run, fake_run, record, response
 
@@ -42,12 +49,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     fake_run(folder)
     for name, right in (("sft", (0, 5)), ("align", (0,)), ("rlvr", (0, 1, 2))):
-        rows = [
-            record(
-                i, folder / "digits.png", "no" if (name, i) == ("sft", 2) else response(1, 1, "7"), i == 9, i in right, 10
-            )
-            for i in range(14)
-        ]
+        said = [response(1, 1, "7")] * 14
+        if name == "sft":
+            said[2] = "no" * 200  # a word that is longer than a phone is wide
+        rows = [record(i, folder / "digits.png", said[i], i == 9, i in right, 10) for i in range(14)]
         (folder / name / "heldout.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return build_report(folder)
 
@@ -105,6 +110,23 @@ def test_filters_filter(page: Page, report: Path) -> None:
     assert choose(page, "filter", "malformed") == ""
     assert choose(page, "filter", "wrong") == "2 3 6 4 5 7 8 9 11 12 13 14"
     assert page.run(TEXTS) == "teacher greedy greedy greedy"
+    assert page.problems == []
+
+
+def test_the_largest_gaps_come_first(page: Page, report: Path, tmp_path: Path) -> None:
+    run = collect(report.parent)
+    # The teacher scores 2 and 1; prompts 4 to 6 have scores, in perception 5 and in reasoning 6 the lowest.
+    own = {4: (1.0, 3.0), 5: (-1.0, 2.0), 6: (0.0, -9.5)}
+    scores = {f"gone.jsonl:{row}": ResponseScores(values, (2.0, 1.0)) for row, values in own.items()}
+    policies = [replace(policy_of(stage, None), scores=scores) for stage in run.drawn[:1]]
+    section = samples_section(choose_prompts(policies, 0, 0, 14), "scorer")
+    (tmp_path / "page.html").write_text(document("gaps", [section]), "utf-8")
+    page.open(tmp_path / "page.html", 1280)
+    assert choose(page, "filter", "gap-0") == "5 6 4"
+    first = "document.querySelector('article:not([hidden]) .scores').textContent"
+    assert page.run(first) == "score: perception +2.00, reasoning +1.00", "the teacher's"
+    assert choose(page, "filter", "gap-1") == "6 5 4"
+    assert page.run("document.querySelector('[value=gained]')") is None, "nothing to compare with"
     assert page.problems == []
 
 
