@@ -8,13 +8,18 @@ RUN := $(VENV)/bin/python
 # Every stage is a process of its own. Without bytecode each would compile all that it imports again, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test ranks faults lint bench gpu install clean
+.PHONY: demo test browser-test ranks faults lint bench gpu install clean
 
 demo: install
 	$(RUN) -m prism_pl pipeline --config demo.yaml $(OPTIONS)
 
 test: install
 	$(RUN) -m pytest
+
+# The report in Chromium (`apt-get install chromium`). `make test` runs it, too, where there is one.
+browser-test: install
+	@which chromium || which chromium-browser || which google-chrome || { echo "Install Chromium: apt-get install chromium"; exit 1; }
+	$(RUN) -m pytest -n 0 tests/prism_pl/report/test_in_browser.py
 
 # Everything on several processes, one after the other: docs/scaling.md.
 ranks: install

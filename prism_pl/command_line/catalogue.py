@@ -17,6 +17,8 @@ class Command:
     """``module:name``; None for those that parse a stage's configuration, which the trainer's parser does."""
     configurable: bool = False
     """Whether ``--config`` gives its options, too."""
+    positional: str | None = None
+    """Its option that takes the words before the first flag, a list."""
 
 
 CATALOGUE = (
@@ -51,7 +53,10 @@ CATALOGUE = (
         "evaluate", "Look", "Models side by side on sets of questions, with intervals.",
         "prism_pl.commands.evaluate:evaluate", True,
     ),
-    Command("report", "Look", "Table and page of a pipeline's run.", "prism_pl.commands.report:report"),
+    Command(
+        "report", "Look", "Table and page of a run, or of several side by side.", "prism_pl.commands.report:report",
+        positional="runs",
+    ),
     Command("doctor", "Look", "What this machine has, and what mends what is missing.", "prism_pl.commands.doctor:doctor"),
     Command(
         "completion", "Look", "Prints the script that completes this command line in bash or zsh.",

@@ -1,8 +1,10 @@
 """The way of a command line: help at once, else the command's function, and every mistake as one paragraph."""
 
 import importlib
+import json
 import sys
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Any, get_type_hints
 
 from prism_pl.command_line.catalogue import Command, find_command
@@ -66,6 +68,7 @@ def parse(command: Command, arguments: list[str]) -> dict[str, Any]:
     if command.configurable:
         parser.add_argument("--config", action="config", help="A YAML file with the keys below.")
     parser.add_function_arguments(function, fail_untyped=False)
+    arguments = _with_flag(command, arguments)
     bases = [base for hint in get_type_hints(function).values() for base in class_bases(hint) if base.__subclasses__()]
     try:
         config = parser.instantiate(parser.parse_args(with_own_defaults(arguments, bases)))
@@ -76,6 +79,12 @@ def parse(command: Command, arguments: list[str]) -> dict[str, Any]:
             raise mistake from error
         raise
     return {key: value for key, value in config.items() if key != "config"}
+
+
+def _with_flag(command: Command, arguments: list[str]) -> list[str]:
+    """The words before the first flag as the value of the option that takes them."""
+    words = list(takewhile(lambda word: not word.startswith("-"), arguments)) if command.positional else []
+    return [f"--{command.positional}={json.dumps(words)}", *arguments[len(words) :]] if words else arguments
 
 
 def load(command: Command) -> Callable[..., Any]:

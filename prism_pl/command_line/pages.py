@@ -101,8 +101,9 @@ def page(command: Command, arguments: list[str]) -> str:
 
 def _function_page(command: Command) -> str:
     assert command.function is not None
+    words = f" {_words(command.positional)}" if command.positional else ""
     lines = [
-        f"usage: {_PROGRAM} {command.name} [--KEY VALUE ...]",
+        f"usage: {_PROGRAM} {command.name}{words} [--KEY VALUE ...]",
         "",
         *textwrap.wrap(summary(command.function), _WIDTH),
         "",
@@ -110,8 +111,19 @@ def _function_page(command: Command) -> str:
     if command.configurable:
         lines += _entry("--config NAME", "a file, or one of configs/, that gives these keys")
     for option in options(command.function):
-        lines += _entry(f"--{option.name} {_placeholder(option)}", _explained(option))
+        flag = f"--{option.name} {_placeholder(option)}"
+        lines += _entry(_words(option.name) if option.name == command.positional else flag, _explained(option))
     return "\n".join([*lines, "", f"{_PROGRAM} {command.name} --help-all also shows what the classes take."])
+
+
+def _words(positional: str) -> str:
+    """How the words before the first flag are shown.
+
+    >>> _words("runs")
+    'RUN [RUN ...]'
+    """
+    one = positional.removesuffix("s").upper()
+    return f"{one} [{one} ...]"
 
 
 def _placeholder(option: Option) -> str:

@@ -74,7 +74,8 @@ def script(shell: Literal["bash", "zsh"]) -> str:
 def option_names(command: Command) -> list[str]:
     """A stage has those that any of its configurations sets: a class's further ones depend on the class."""
     if command.function is not None:
-        names = {option.name for option in options(command.function)} | ({"config"} if command.configurable else set())
+        names = {option.name for option in options(command.function)} - {command.positional}
+        names |= {"config"} if command.configurable else set()
     else:
         keys = {key for name in stage_configs() for key, _ in settings(read_config(FOLDER / name))}
         names = keys | _FIT | _OWN[command.name]

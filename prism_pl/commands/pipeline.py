@@ -67,7 +67,7 @@ def pipeline(
         threads: CPU threads of each stage; null leaves the environment's. With several jobs give the cores over the jobs.
     """
     run_pipeline(Path(run_dir), stages, seed, jobs, threads)
-    report(run_dir)
+    report([run_dir])
 
 
 def run_pipeline(run_dir: Path, stages: list[Stage], seed: int, jobs: int = 1, threads: int | None = None) -> None:

@@ -1,15 +1,24 @@
-"""``report``: the table and the page of a pipeline's run."""
+"""``report``: the table and the page of a pipeline's run, or of several runs side by side."""
 
 from pathlib import Path
 
+from prism_pl.errors import UserError
+from prism_pl.ranges import PositiveInt
 
-def report(run_dir: str) -> None:
-    """Prints the table and writes ``report.html`` into the run's folder.
+
+def report(runs: list[str], out: str | None = None, samples: PositiveInt = 100) -> None:
+    """Prints the table and writes one page; several runs are compared with the first.
 
     Args:
-        run_dir: folder of all stages.
+        runs: folders of all stages of a run.
+        out: the page; null is report.html in the run's folder, of several runs comparison.html in the first one's.
+        samples: held-out prompts on the page at most, with every stage's response.
     """
     # Here, so that the pipeline's stages do not wait for it.
-    from prism_pl.report import build_report
+    from prism_pl.report import build_comparison, build_report
 
-    print(f"\n{build_report(Path(run_dir))}")
+    if not runs:
+        raise UserError("runs: no run is given.")
+    folders, target = [Path(run) for run in runs], Path(out) if out else None
+    page = build_comparison(folders, target, samples) if len(folders) > 1 else build_report(folders[0], target, samples)
+    print(f"\n{page}")

@@ -1,7 +1,7 @@
 """Charts of the policies side by side: accuracy, shape of the responses, seconds."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 
@@ -9,7 +9,7 @@ from prism_pl.report.collect import Run, Stage
 from prism_pl.report.comparisons import Comparison
 from prism_pl.report.distribution import Proxy
 from prism_pl.report.drawing import Chart, legend_above, new_axes, svg_uri
-from prism_pl.report.table import Row, Share, mean
+from prism_pl.report.table import Row, Share, mean, share
 
 _GROUPED_BINS = 10
 """Up to so many bins the bars of the policies stand side by side; beyond that they would be too thin."""
@@ -30,7 +30,7 @@ def accuracy_chart(run: Run, rows: Sequence[Row]) -> Chart | None:
             _bar(axes, x + offset, value, run.colour(row.name), alpha)
     axes.set_xticks(range(len(stages)), [textwrap.fill(run.title(row.name), _TICK_LETTERS) for row in stages])
     axes.set_ylim(0, 1)
-    note = "Dark: greedy; pale: sampled at temperature 1. Whiskers: 95% Wilson intervals."
+    note = "Strong: greedy; faint: sampled at temperature 1. Whiskers: 95% Wilson intervals."
     return Chart("Held-out accuracy", svg_uri(figure), note)
 
 
@@ -41,11 +41,40 @@ def _bar(axes: Axes, x: float, value: Share, colour: str, alpha: float) -> None:
     axes.annotate(f"{value.value:.2f}", (x, high), (0, 3), textcoords="offset points", ha="center", fontsize=8)
 
 
+def accuracies_chart(stages: Mapping[str, Sequence[Stage]], titles: Mapping[str, str]) -> Chart | None:
+    """Held-out accuracy of several runs: a place on the axis a stage's name, a dot with an interval a run."""
+    if not stages:
+        return None
+    figure, axes = new_axes("share of held-out prompts")
+    for x, group in enumerate(stages.values()):
+        for place, stage in enumerate(group):
+            shift = 0.5 * ((place + 0.5) / len(group) - 0.5)
+            for offset, alpha, found in (
+                (-0.03, 1.0, share(record.greedy_correct for record in stage.heldout)),
+                (0.03, 0.45, share(record.sampled_correct for record in stage.heldout)),
+            ):
+                if found:
+                    label = stage.phase if alpha == 1 and not x else None
+                    _dot(axes, x + shift + offset, found, stage.colour, alpha, label)
+    axes.set_xticks(range(len(stages)), [textwrap.fill(titles[name], _TICK_LETTERS) for name in stages])
+    axes.set_xlim(-0.5, len(stages) - 0.5)
+    axes.set_ylim(0, 1)
+    legend_above(figure, axes)
+    note = "Strong: greedy; faint: sampled at temperature 1. Whiskers: 95% Wilson intervals."
+    return Chart("Held-out accuracy", svg_uri(figure), note)
+
+
+def _dot(axes: Axes, x: float, value: Share, colour: str, alpha: float, label: str | None) -> None:
+    low, high = value.interval
+    ends = [[max(0.0, value.value - low)], [max(0.0, high - value.value)]]
+    axes.errorbar(x, value.value, ends, fmt="o", color=colour, alpha=alpha, capsize=3, markersize=4, label=label)
+
+
 def difference_chart(compared: Sequence[Comparison]) -> Chart | None:
     """Differences of accuracy as dots with their intervals; 0 is no difference."""
     if not compared:
         return None
-    figure, axes = new_axes("")
+    figure, axes = new_axes("", 0.8 + 0.45 * len(compared))
     axes.axvline(0, color="#9aa2ab", linewidth=0.8, linestyle=":")
     for y, comparison in enumerate(compared):
         for offset, value, alpha in ((-0.12, comparison.greedy, 1.0), (0.12, comparison.sampled, 0.45)):
@@ -59,7 +88,7 @@ def difference_chart(compared: Sequence[Comparison]) -> Chart | None:
     axes.set_yticks(range(len(compared)), names)
     axes.set_ylim(len(compared) - 0.5, -0.5)
     axes.set_xlabel("difference of held-out accuracy, points")
-    note = "Dark: greedy; pale: sampled at temperature 1. Whiskers: 95% bootstrap intervals over paired prompts."
+    note = "Strong: greedy; faint: sampled at temperature 1. Whiskers: 95% bootstrap intervals over paired prompts."
     return Chart("Differences", svg_uri(figure), note)
 
 

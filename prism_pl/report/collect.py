@@ -34,10 +34,19 @@ class Answered:
     tokens: int
     """Length of ``sampled``, end token included."""
 
+    @property
+    def prompt(self) -> tuple[str, str, str]:
+        """What is equal where two records are about one prompt: the row of another data file may be another one."""
+        return self.source, self.question, self.answer
+
     @cached_property
     def sections(self) -> Sections | None:
         """Of the sampled response."""
         return parse_response(self.sampled)
+
+    @cached_property
+    def greedy_sections(self) -> Sections | None:
+        return parse_response(self.greedy)
 
     @cached_property
     def teacher_sections(self) -> Sections | None:
@@ -65,11 +74,29 @@ class Stage(StageInfo):
     updates: int | None
     """None if the stage is not finished."""
     commit: str | None
+    versions: dict[str, str]
+    """By package; empty if the stage is not finished, or its program recorded none yet."""
+    config: str
+    """The text of ``config.yaml``."""
 
     def series(self, key: str) -> Series:
         """Each step's last value: at the end of a stage the large evaluation follows a small one of the same step."""
         found = {line["step"]: line[key] for line in self.lines if key in line}
         return Series(tuple(sorted(found)), tuple(found[step] for step in sorted(found)))
+
+    def interval(self, key: str) -> tuple[Series, Series] | None:
+        """The 95% interval's ends of a metric that was logged with it; None for one that was not."""
+        low, high, half = (self.series(f"{key}_{end}") for end in ("low", "high", "half_width"))
+        if low and high:
+            return low, high
+        values = dict(zip(*vars(self.series(key)).values(), strict=True))
+        if not half or not set(half.steps) <= set(values):
+            return None
+        ends = [
+            tuple(values[step] + sign * width for step, width in zip(half.steps, half.values, strict=True))
+            for sign in (-1, 1)
+        ]
+        return Series(half.steps, ends[0]), Series(half.steps, ends[1])
 
     def keys(self, prefix: str) -> list[str]:
         """The metrics whose names start with ``prefix``, in the order of their first appearance."""
@@ -160,7 +187,15 @@ def _stage(folder: Path, info: StageInfo, missing: list[str]) -> Stage:
         mark = json.loads((folder / FINISHED_MARK).read_text(encoding="utf-8"))
     else:
         missing.append(f"Stage {info.name} is not finished: there is no {folder / FINISHED_MARK}.")
-    return Stage(**vars(info), lines=tuple(lines), heldout=heldout, updates=mark.get("updates"), commit=mark.get("commit"))
+    return Stage(
+        **vars(info),
+        lines=tuple(lines),
+        heldout=heldout,
+        updates=mark.get("updates"),
+        commit=mark.get("commit"),
+        versions=mark.get("versions") or {},
+        config=(folder / "config.yaml").read_text(encoding="utf-8"),
+    )
 
 
 def _heldout(lines: Sequence[dict[str, Any]]) -> tuple[Answered, ...]:

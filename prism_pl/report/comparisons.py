@@ -1,9 +1,10 @@
 """Stages against each other on the held-out prompts that both answered: paired differences with 95% bootstrap intervals."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from prism_pl.metrics.bootstrap import Estimate, paired, stacked
+from prism_pl.evaluation import comparison
+from prism_pl.evaluation.figures import Outcome, Scored
+from prism_pl.metrics.bootstrap import Estimate
 from prism_pl.report.collect import Answered, Run, Stage
 
 
@@ -16,6 +17,12 @@ class Comparison:
     prompts: int
     greedy: Estimate
     sampled: Estimate
+    gained: int
+    """Prompts that only ``own``'s greedy response solves."""
+    lost: int
+    """Prompts that only ``other``'s solves."""
+    p_value: float | None
+    """McNemar's exact one, of ``gained`` and ``lost``."""
 
     @property
     def sentence(self) -> str:
@@ -31,21 +38,20 @@ class Comparison:
 
 def compare(own: Stage, other: Stage) -> Comparison | None:
     """None if no prompt was answered by both."""
-    said = {record.source: record for record in other.heldout}
-    pairs = [(record, said[record.source]) for record in own.heldout if record.source in said]
-    if not pairs:
+    asked = {record.prompt for record in other.heldout}
+    model = [_outcome(record) for record in own.heldout if record.prompt in asked]
+    found = comparison.compare(model, [_outcome(record) for record in other.heldout])
+    if found is None:
         return None
+    greedy, sampled = (found.differences[name] for name in ("greedy", "avg@1"))
+    return Comparison(own, other, found.questions, greedy, sampled, found.gained, found.lost, found.p_value)
 
-    def difference(right: Callable[[Answered], bool]) -> Estimate:
-        return paired(*(stacked([[float(right(pair[side])) for pair in pairs]]) for side in (0, 1)))
 
-    return Comparison(
-        own,
-        other,
-        len(pairs),
-        greedy=difference(lambda record: record.greedy_correct),
-        sampled=difference(lambda record: record.sampled_correct),
-    )
+def _outcome(record: Answered) -> Outcome:
+    """The greedy response's length stands in no record; lengths are not compared here."""
+    greedy = Scored(float(record.greedy_correct), None, record.greedy_sections is not None, False)
+    sampled = Scored(float(record.sampled_correct), None, record.sections is not None, False)
+    return Outcome(record.source, record.source, greedy, (sampled,))
 
 
 def verdict(run: Run) -> Comparison | None:
@@ -54,7 +60,7 @@ def verdict(run: Run) -> Comparison | None:
 
 
 def gains(run: Run) -> list[Comparison]:
-    """Each RLVR stage against the policy that it started from."""
-    starts = [(stage, run.stages.get(stage.policy or "")) for stage in run.of_kind("rlvr")]
+    """Each stage against the policy that it started from."""
+    starts = [(stage, run.stages.get(stage.policy or "")) for stage in run.answering]
     found = [compare(stage, start) for stage, start in starts if start is not None]
     return [comparison for comparison in found if comparison]

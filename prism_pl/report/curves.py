@@ -27,6 +27,24 @@ class Line:
     """Drawn as points: a few evaluations instead of every step."""
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A line with its values in one stage."""
+
+    line: Line
+    series: Series
+    interval: tuple[Series, Series] | None
+
+    @classmethod
+    def of(cls, stage: Stage, line: Line) -> "_Drawn":
+        """The interval is that of evaluations, where it was logged."""
+        return cls(line, stage.series(line.key), stage.interval(line.key) if line.heldout else None)
+
+    @property
+    def is_smoothed(self) -> bool:
+        return not self.line.heldout and len(self.series.steps) >= _SMOOTH_FROM
+
+
 def gap_lines(prefix: str, heldout_prefix: str) -> list[Line]:
     """Both experts, in training and held out."""
     return [
@@ -40,7 +58,7 @@ def line_chart(
     stage: Stage | None, title: str, unit: str, lines: Sequence[Line], *, reference: float, fraction: bool = False
 ) -> Chart | None:
     """Metrics of one stage over its steps; None if there is none of them. ``reference`` is a level to compare with."""
-    drawn = [] if stage is None else [(line, stage.series(line.key)) for line in lines]
+    drawn = [] if stage is None else [_Drawn.of(stage, line) for line in lines]
     return _chart(title, unit, f"{stage.phase}: updates" if stage else "", drawn, reference, fraction)
 
 
@@ -55,7 +73,7 @@ def branches_chart(
     heldout: bool = False,
 ) -> Chart | None:
     """One metric of several stages, each over its own steps."""
-    drawn = [(Line(key, stage.phase, stage.colour, heldout), stage.series(key)) for stage in stages]
+    drawn = [_Drawn.of(stage, Line(key, stage.phase, stage.colour, heldout)) for stage in stages]
     return _chart(title, unit, "updates of the stage", drawn, reference, fraction)
 
 
@@ -66,37 +84,35 @@ def moving_mean(series: Series) -> list[float]:
     return [sum(part) / len(part) for part in parts]
 
 
-def _chart(
-    title: str, unit: str, xlabel: str, lines: Sequence[tuple[Line, Series]], reference: float, fraction: bool
-) -> Chart | None:
-    found = [(line, series) for line, series in lines if series]
+def _chart(title: str, unit: str, xlabel: str, lines: Sequence[_Drawn], reference: float, fraction: bool) -> Chart | None:
+    found = [own for own in lines if own.series]
     if not found:
         return None
     figure, axes = new_axes(unit)
     axes.set_xlabel(xlabel)
     axes.axhline(reference, color="#9aa2ab", linewidth=0.8, linestyle=":")
-    for line, series in found:
-        _draw(axes, line, series)
+    for own in found:
+        _draw(axes, own)
     if fraction:
         axes.set_ylim(0, 1.02)
     legend_above(figure, axes)
-    smoothed = any(_is_smoothed(line, series) for line, series in found)
-    absent = [line.label for line, series in lines if not series]
-    notes = ["Bold: moving mean over a tenth of the steps."] if smoothed else []
+    absent = [own.line.label for own in lines if not own.series]
+    notes = ["Bold: moving mean over a tenth of the steps."] if any(own.is_smoothed for own in found) else []
+    notes += ["Bands: 95% intervals of each evaluation."] if any(own.interval for own in found) else []
     notes += [f"Not logged: {', '.join(absent)}."] if absent else []
     return Chart(title, svg_uri(figure), " ".join(notes))
 
 
-def _draw(axes: Axes, line: Line, series: Series) -> None:
+def _draw(axes: Axes, own: _Drawn) -> None:
+    line, series = own.line, own.series
     if line.heldout:
         (points,) = axes.plot(series.steps, series.values, "o--", color=line.colour, label=line.label)
         points.set(markersize=4, linewidth=0.8)
-    elif _is_smoothed(line, series):
+        if own.interval is not None:
+            low, high = own.interval
+            axes.fill_between(low.steps, low.values, high.values, color=line.colour, alpha=0.15, linewidth=0)
+    elif own.is_smoothed:
         axes.plot(series.steps, series.values, color=line.colour, alpha=0.22, linewidth=0.7)
         axes.plot(series.steps, moving_mean(series), color=line.colour, label=line.label, linewidth=1.5)
     else:
         axes.plot(series.steps, series.values, color=line.colour, label=line.label, linewidth=1.2)
-
-
-def _is_smoothed(line: Line, series: Series) -> bool:
-    return not line.heldout and len(series.steps) >= _SMOOTH_FROM

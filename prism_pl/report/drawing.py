@@ -23,7 +23,7 @@ _STYLE: Any = {
     # Fixed ids, so that the same run gives the same page.
     "svg.hashsalt": "prism_pl",
 }
-_SIZE = (4.6, 3.0)
+_WIDTH, _HEIGHT = 4.6, 3.0
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Chart:
     note: str = ""
 
 
-def new_axes(ylabel: str) -> tuple[Figure, Axes]:
-    """An empty chart."""
+def new_axes(ylabel: str, height: float = _HEIGHT) -> tuple[Figure, Axes]:
+    """An empty chart; ``height`` in inches, if it has many rows."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(_SIZE, layout="constrained")
+        figure = Figure((_WIDTH, max(_HEIGHT, height)), layout="constrained")
         axes = figure.subplots()
     axes.set_ylabel(ylabel)
     axes.set_axisbelow(True)
@@ -55,5 +55,5 @@ def svg_uri(figure: Figure) -> str:
     """The chart as the address of an image that holds itself."""
     buffer = io.BytesIO()
     with mpl.rc_context(_STYLE):
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,28 +1,32 @@
-"""The page. Every text that a model, a file or a user wrote goes through ``escape``; nothing is loaded from outside."""
+"""The page of one run. Every text that a model, a file or a user wrote goes through ``escape``."""
 
 import math
 from collections.abc import Sequence
 from html import escape
 
 from prism_pl.report import monitors
+from prism_pl.report.browser import samples_section
 from prism_pl.report.charts import accuracy_chart, difference_chart, proxy_chart, seconds_chart
-from prism_pl.report.collect import Answered, Run
+from prism_pl.report.collect import Run
 from prism_pl.report.comparisons import Comparison
+from prism_pl.report.cost import cost_table, settings_section
 from prism_pl.report.curves import branches_chart, gap_lines, line_chart
+from prism_pl.report.densities import density_chart
 from prism_pl.report.distribution import make_proxies
 from prism_pl.report.drawing import Chart
+from prism_pl.report.frame import charts_section, document, missing_section
 from prism_pl.report.monitors import alarms, monitor_charts
 from prism_pl.report.results import GAP_NOTE, differences, results_table
-from prism_pl.report.samples import Choice, Shown, choose, image_uri
+from prism_pl.report.samples import choose_of_run
 from prism_pl.report.scores import StageGaps
-from prism_pl.report.style import STYLE
 from prism_pl.report.table import Row
 from prism_pl.types import ASPECTS
 
 _PROXY_NOTE = (
     "Items and steps are counted in well-formed sampled responses, lengths in all. TV is the total-variation distance "
     "to the teacher's distribution: 0 is equal, 1 is disjoint. Below each chart stands what two halves of the "
-    "teacher's own responses give, with the middle 95 % of random splits: so far apart is what has not drifted at all."
+    "teacher's own responses give, with the middle 95 % of random splits: so far apart is what has not drifted at all. "
+    "Densities are smoothed by a Gaussian kernel with Silverman's bandwidth, at least half a unit."
 )
 _ACCURACY_NOTE = "Pairs in which the teacher scores higher; 0.5 is chance."
 _RLVR_NOTE = "Training rewards are those of each stage's own prompts, which may differ; the held-out prompts are the same."
@@ -36,36 +40,32 @@ def render(
     gaps_by_scorer: Sequence[StageGaps],
     tokens: Sequence[int],
     missing: Sequence[str],
+    samples: int,
 ) -> str:
-    """The whole page as one text."""
+    """The whole page as one text, with at most so many ``samples``."""
+    # The last is the discriminator that the policy has learnt from to the end.
+    scorer = next((own for own in reversed(gaps_by_scorer) if own.responses), None)
     way = {stage.name for stage in run.shown}
     shown = [one for one in (*([verdict] if verdict else []), *gains) if one.own.name in way]
     parts = [
         _title(run),
-        _missing(missing),
-        results_table(run, rows, gaps_by_scorer),
+        missing_section(missing),
+        results_table(rows, gaps_by_scorer),
         differences(gains, verdict),
-        _section("Accuracy per stage", [accuracy_chart(run, rows), difference_chart(shown)]),
-        _section("Reward gaps in alignment", _gap_charts(run), GAP_NOTE),
-        _section("Discriminator accuracy", _accuracy_charts(run), _ACCURACY_NOTE),
-        _section("Is it real?", monitor_charts(run), monitors.NOTE),
+        charts_section("Accuracy per stage", [accuracy_chart(run, rows), difference_chart(shown)]),
+        charts_section("Reward gaps in alignment", _gap_charts(run), GAP_NOTE),
+        charts_section("Discriminator accuracy", _accuracy_charts(run), _ACCURACY_NOTE),
+        charts_section("Is it real?", monitor_charts(run), monitors.NOTE),
         alarms(run),
-        _section("RLVR", _rlvr_charts(run), _RLVR_NOTE if len(run.ends) > 1 else ""),
-        _section("Shape of the responses", [proxy_chart(run, proxy) for proxy in make_proxies(run, tokens)], _PROXY_NOTE),
-        _section("Time", [seconds_chart(stage) for stage in run.shown if stage.kind in ("align", "rlvr")]),
+        charts_section("RLVR", _rlvr_charts(run), _RLVR_NOTE if len(run.ends) > 1 else ""),
+        charts_section("Shape of the responses", _shape_charts(run, tokens), _PROXY_NOTE),
+        charts_section("Time", [seconds_chart(stage) for stage in run.shown if stage.kind in ("align", "rlvr")]),
+        cost_table(run.stages.values()),
         _probe(run),
-        _samples(run, choose(run)),
+        samples_section(choose_of_run(run, scorer, samples), scorer.title if scorer else ""),
+        settings_section(list(run.stages.values())),
     ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # A second lock behind the escaping: the page runs no script and loads nothing.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f"<title>PRISM: {escape(str(run.folder))}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(part for part in parts if part)
-        + "\n</main>\n</body>\n</html>\n"
-    )
+    return document(str(run.folder), parts)
 
 
 def _title(run: Run) -> str:
@@ -84,28 +84,6 @@ def _title(run: Run) -> str:
         f"<p>{'Commits' if len(stages) > 1 else 'Commit'}: {commits}<br>"
         f"Updates: {escape(', '.join(updates))}</p></header>"
     )
-
-
-def _missing(missing: Sequence[str]) -> str:
-    if not missing:
-        return ""
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in missing)
-    return f'<section class="missing"><h2>What is missing</h2><ul>{items}</ul></section>'
-
-
-def _section(title: str, charts: Sequence[Chart | None], note: str = "") -> str:
-    """A row of charts; what could not be drawn is said."""
-    drawn = [chart for chart in charts if chart]
-    figures = "".join(
-        f'<figure><figcaption>{escape(chart.title)}</figcaption><img src="{chart.uri}" alt="{escape(chart.title)}">'
-        f"<p>{escape(chart.note)}</p></figure>"
-        for chart in drawn
-    )
-    lost = len(charts) - len(drawn)
-    sentence = f"{lost} of {len(charts)} charts left out: what they show is missing from the run."
-    absent = f'<p class="absent">{sentence}</p>' if lost else ""
-    text = f"<p>{escape(note)}</p>" if note else ""
-    return f'<section><h2>{escape(title)}</h2>{text}<div class="charts">{figures}</div>{absent}</section>'
 
 
 def _gap_charts(run: Run) -> list[Chart | None]:
@@ -130,6 +108,12 @@ def _accuracy_charts(run: Run) -> list[Chart | None]:
         line_chart(run.first("warmup"), "Warm-up", unit, warmup, reference=0.5, fraction=True),
         line_chart(run.first("align"), "Alignment", unit, align, reference=0.5, fraction=True),
     ]
+
+
+def _shape_charts(run: Run, tokens: Sequence[int]) -> list[Chart | None]:
+    """The shares of counts with their distances, below them the densities."""
+    proxies = make_proxies(run, tokens)
+    return [draw(run, proxy) for draw in (proxy_chart, density_chart) for proxy in proxies]
 
 
 def _rlvr_charts(run: Run) -> list[Chart | None]:
@@ -164,42 +148,3 @@ def _probe(run: Run) -> str:
         else "No probe was logged."
     )
     return f"<section><h2>Log-prob probe</h2><p>{escape(text)}</p></section>"
-
-
-def _samples(run: Run, choice: Choice | None) -> str:
-    if choice is None or not choice.shown:
-        return '<section><h2>Samples</h2><p class="absent">No prompt was answered by all stages.</p></section>'
-    first, last = run.title(choice.first), run.title(choice.last)
-    note = (
-        f"Sampled responses to held-out prompts. No random choice: prompts that {first} answered wrong and {last} right "
-        f"come first. Of all {choice.total} prompts there are {choice.mended} of these, and {choice.spoilt} the other way "
-        f"round."
-        if choice.first != choice.last
-        else "Sampled responses to held-out prompts."
-    )
-    articles = "".join(_sample(run, shown) for shown in choice.shown)
-    return f"<section><h2>Samples</h2><p>{escape(note)}</p>{articles}</section>"
-
-
-def _sample(run: Run, shown: Shown) -> str:
-    uri = image_uri(shown.prompt.image)
-    if uri:
-        image = f'<img src="{uri}" alt="image of the prompt">'
-    else:
-        image = f'<p class="absent">image {escape(shown.prompt.image)} cannot be read</p>' if shown.prompt.image else ""
-    said = "".join(_response(run, name, record) for name, record in shown.responses.items())
-    return (
-        f'<article><div class="prompt">{image}<p><strong>{escape(shown.prompt.question)}</strong><br>'
-        f"Answer: <strong>{escape(shown.prompt.answer)}</strong><br>"
-        f"<small>{escape(shown.prompt.source)}</small></p></div>"
-        f'<div class="said">{said}</div></article>'
-    )
-
-
-def _response(run: Run, name: str, record: Answered) -> str:
-    mark = '<b class="right">✓ correct</b>' if record.sampled_correct else '<b class="wrong">✗ wrong</b>'
-    malformed = "" if record.sections else " <small>malformed</small>"
-    return (
-        f'<div style="border-color:{run.colour(name)}"><h3>{escape(run.title(name))} {mark}{malformed}</h3>'
-        f"<pre>{escape(record.sampled)}</pre></div>"
-    )

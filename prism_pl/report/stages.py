@@ -99,7 +99,7 @@ def _policy(recorded: RecordedStage | None, model: dict[str, Any], folder: Path)
         return recorded.inputs.get(_POLICY_KEY)
     given = ((model.get("init_args") or {}).get("policy") or {}).get("path") or ""
     # ``<run>/<stage>/model``: the run's folder may lie elsewhere now, under its old name.
-    run, stage = ("", "", *Path(given).parts)[-3:-1]
+    run, stage = ("", "", "", *Path(given).parts)[-3:-1]
     return stage if run == folder.resolve().name else None
 
 

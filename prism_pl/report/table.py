@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prism_pl.metrics.intervals import wilson
 from prism_pl.report.collect import Answered, Run, Stage
 from prism_pl.report.scores import Gap, StageGaps
+from prism_pl.report.stages import TEACHER_COLOUR
 from prism_pl.rewards import AnswerReward
 from prism_pl.types import ASPECTS
 
@@ -36,6 +37,7 @@ class Row:
 
     name: str
     title: str
+    colour: str
     prompts: int
     accuracy: Share | None
     """Greedy; the teacher's one response."""
@@ -68,6 +70,7 @@ def _stage_row(stage: Stage, gaps_by_scorer: Sequence[StageGaps]) -> Row:
     return Row(
         name=stage.name,
         title=stage.title,
+        colour=stage.colour,
         prompts=len(stage.heldout),
         accuracy=share(record.greedy_correct for record in stage.heldout),
         sampled=share(record.sampled_correct for record in stage.heldout),
@@ -82,6 +85,7 @@ def _teacher_row(taught: Sequence[Answered], tokens: Sequence[int], gaps_by_scor
     return Row(
         name="teacher",
         title="teacher",
+        colour=TEACHER_COLOUR,
         prompts=len(taught),
         accuracy=share(verify(record.teacher or "", record.answer, record.options) > 0 for record in taught),
         sampled=None,
@@ -108,12 +112,12 @@ def format_gap(gaps: tuple[Gap, ...], k: int) -> str:
     return f"{mean:+.2f}" + (f" ±{half:.2f}" if half is not None else "")
 
 
-def cells(row: Row, num_scorers: int) -> list[str]:
-    """A row's texts: the columns of ``header`` below the first."""
+def cells(row: Row, num_scorers: int, *, intervals: bool) -> list[str]:
+    """A row's texts, one a column after the first; ``intervals`` of both accuracies instead of the first alone."""
     return [
         str(row.prompts),
         format_share(row.accuracy, interval=True),
-        format_share(row.sampled),
+        format_share(row.sampled, interval=intervals),
         format_share(row.format),
         NOTHING if row.tokens is None else f"{row.tokens:.1f}",
         *(format_gap(row.gaps[scorer], k) for scorer in range(num_scorers) for k in range(len(ASPECTS))),
@@ -123,7 +127,7 @@ def cells(row: Row, num_scorers: int) -> list[str]:
 def plain_table(rows: Sequence[Row]) -> str:
     """For the terminal: the gaps under the first scorer, the one that all stages share."""
     header = ["stage", "prompts", "accuracy [95%]", "sampled", "format", "tokens", *(f"gap {name}" for name in ASPECTS)]
-    lines = [header, *([row.title, *cells(row, 1)] for row in rows)]
+    lines = [header, *([row.title, *cells(row, 1, intervals=False)] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
         "  ".join(

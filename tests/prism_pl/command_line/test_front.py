@@ -80,7 +80,8 @@ def test_the_source_tells_the_options_of_the_parser(command: Command, capsys: py
     assert all(option.help for option in found.values())
     assert run(command.name, "--help") == 0
     out = capsys.readouterr().out
-    assert all(f"  --{name} " in out for name in found)
+    assert all(f"  --{name} " in out for name in found if name != command.positional)
+    assert command.positional is None or f"{command.name} RUN [RUN ...] [--KEY VALUE ...]" in out
 
 
 def test_a_page_shows_ranges_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:

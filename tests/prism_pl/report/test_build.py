@@ -17,14 +17,14 @@ def test_page_is_whole_and_escapes_model_text(tmp_path: Path, capsys: pytest.Cap
     html = page.read_text(encoding="utf-8")
     assert page == tmp_path / "report.html"
     assert not (tmp_path / ".report.html").exists()
-    assert "<script" not in html
+    assert html.count("<script") == 1, "the page's own"
     assert "&lt;script&gt;alert(&#x27;&amp;&#x27;)&lt;/script&gt;" in html
     assert "http://" not in html
     assert "https://" not in html
     # 2 of accuracies, 2 of gaps, 2 of discriminators, 4 of RLVR (of the sampled accuracy nothing was logged), 3 of shapes,
-    # 2 of seconds.
-    assert html.count("data:image/svg+xml") == 15
-    assert html.count("data:image/png") == 6
+    # 3 of densities, 2 of seconds.
+    assert html.count("data:image/svg+xml") == 18
+    assert html.count("data:image/png") == 10
     assert "abc123" in html
     assert "7.1e-06 in alignment (2 probes)" in html
     assert "not measured" in html, "there is no discriminator in this run"
@@ -42,12 +42,13 @@ def test_branches_are_compared_and_drawn_over_each_other(tmp_path: Path, capsys:
     verdict = "RLVR after alignment is 44.4 points above RLVR without alignment [+11.1, +77.8], greedy, 9 prompts."
     assert table[-1] == verdict
     # RLVR without alignment, right in 5, and SFT, right in the first 4 of these.
-    assert table[-3].startswith("RLVR without alignment is 11.1 points above SFT [+0.0, +33.3], greedy, 9 prompts; the")
+    assert table[-4].startswith("RLVR without alignment is 11.1 points above SFT [+0.0, +33.3], greedy, 9 prompts; the")
     assert f'<p class="verdict">{verdict}</p>' in html
-    assert "<td>+0.444 [+0.111, +0.778]</td>" in html
+    # Greedy 9 against 5, sampled 9 against 8; McNemar: 4 tosses of one side, 2 / 2^4.
+    assert "<td>+0.444 [+0.111, +0.778]</td><td>+0.111 [+0.000, +0.333]</td><td>4</td><td>0</td><td>0.12</td>" in html
     assert "Updates: base 4, SFT 4, RLVR without alignment 4, warm-up 4, alignment 4, RLVR after alignment 4" in html
-    assert "prompts that RLVR without alignment answered wrong and RLVR after alignment right come first" in html
-    assert 'style="border-color:#d55e00"><h3>RLVR without alignment' in html
+    assert "those that RLVR without alignment answered wrong and RLVR after alignment right come first" in html
+    assert 'style="border-color:#d55e00" data-policy="2"><h3>RLVR without alignment' in html
 
 
 def test_missing_stages_and_files_are_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Paired differences against binomial quantiles worked out by hand, and their words."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,9 +22,24 @@ def test_a_difference_is_over_the_shared_prompts(tmp_path: Path) -> None:
     assert (found.sampled.mean, found.sampled.low, found.sampled.high) == pytest.approx((1 / 9, 0, 3 / 9))
 
 
-def test_each_rlvr_is_compared_with_its_start(tmp_path: Path) -> None:
+def test_each_stage_is_compared_with_its_start(tmp_path: Path) -> None:
+    found = gains(collect(branched_run(tmp_path)))
+    assert [(own.own.name, own.other.name) for own in found] == [
+        ("sft", "base"), ("direct", "sft"), ("align", "sft"), ("rlvr", "align"),
+    ]  # fmt: skip
+    # SFT is right in prompts 0 to 3, RLVR without alignment in 0 to 4, alignment in 0 to 4, RLVR in all of 10.
+    assert [(own.gained, own.lost) for own in found] == [(4, 0), (1, 0), (1, 0), (5, 0)]
+    assert [own.p_value for own in found] == [2 / 2**4, 1.0, 1.0, 2 / 2**5]
+
+
+def test_a_row_that_is_another_prompt_now_is_not_compared(tmp_path: Path) -> None:
     run = collect(branched_run(tmp_path))
-    assert [(found.own.name, found.other.name) for found in gains(run)] == [("direct", "sft"), ("rlvr", "align")]
+    rlvr, align = run.stages["rlvr"], run.stages["align"]
+    other = tuple(replace(record, question="Difference?") if i < 7 else record for i, record in enumerate(align.heldout))
+    found = compare(rlvr, replace(align, heldout=other))
+    assert found is not None
+    # The last three of ten, of which alignment has none right.
+    assert (found.prompts, found.gained, found.lost) == (3, 3, 0)
 
 
 def test_differences_in_words(tmp_path: Path) -> None:

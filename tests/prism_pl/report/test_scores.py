@@ -64,6 +64,11 @@ def test_gaps_equal_those_of_each_stage_scored_alone(scored_run: Path) -> None:
     assert max(abs(gap.mean) for gap in sft) > 1e-4, "other captions than the teacher's must score differently"
     assert [gap.mean for gap in gaps.gaps["align"]] == pytest.approx([0, 0], abs=1e-6)
     assert gaps.gaps["rlvr"] == ()
+    # Each response's scores stand by its own prompt.
+    assert [gaps.responses["sft"][said.source].gaps for said in run.stages["sft"].heldout] == [
+        pytest.approx(own, abs=1e-5) for own in margin_MK.tolist()
+    ]
+    assert gaps.responses["rlvr"] == {}
 
 
 def test_table_and_page_with_scores(scored_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

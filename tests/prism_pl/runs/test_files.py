@@ -2,11 +2,13 @@
 
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
 import time
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -148,6 +150,8 @@ def test_finish_marks_a_run_with_an_identity_of_its_own(tmp_path: Path) -> None:
     first = stage_identity(tmp_path)
     mark = json.loads((tmp_path / FINISHED_MARK).read_text())
     assert (mark["updates"], mark["commit"], mark["identity"]) == (7, "abc", first)
+    assert mark["versions"]["python"] == platform.python_version()
+    assert mark["versions"]["torch"] == version("torch")
     finish(tmp_path, 7, "abc")
     assert stage_identity(tmp_path) not in (None, first)
     assert [path.name for path in tmp_path.iterdir()] == [FINISHED_MARK]
@@ -186,6 +190,7 @@ def test_a_run_that_is_about_to_end_is_not_set_aside_by_another(tmp_path: Path) 
 HOLDER = """
 import os, sys, time
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from prism_pl.runs.files import take_run_dir
 held = ExitStack()
