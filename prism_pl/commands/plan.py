@@ -37,7 +37,7 @@ _STRATEGIES = {
 }
 """With the precision that they compute in, if it is not the configuration's."""
 _COUNTS, _A_NODE = (1, 8, 16), 8
-_MEMORIES = ("24GB", "40GB", "80GB", "141GB")
+_MEMORIES = ("24 GB", "40 GB", "80 GB", "141 GB")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,9 +116,9 @@ def strategies_of(config: Mapping[str, Any], options: PlanOptions) -> list[str]:
             chosen = {"strategy": strategy, "devices": count // nodes, "num_nodes": nodes}
             chosen |= {} if precision is None else {"precision": precision}
             own = {**config, "trainer": {**config["trainer"], **chosen}}
-            plans = [replace(options, gpus=None, gpu_memory=memory).plan(own) for memory in _MEMORIES]
-            smallest = next((plan for plan in plans if plan.fits), None)
-            cells.append("-" if smallest is None else f"{smallest.memory / 1e9:.0f} GB ({smallest.peak.total / 1e9:.0f})")
+            plans = ((memory, replace(options, gpus=None, gpu_memory=memory).plan(own)) for memory in _MEMORIES)
+            fitting = (f"{memory} ({plan.peak.total / 1e9:.0f})" for memory, plan in plans if plan.fits)
+            cells.append(next(fitting, "-"))
         rows.append(f"| `{strategy}` | " + " | ".join(cells) + " |")
     return rows
 

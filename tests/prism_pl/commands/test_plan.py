@@ -60,9 +60,9 @@ def test_a_cell_of_the_table_of_strategies_is_the_plan_on_that_gpu(capsys: pytes
     own = [*PRESETS["align_4b"], "--trainer.strategy", "deepspeed_stage_3", "--trainer.precision", "32-true"]
     said = [captured(capsys, "plan", *own, "--gpus", "8", "--gpu-memory", memory)[1] for memory in ("40GB", "80GB")]
     assert "It does not fit" in said[0]
-    (peak,) = re.findall(r"\nIt fits, .*?(\d+)\.\d GB", said[1]) or [said[1]]
+    (left,) = re.findall(r"\nIt fits, (\d+\.\d) GB are left at the peak", said[1])
     table = planned(capsys, *PRESETS["align_4b"], "--strategies")
-    assert re.search(rf"`deepspeed_stage_3` \| - \| 80 GB \({peak}\)", table), (peak, table)
+    assert f"`deepspeed_stage_3` | - | 80 GB ({80 - float(left):.0f}) |" in table
 
 
 def test_other_gpus_are_asked_for_by_name_and_number(capsys: pytest.CaptureFixture[str]) -> None:
