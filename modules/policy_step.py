@@ -139,7 +139,7 @@ def _check_mini_batches(stage: StageModule, reuse: ReuseOptions) -> None:
     count = stage.trainer.world_size
     if batch_size is not None and batch_size < reuse.mini_batches * count:
         raise UserError(
-            f"model.reuse.mini_batches: {reuse.mini_batches} updates a batch need as many prompts on each of {count} "
-            f"devices, and data.batch_size is {batch_size}. Make it {reuse.mini_batches * count} or more, or take fewer "
+            f"model.reuse.mini_batches: {reuse.mini_batches} updates a batch need as many prompts on each device, and "
+            f"data.batch_size is {batch_size} over {count}. Make it {reuse.mini_batches * count} or more, or take fewer "
             f"mini-batches."
         )

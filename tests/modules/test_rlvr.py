@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import Qwen3VLForConditionalGeneration
 
-from prism_pl.errors import UserError
+from tests.command_line import captured
 from tests.modules.fits import finished_updates, fit, logged, with_engine
 
 ALGORITHMS = ["GRPO", "DAPO", "GSPO", "DrGRPO", "RLOO", "ReinforcePlusPlus", "CISPO", "SAPO"]
@@ -142,9 +142,16 @@ def test_the_best_model_is_kept_with_figures_of_several_samples(tmp_path: Path, 
     assert record["samples_correct"] == [0.0, 0.0]
 
 
-def test_more_updates_a_batch_than_prompts_are_refused_before_the_first(tmp_path: Path, sft: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"reuse\.mini_batches: 5 updates a batch .* data\.batch_size is 4\. Make it 5 or more"
-    ):
-        rlvr_metrics(tmp_path, sft, "--trainer.max_steps=5", "--model.reuse.mini_batches=5")
+def test_more_updates_a_batch_than_prompts_are_refused_before_the_first(
+    tmp_path: Path, sft: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = captured(
+        capsys, "fit", "--config", str(with_engine("rlvr.yaml", tmp_path)), "--run_dir", str(tmp_path / "rlvr"),
+        "--model.policy.path", str(sft / "model"), "--data.batch_size=4", "--model.reuse.mini_batches=5",
+    )  # fmt: skip
+    assert code == 2
+    said = (
+        "model.reuse.mini_batches: 5 updates a batch need as many prompts on each device, and data.batch_size is 4 over 1."
+    )
+    assert f"{said} Make it 5 or more, or take fewer" in err
     assert not (tmp_path / "rlvr" / "samples.jsonl").exists()
