@@ -80,8 +80,14 @@ def diagnose(metrics: Mapping[str, float], limits: HealthLimits, before: Unreach
         pairs = metrics.get(f"accuracy/{aspect}")
         gap, unreached = metrics.get(f"reward_gap/{aspect}"), metrics.get(f"unreached_gap/{aspect}")
         saturated = pairs is not None and pairs > limits.saturation
-        far = gap is not None and unreached is not None and unreached > limits.shared_flaw * gap > 0
-        if (saturated and far) or before.is_back(aspect, limits.shared_flaw_again):
+        # A step without a well-formed response has neither.
+        if (
+            gap is not None
+            and unreached is not None
+            and (
+                (saturated and unreached > limits.shared_flaw * gap > 0) or before.is_back(aspect, limits.shared_flaw_again)
+            )
+        ):
             alarm(
                 f"shared_flaw_{aspect}",
                 f"All {aspect} segments of a group share what the discriminator rejects: even the best of each group "

@@ -39,14 +39,18 @@ def check(cases: dict[str, Content], folder: Path) -> None:
                 assert (other[key] - tensor).abs().max() < 1e-4, (name, key)
 
 
-def test_losses_and_weights_are_those_of_one_process_in_small(tmp_path: Path) -> None:
-    cases = small(tmp_path)
-    write_cases(cases, tmp_path)
-    two = start_on_two(cases, tmp_path)
+def compare_with_one(cases: dict[str, Content], folder: Path, strategy: Sequence[str] = launchers.SHARDED) -> None:
+    """Two ranks side by side with one process, which is this one."""
+    write_cases(cases, folder)
+    two = start_on_two(cases, folder, strategy)
     for name in cases:
-        fit(tmp_path / f"{name}.yaml", tmp_path / "one" / name)
+        fit(folder / f"{name}.yaml", folder / "one" / name)
     two.finish()
-    check(cases, tmp_path)
+    check(cases, folder)
+
+
+def test_losses_and_weights_are_those_of_one_process_in_small(tmp_path: Path) -> None:
+    compare_with_one(small(tmp_path), tmp_path)
 
 
 @pytest.mark.ranks

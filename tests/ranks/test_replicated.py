@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.modules.fits import fit
-from tests.ranks.matrix import all_stages, small, write_cases
-from tests.ranks.test_matrix import check, start_on_two
+from tests.ranks.matrix import all_stages, small
+from tests.ranks.test_matrix import compare_with_one
 from tests.ranks.test_zero import check_resuming
 
 
@@ -14,12 +13,7 @@ from tests.ranks.test_zero import check_resuming
 def test_losses_and_weights_are_those_of_one_process(tmp_path: Path, name: str) -> None:
     """``small`` has adapters, frozen parts, a probe's own discriminator and a rank without images."""
     cases = {"stages": all_stages, "small": small}[name](tmp_path)
-    write_cases(cases, tmp_path)
-    two = start_on_two(cases, tmp_path, ["--trainer.strategy=ddp", "--trainer.accelerator=cpu"])
-    for case in cases:
-        fit(tmp_path / f"{case}.yaml", tmp_path / "one" / case)
-    two.finish()
-    check(cases, tmp_path)
+    compare_with_one(cases, tmp_path, ["--trainer.strategy=ddp", "--trainer.accelerator=cpu"])
 
 
 @pytest.mark.ranks

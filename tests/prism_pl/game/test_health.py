@@ -87,6 +87,8 @@ def test_a_gap_that_was_reached_and_is_lost_again_is_named_before_the_score_is_s
         follow(3.0, 2.7)
     assert seen.average == {"reasoning": pytest.approx(0.9 - 0.8**3 * (0.9 - 0.7 * 0.8**5))}
     assert said == [[]] * 12 + [["shared_flaw_reasoning"]]
+    # Nor is anything said of a step that has no gap.
+    assert diagnose({}, LIMITS, seen) == []
 
 
 def test_a_small_gap_and_a_stage_without_a_game_change_nothing() -> None:
