@@ -8,7 +8,8 @@ from torchmetrics import Metric
 from transformers import AutoTokenizer
 
 from modules.discriminator_step import DiscriminatorStep
-from modules.stage import ScheduleOptions, StageModule
+from modules.stage import StageModule
+from modules.updates import ScheduleOptions
 from prism_pl.contracts import Exportable
 from prism_pl.discriminators import Discriminator
 from prism_pl.game import DiscriminatorLossOptions

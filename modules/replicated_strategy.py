@@ -1,42 +1,22 @@
 """``--trainer.strategy ddp``: every rank holds whole networks, and gradients alone are exchanged, once an update."""
 
-from datetime import timedelta
 from typing import Any
 
 import torch
-from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
+from lightning.pytorch.strategies import StrategyRegistry
 from torch.distributed.device_mesh import init_device_mesh
 
+from modules.plain_strategy import PlainStrategy
 from modules.strategy import handed_out
 from prism_pl.model.sharding import hand_out, shard
-from prism_pl.ranges import PositiveFloat
-from prism_pl.ranks import check_collectives
 
 
-class ReplicatedStrategy(DDPStrategy):
+class ReplicatedStrategy(PlainStrategy):
     """Data parallelism with whole networks. Lightning's own wraps one network, whose every backward pass exchanges
     gradients; a stage has several networks and passes, and averages what they have added up before it steps.
 
     Least is exchanged of all strategies, and most is held: for small models, adapters, and frozen ones.
-
-    Args:
-        time_limit: seconds that a rank waits for another one; ten rounds of resampling must fit in.
     """
-
-    holds_stages, computes_in_bf16 = True, False
-    """What the command line asks of a strategy."""
-
-    def __init__(self, time_limit: PositiveFloat = 7200.0, **kwargs: Any) -> None:
-        super().__init__(timeout=timedelta(seconds=time_limit), **kwargs)
-        self.time_limit = time_limit
-        self._is_set_up = False
-
-    def setup_environment(self) -> None:
-        # The command line asks for it before the trainer does: the ranks have to agree on a checkpoint.
-        if not self._is_set_up:
-            check_collectives()
-            super().setup_environment()
-            self._is_set_up = True
 
     def configure_ddp(self) -> None:
         """Networks stay as they are. All ranks have loaded and seeded them alike."""
@@ -46,10 +26,6 @@ class ReplicatedStrategy(DDPStrategy):
         sharded by FSDP2, which averages its gradients."""
         if self.world_size > 1 and self.optimizers and any(parameter.requires_grad for parameter in network.parameters()):
             shard(network, init_device_mesh(self.root_device.type, (self.world_size,)))
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        # All ranks: writing is a collective.
-        self.checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
 
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """The whole of it on every rank's host; the first rank alone reads."""

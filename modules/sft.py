@@ -7,7 +7,8 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 from torchmetrics import Metric
 
-from modules.stage import ScheduleOptions, StageModule
+from modules.stage import StageModule
+from modules.updates import ScheduleOptions
 from prism_pl.algorithms.supervised import supervised_loss, supervised_metrics
 from prism_pl.contracts import Exportable
 from prism_pl.metrics.collection import means

@@ -2,22 +2,21 @@
 
 from contextlib import ExitStack
 from copy import deepcopy
-from datetime import timedelta
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
+from lightning.pytorch.strategies import StrategyRegistry
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.optim import Optimizer
 
+from modules.plain_strategy import PlainStrategy
 from modules.strategy import handed_out, plain
 from prism_pl.errors import UserError
 from prism_pl.model.backbone import keep_in_step
 from prism_pl.model.sharding import hand_out, shard
 from prism_pl.model.zero import ZeroEngine, check_installed, launched
 from prism_pl.ranges import PositiveFloat
-from prism_pl.ranks import check_collectives
 
 TUNING = frozenset(
     (
@@ -29,7 +28,7 @@ TUNING = frozenset(
 """Keys of ``zero_optimization`` that are a matter of speed and memory."""
 
 
-class ZeroStrategy(DDPStrategy):
+class ZeroStrategy(PlainStrategy):
     """DeepSpeed's ZeRO. Lightning's own strategy has one engine and one optimizer, and refuses CPUs.
 
     Lightning starts the processes and counts the steps; an engine reduces gradients, clips and steps. Checkpoints are the
@@ -42,9 +41,6 @@ class ZeroStrategy(DDPStrategy):
         zero: how much it moves and keeps at a time: keys of DeepSpeed's ``zero_optimization`` that change no result.
         time_limit: seconds that a rank waits for another one; ten rounds of resampling must fit in.
     """
-
-    holds_stages, computes_in_bf16 = True, False
-    """What the command line asks of a strategy."""
 
     def __init__(
         self,
@@ -60,13 +56,11 @@ class ZeroStrategy(DDPStrategy):
                 f"trainer.strategy.zero: {', '.join(foreign)} would change what DeepSpeed keeps where. Its `stage` and "
                 f"`offload` are options of the strategy; here it takes {', '.join(sorted(TUNING))}."
             )
-        super().__init__(timeout=timedelta(seconds=time_limit), **kwargs)
-        self.time_limit = time_limit
+        super().__init__(time_limit, **kwargs)
         self.stage = stage
         self.offload = offload
         self.zero = zero or {}
         self.engines: list[ZeroEngine] = []
-        self._is_set_up = False
         self._until_teardown = ExitStack()
         self._mesh: DeviceMesh | None = None
 
@@ -88,13 +82,6 @@ class ZeroStrategy(DDPStrategy):
             "zero_force_ds_cpu_optimizer": False,
             "zero_optimization": zero | self.zero,
         }
-
-    def setup_environment(self) -> None:
-        # The command line asks for it before the trainer does: the ranks have to agree on a checkpoint.
-        if not self._is_set_up:
-            check_collectives()
-            super().setup_environment()
-            self._is_set_up = True
 
     def setup(self, trainer: Any) -> None:
         assert self.accelerator is not None
@@ -154,9 +141,6 @@ class ZeroStrategy(DDPStrategy):
         engine = self.engine_of(optimizer)
         assert engine is not None
         return engine.states()
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        self.checkpoint_io.save_checkpoint(checkpoint, filepath, storage_options=storage_options)
 
     @torch.no_grad()
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:

@@ -259,6 +259,8 @@ class PrismCLI(LightningCLI):
         for logger in loggers:
             if logger.init_args.get("save_dir") is None:
                 logger.init_args.save_dir = config.run_dir
+            if "run_dir" in logger.init_args:
+                logger.init_args.run_dir = config.run_dir
         own = {"class_path": f"{self._metrics_logger.__module__}.{self._metrics_logger.__name__}"}
         config.trainer.logger = [{**own, "init_args": {"save_dir": config.run_dir}}, *loggers]
 

@@ -24,6 +24,7 @@ from prism_pl.runs.files import FINISHED_MARK, set_aside, stage_identity
 from prism_pl.runs.graph import RecordedStage, check_graph, write_graph
 from prism_pl.runs.handover import handed_over
 from prism_pl.runs.jobs import Job, run_jobs
+from prism_pl.runs.tracking import GROUP, group_of
 
 _INPUTS = "inputs.json"
 _PROGRESS_SECONDS = 10.0
@@ -123,6 +124,8 @@ def run_stage(run_dir: Path, stage: Stage, seed: int, threads: int | None, launc
     (folder / _INPUTS).write_text(json.dumps(made_from), encoding="utf-8")
     _say(f"{stage.name}: {stage.config} -> {folder}")
     environment = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
+    # W&B shows the stages of a run together.
+    environment[GROUP] = group_of(run_dir)
     return launch(folder, _command(run_dir, stage, seed), environment)
 
 

@@ -13,7 +13,8 @@ import datamodules
 import modules
 from callbacks.rollout import ProbeOptions
 from modules.align import CadenceOptions
-from modules.stage import ScheduleOptions, StageModule
+from modules.stage import StageModule
+from modules.updates import ScheduleOptions
 from prism_pl import ranges
 from prism_pl.algorithms import AdvantageEstimator, Algorithm, PolicyObjective
 from prism_pl.algorithms.importance import MismatchOptions
