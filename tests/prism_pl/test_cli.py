@@ -9,7 +9,7 @@ import yaml
 from jsonargparse import Namespace
 
 import modules  # noqa: F401 (registers the strategies)
-from prism_pl.cli import refuse_half_precision, refuse_strategy
+from prism_pl.cli.refusals import refuse_half_precision, refuse_strategy
 from prism_pl.errors import UserError
 from tests.command_line import run
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from prism_pl.algorithms import CISPO, DAPO, GRPO, GSPO, RLOO, SAPO, Algorithm, DrGRPO, ReinforcePlusPlus
-from prism_pl.cli import with_config_folder, with_own_defaults
+from prism_pl.cli import with_own_defaults
+from prism_pl.command_line.configurations import with_config_folder
 from prism_pl.errors import UserError
 from tests.command_line import captured
 
