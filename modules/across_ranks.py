@@ -39,6 +39,7 @@ class AcrossRanks(L.LightningModule):
 
     def gather_numbers(self, own_N: torch.Tensor) -> torch.Tensor:
         """Every rank's numbers, ranks first."""
-        gathered = self.all_gather(own_N.to(self.device))
-        assert isinstance(gathered, torch.Tensor)
-        return gathered.to(own_N.device)
+        own = own_N.to(self.device)
+        gathered_RN = [torch.empty_like(own) for _ in range(self.trainer.world_size)]
+        torch.distributed.all_gather(gathered_RN, own)
+        return torch.stack(gathered_RN).to(own_N.device)

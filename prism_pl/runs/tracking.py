@@ -4,6 +4,7 @@ import netrc
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
 from prism_pl.runs.files import write_atomically
 
@@ -36,9 +37,8 @@ def log_page(page: Path, run_dir: Path, project: str) -> None:
     import wandb
 
     os.environ.setdefault("WANDB_SILENT", "true")
-    with wandb.init(
-        project=project, group=group_of(run_dir), name=page.stem, job_type="report", dir=run_dir, mode=mode()
-    ) as run:  # type: ignore[arg-type]
+    own: dict[str, Any] = {"name": page.stem, "job_type": "report", "dir": run_dir, "mode": mode()}
+    with wandb.init(project=project, group=group_of(run_dir), **own) as run:
         artifact = wandb.Artifact(page.stem, type="report")
         artifact.add_file(str(page))
         run.log_artifact(artifact)
