@@ -68,6 +68,12 @@ def pipeline(
         threads: CPU threads of each stage; null leaves the environment's. With several jobs give the cores over the jobs.
     """
     run_pipeline(Path(run_dir), stages, seed, jobs, threads)
+    if threads is not None:
+        # Here, so that the stages do not wait for it. The report scores responses, and where another process is busy as
+        # many threads as cores make that ten times slower.
+        import torch
+
+        torch.set_num_threads(threads)
     report([run_dir])
 
 
