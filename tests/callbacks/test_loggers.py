@@ -3,6 +3,7 @@
 import csv
 import json
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -17,23 +18,38 @@ from tests.command_line import finish, start
 
 _BLOCK, _HEADER = 32768, struct.Struct("<IHB")
 _FULL, _LAST = 1, 4
+_PATIENCE = 60.0
 
 
 def records(run_dir: Path) -> list[Record]:
-    """Everything that the offline runs of a folder would send: LevelDB's log format behind seven bytes of wandb's own."""
+    """Everything that the offline runs of a folder would send, once each is written to its end: a finished run does not
+    wait for that."""
     found = []
     for file in sorted(run_dir.glob("wandb/offline-run-*/*.wandb")):
-        content, place, whole = file.read_bytes(), 7, b""
-        while place + _HEADER.size <= len(content):
-            if (left := _BLOCK - place % _BLOCK) < _HEADER.size:
-                place += left
-                continue
-            _, length, kind = _HEADER.unpack_from(content, place)
-            place += _HEADER.size + length
-            whole += content[place - length : place]
-            if kind in (_FULL, _LAST):
-                found.append(Record.FromString(whole))
-                whole = b""
+        end = time.monotonic() + _PATIENCE
+        while "exit" not in [record.WhichOneof("record_type") for record in _records(file)]:
+            assert time.monotonic() < end, f"{file} has no end"
+            time.sleep(0.1)
+        found += _records(file)
+    return found
+
+
+def _records(file: Path) -> list[Record]:
+    """LevelDB's log format behind seven bytes of wandb's own."""
+    found = []
+    content, place, whole = file.read_bytes(), 7, b""
+    while place + _HEADER.size <= len(content):
+        if (left := _BLOCK - place % _BLOCK) < _HEADER.size:
+            place += left
+            continue
+        _, length, kind = _HEADER.unpack_from(content, place)
+        place += _HEADER.size + length
+        if place > len(content):
+            break
+        whole += content[place - length : place]
+        if kind in (_FULL, _LAST):
+            found.append(Record.FromString(whole))
+            whole = b""
     return found
 
 
