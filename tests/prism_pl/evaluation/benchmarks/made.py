@@ -63,7 +63,8 @@ def _verse(problem: int, version: str, kind: str, answer: str, said: str | None)
         "sample_index": str(next(_numbers)), "problem_index": str(problem), "problem_version": version,
         "question": "" if version == "Vision Only" else question, "image": image(), "answer": answer,
         "question_type": kind, "metadata": {"split": "testmini"},
-        "query_wo": f"Please directly answer.\nQuestion: {question}", "query_cot": "Please reason.", "question_for_eval": question,
+        "query_wo": f"Please directly answer.\nQuestion: {question}", "query_cot": "Please reason.",
+        "question_for_eval": question,
     }, said  # fmt: skip
 
 

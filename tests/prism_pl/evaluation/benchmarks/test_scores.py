@@ -1,6 +1,5 @@
 """The whole command on all seven benchmarks, at a server that gives recorded answers."""
 
-import base64
 import csv
 import json
 import os
@@ -27,30 +26,7 @@ from prism_pl.runs.files import read_lines
 from tests.command_line import run, start
 from tests.modules.scripted import ScriptedEngine
 from tests.prism_pl.evaluation.benchmarks.made import MADE, write
-from tests.responses import MALFORMED, respond
-from tests.scripted_server import ScriptedServer, chat_completion
-
-
-class RecordedServer(ScriptedServer):
-    """A question is its first image, or its text; each has one answer."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.recorded: dict[bytes | str, str | None] = {}
-        for made in MADE.values():
-            for row, said in made.rows:
-                images = [row[column]["bytes"] for column in sorted(made.images) if row.get(column)]
-                self.recorded[images[0] if images else row["question"]] = said
-
-    def identify(self, body: dict[str, Any]) -> bytes | str:
-        content = body["messages"][-1]["content"]
-        if isinstance(content, str):
-            return content
-        return base64.b64decode(content[0]["image_url"]["url"].partition(",")[2])
-
-    def completion(self, act: str, key: bytes | str, echo: str) -> dict[str, Any] | None:
-        said = self.recorded[key]
-        return chat_completion(MALFORMED if said is None else respond(answer=said)) if act == "fine" else None
+from tests.prism_pl.evaluation.benchmarks.recorded_server import RecordedServer
 
 
 @pytest.fixture
@@ -99,7 +75,7 @@ def test_an_engine_answers_a_benchmark_as_any_set(tmp_path: Path, embedded: Path
     sets = [EvaluationSet(benchmark="MMMU-Pro", path=str(write("MMMU-Pro", tmp_path)), max_new_tokens=60)]
     evaluate(
         sets, str(tmp_path / "out"), max_new_tokens=96, models=[EMBEDDED_NAME], engine=ScriptedEngine(), num_samples=2,
-        max_prompt_tokens=512,
+        max_prompt_tokens=4096,
     )  # fmt: skip
     result = results(tmp_path / "out")["MMMU-Pro"]
     assert (result["questions"], list(result["sub_scores"])) == (5, ["standard", "vision"])
