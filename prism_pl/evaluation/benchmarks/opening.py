@@ -61,7 +61,7 @@ def _files(benchmark: Benchmark, folder: Path, split: str, key: str) -> list[Pat
     every = [file for file in sorted(folder.rglob("*")) if names.fullmatch(file.stem) and _counts(benchmark, file, folder)]
     # Some data sets have the same rows in two kinds of file.
     found = next((own for ending in _ENDINGS if (own := [file for file in every if file.suffix == ending])), [])
-    missing = [name for name in benchmark.folders if not any(name in file.parts for file in found)]
+    missing = [name for name in benchmark.folders if not any(name in file.relative_to(folder).parts for file in found)]
     if found and not missing:
         return found
     files = " and ".join(f"{name}/{split}-*.parquet" for name in missing) or f"{split}-*.parquet"
