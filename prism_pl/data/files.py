@@ -59,10 +59,6 @@ class DataFile:
         source = DataSource(path=source) if isinstance(source, str) else source
         source.check(key)
         name, root, table = _load(source, key)
-        for column, feature in table.features.items():
-            # Bytes and paths as they are; datasets would decode every image of a row that is only counted.
-            if (plain := _undecoded(feature)) != feature:
-                table = table.cast_column(column, plain)
         if not len(table):
             raise UserError(f"{key}: {name} has no rows.")
         source.check_columns(table.column_names, key)
@@ -175,6 +171,16 @@ def _load(source: DataSource, key: str) -> tuple[str, Path, Dataset]:
         raise UserError(
             f"{key}: {path} is no data file; known endings are {', '.join(_LOADERS)}, found {', '.join(endings)}."
         )
+    return str(path), _image_root(source, root, key), _read(source, path, files, key)
+
+
+def load_file(file: Path, key: str) -> Dataset:
+    """The rows of one file, whatever their columns. Raises UserError, with the configuration ``key``, if it is broken."""
+    return _read(DataSource(path=str(file)), file, [file], key)
+
+
+def _read(source: DataSource, path: Path, files: list[Path], key: str) -> Dataset:
+    """The rows of ``files``, or of the hub if there are none."""
     disable_progress_bars()
     try:
         if files:
@@ -185,7 +191,11 @@ def _load(source: DataSource, key: str) -> tuple[str, Path, Dataset]:
         kind = "a file, a folder or a dataset on the hub" if not files else files[0].suffix[1:]
         raise UserError(f"{key}: {path} cannot be read as {kind}: {cut(str(error))}") from None
     assert not isinstance(table, DatasetDict)
-    return str(path), _image_root(source, root, key), table
+    for column, feature in table.features.items():
+        # Bytes and paths as they are; datasets would decode every image of a row that is only counted.
+        if (plain := _undecoded(feature)) != feature:
+            table = table.cast_column(column, plain)
+    return table
 
 
 def _undecoded(feature: Any) -> Any:

@@ -61,8 +61,13 @@ def figures(outcomes: Sequence[Outcome], budgets: Sequence[int] = ()) -> dict[st
     for name, value_Q in zip(names, value_QF.T, strict=True):
         alone = name.startswith("greedy") or len(outcomes[0].samples) == 1
         if alone and independent and not name.endswith("tokens") and np.isin(value_Q, (0.0, 1.0)).all():
-            found[name] = Estimate(float(value_Q.mean()), *wilson(int(value_Q.sum()), len(value_Q)))
+            found[name] = share(value_Q)
     return found
+
+
+def share(value_Q: np.ndarray) -> Estimate:
+    """Of values that are 0 or 1 and independent, with Wilson's interval."""
+    return Estimate(float(value_Q.mean()), *wilson(int(value_Q.sum()), len(value_Q)))
 
 
 def values(outcomes: Sequence[Outcome], budgets: Sequence[int] = ()) -> tuple[np.ndarray, list[str]]:

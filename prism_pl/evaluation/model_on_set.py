@@ -5,12 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean
 
+from prism_pl.evaluation.benchmarks.opening import memberships
+from prism_pl.evaluation.benchmarks.sub_scores import sub_scores
 from prism_pl.evaluation.figures import Outcome, figures
 from prism_pl.evaluation.judged import rescored, second_opinion
 from prism_pl.evaluation.responders import Responder
 from prism_pl.evaluation.responses import Draw, Scores, read_outcomes
 from prism_pl.evaluation.results import Result
 from prism_pl.evaluation.subjects import OpenSet
+from prism_pl.metrics.bootstrap import Estimate
 from prism_pl.rewards import Reward
 from prism_pl.runs.files import keep_settings
 
@@ -40,6 +43,7 @@ class ModelOnSet:
         """Fills the files. Raises UserError if they were made with other settings."""
         data = self.set.data
         own = {"path": data.name, "reading": data.reading.changes, "rows": len(data), "reward": repr(reward)}
+        own |= {"benchmark": self.set.benchmark.name} if self.set.benchmark else {}
         for draw in self.draws:
             settings = self.responder.settings() | own | {"seed": draw.seed} | vars(draw.sampling)
             keep_settings(draw.settings_file(self.place), settings, "responses")
@@ -71,4 +75,16 @@ class ModelOnSet:
                 seed: mean(one.score for outcome in own for one in outcome.samples) for seed, own in seeds.items() if own
             },
             judged=judged,
+            sub_scores=self._sub_scores(found),
         )
+
+    def _sub_scores(self, found: Sequence[Outcome]) -> dict[str, Estimate]:
+        """Of the samples, or of the greedy responses if there are none; a set that is no benchmark has none."""
+        if self.set.benchmark is None:
+            return {}
+        data, every = self.set.data, range(len(self.set.data))
+        row_of = {data.source(row): row for row in self.rows}
+        scores = {
+            row_of[own.source]: [one.score for one in own.samples or (own.greedy,) if one is not None] for own in found
+        }
+        return sub_scores(memberships(data, every), scores, self.set.groups(every), self.set.benchmark.unit_value)

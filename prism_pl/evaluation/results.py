@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from prism_pl.evaluation.comparison import Comparison
@@ -36,6 +36,8 @@ class Result:
     seeds: dict[int, float]
     """The mean score of each seed's samples: what one evaluation with this seed alone would have told."""
     judged: Judged | None = None
+    sub_scores: dict[str, Estimate] = field(default_factory=dict)
+    """A benchmark's own figures beside the accuracy (``benchmarks/``); of the samples, if there are any."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class Evaluation:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["model", "set", "questions", "failed", "figure", "value", "low", "high", "origin"])
         for result in self.results:
-            for name, value in result.figures.items():
+            for name, value in (result.figures | result.sub_scores).items():
                 ends = ["" if end is None else end for end in (value.low, value.high)]
                 counts = [result.questions, result.failed]
                 writer.writerow([result.model, result.set, *counts, name, value.mean, *ends, "measured"])

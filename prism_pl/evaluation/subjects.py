@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from prism_pl.data.files import DataFile, DataSource
-from prism_pl.errors import UserError
+from prism_pl.errors import UserError, nearest
+from prism_pl.evaluation.benchmarks import SEVEN, Benchmark
+from prism_pl.evaluation.benchmarks.opening import open_benchmark
+from prism_pl.evaluation.published import benchmark as published_name
 from prism_pl.ranges import PositiveInt
 from prism_pl.runs.files import stage_identity
 from prism_pl.runs.graph import check_distinct, read_graph
@@ -33,16 +36,21 @@ class EvaluatedModel:
 class EvaluationSet:
     """Questions with answers that no stage trains on."""
 
-    path: str | DataSource
-    """A data file in any schema that stages read, or how to read one."""
+    path: str | DataSource | None = None
+    """A data file in any schema that stages read, or how to read one. Of a benchmark its folder; null is the one of its
+    name in ``data/``."""
+    benchmark: str | None = None
+    """One of the paper's seven (MathVista, MathVerse, MathVision, WeMath, MMMU, MMMU-Pro, HallusionBench), in the schema
+    that it has on the hub."""
     name: str | None = None
-    """As the table calls it; null takes the file's. One of the paper's seven benchmarks brings the published figures."""
+    """As the table calls it; null takes the benchmark's or the file's. One of the seven brings the published figures."""
     group: str | None = None
-    """The column that is equal in questions that are not independent, such as several about one problem."""
+    """The column that is equal in questions that are not independent, such as several about one problem; a benchmark brings
+    its own."""
     num_prompts: PositiveInt | None = None
     """The first so many rows; null is all."""
     max_new_tokens: PositiveInt | None = None
-    """Length limit of a response; null is the command's."""
+    """Length limit of a response; null is the paper's for a benchmark, else the command's."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,20 @@ class OpenSet:
     name: str
     data: DataFile = field(repr=False)
     options: EvaluationSet
+    benchmark: Benchmark | None = None
 
     def groups(self, rows: Sequence[int]) -> dict[int, str]:
         """The group of each row; without a column for it each row is its own."""
-        if self.options.group is None:
+        column = "group" if self.benchmark else self.options.group
+        if column is None:
             return {row: self.data.source(row) for row in rows}
-        return {row: str(self.data.table[row][self.options.group]) for row in rows}
+        values = self.data.table.select_columns([column])
+        # Empty in a benchmark's row that has no others.
+        return {row: str(values[row][column]) or self.data.source(row) for row in rows}
+
+    def max_new_tokens(self, default: int) -> int:
+        """Length limit of a response: the set's own, else the benchmark's, else ``default``."""
+        return self.options.max_new_tokens or (self.benchmark.max_new_tokens if self.benchmark else default)
 
 
 def find_models(models: Sequence[str | EvaluatedModel]) -> list[Subject]:
@@ -96,19 +112,37 @@ def open_sets(sets: Sequence[EvaluationSet]) -> list[OpenSet]:
     """Raises UserError for a set that cannot be read, lacks its group's column, or has a name that is no folder's."""
     found = []
     for one in sets:
-        data = DataFile.open(one.path, "sets: path")
-        name = one.name or Path(data.name).stem
+        benchmark = None if one.benchmark is None else _find_benchmark(one.benchmark)
+        if benchmark is not None:
+            data = open_benchmark(benchmark, one.path, f"sets: {benchmark.name}")
+            name = one.name or benchmark.name
+        elif one.path is not None:
+            data = DataFile.open(one.path, "sets: path")
+            name = one.name or Path(data.name).stem
+        else:
+            raise UserError("sets: a set needs a `path`, or one of the paper's seven as `benchmark`.")
         if "/" in name:
             raise UserError(f"sets: {name!r} cannot be a set's name, as it has a slash. Give another `name`.")
         check_name(name, "sets")
+        if benchmark is not None and one.group is not None:
+            raise UserError(f"sets: {name}: group: {benchmark.name} brings its own; leave it out.")
         if one.group is not None and one.group not in data.table.column_names:
             known = ", ".join(data.table.column_names)
             raise UserError(f"sets: {name}: group: there is no column {one.group!r}; the columns are {known}.")
-        found.append(OpenSet(name, data, one))
+        found.append(OpenSet(name, data, one, benchmark))
     check_distinct([one.name for one in found], "sets", "name")
     if not found:
         raise UserError("sets: the list is empty, so there is nothing to ask.")
     return found
+
+
+def _find_benchmark(name: str) -> Benchmark:
+    known = published_name(name)
+    if known is None:
+        raise UserError(
+            f"sets: benchmark: {name!r} is none of the paper's seven, {', '.join(SEVEN)}.{nearest(name, list(SEVEN))}"
+        )
+    return SEVEN[known]
 
 
 def check_name(name: str, key: str) -> None:

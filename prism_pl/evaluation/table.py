@@ -16,6 +16,8 @@ def text(evaluation: Evaluation) -> str:
     for name in evaluation.sets:
         own_results = [result for result in evaluation.results if result.set == name]
         parts.append(_of_set(name, own_results))
+        detailed = [_sub_scores(result) for result in own_results if result.sub_scores]
+        parts += ["\n".join(detailed)] if detailed else []
         judged = [_judged(result.model, result.judged) for result in own_results if result.judged is not None]
         parts += ["\n".join(judged)] if judged else []
         compared = [own for own in evaluation.comparisons if own.set == name]
@@ -46,6 +48,10 @@ def _cell(name: str, found: dict[str, Estimate]) -> str:
     if name == "greedy" or "@" in name:
         return with_interval(found[name], digits)
     return f"{found[name].mean:.{digits}f}"
+
+
+def _sub_scores(result: Result) -> str:
+    return f"{result.model}: {'; '.join(f'{name} {with_interval(own, 3)}' for name, own in result.sub_scores.items())}"
 
 
 def _judged(model: str, own: Judged) -> str:

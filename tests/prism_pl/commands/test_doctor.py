@@ -85,3 +85,14 @@ def test_a_gpu_that_torch_does_not_see_ends_it(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"^gpu: missing or unfit"):
         doctor()
+
+
+def test_the_benchmarks_that_are_there_are_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("MMMU-Pro", "MathVista", "mine"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    doctor()
+    out = capsys.readouterr().out
+    assert "  benchmarks       2 of the paper's 7 in data/: MathVista, MMMU-Pro\n" in out
