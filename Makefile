@@ -31,7 +31,8 @@ faults: install
 
 # The pages as a site, in build/site/index.html. A broken link fails. It needs neither torch nor the rest of an installation.
 docs: .venv-docs/installed
-	.venv-docs/bin/mkdocs build --strict -q
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict -q
+	@! grep -rlE '<(script|link|img)[^>]* (src|href)="(https?:)?//' build/site --include='*.html' || { echo "These pages load something from elsewhere."; exit 1; }
 
 # Every command of README.md and docs/ that can run here, on small data: half an hour at most. `make test` only parses them.
 docs-check: install

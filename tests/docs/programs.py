@@ -16,7 +16,6 @@ from prism_pl.cli import PlanCLI, _check_options, _parse, with_own_defaults
 from prism_pl.command_line.catalogue import find_command
 from prism_pl.command_line.configurations import with_config_folder
 from prism_pl.command_line.front import parse
-from prism_pl.command_line.mistakes import explain
 from prism_pl.command_line.outline import options
 from prism_pl.commands.plan import plan_arguments, preset_configs
 from prism_pl.errors import UserError
@@ -24,9 +23,9 @@ from prism_pl.errors import UserError
 
 def check(arguments: list[str]) -> None:
     """Raises UserError for what ``python -m prism_pl`` with these arguments would not understand."""
-    name, *rest = arguments
-    if name == "--help":
+    if arguments in ([], ["--help"]):
         return
+    name, *rest = arguments
     command = find_command(name)
     if "--help" in rest:
         return
@@ -45,11 +44,10 @@ def check(arguments: list[str]) -> None:
 
 def parse_stage(arguments: list[str]) -> Namespace:
     """The complete configuration of a ``fit``. Raises UserError for a mistake."""
-    arguments = with_config_folder(arguments)
     try:
-        return stage_parser().parse_args(with_own_defaults(arguments))
+        return stage_parser().parse_args(with_own_defaults(with_config_folder(arguments)))
     except ArgumentError as error:
-        raise UserError(explain(stage_parser(), arguments, error)) from error
+        raise UserError(" ".join(str(error).split())) from error
 
 
 @cache

@@ -25,7 +25,9 @@ def of(heading: str) -> list[Row]:
 @pytest.mark.parametrize("owner", OWNERS)
 def test_our_keys_are_the_parser_s(owner: str) -> None:
     named = [(key, row) for row in ROWS if row.owner == owner for key in row.ours]
-    named += [(key, row) for row in ROWS if row.owner == owner for key in re.findall(r"`([^`]+)`", row.note) if _KEY.match(key)]
+    named += [
+        (key, row) for row in ROWS if row.owner == owner for key in re.findall(r"`([^`]+)`", row.note) if _KEY.match(key)
+    ]
     assert named
     assert [(key, row.theirs) for key, row in named if key not in keys(owner)] == []
 
@@ -64,7 +66,13 @@ def test_trl_s_keys_are_its_own() -> None:
 def _fields() -> Iterator[str]:
     """Of the classes that ``trl sft`` and ``trl grpo`` take, read from their files: an import would take seconds."""
     for package, files in {
-        "trl": ["trainer/grpo_config", "trainer/sft_config", "trainer/base_config", "trainer/model_config", "scripts/utils"],
+        "trl": [
+            "trainer/grpo_config",
+            "trainer/sft_config",
+            "trainer/base_config",
+            "trainer/model_config",
+            "scripts/utils",
+        ],
         "transformers": ["training_args"],
     }.items():
         spec = importlib.util.find_spec(package)

@@ -18,11 +18,9 @@ COMMANDS = commands()
 def look_at(command: Command) -> None:
     """Fails where the command could not even start."""
     words = command.words
-    if words[:3] == ["python", "-m", "prism_pl"]:
-        check(words[3:])
-    elif "prism_pl" in words:
-        # Behind a launcher.
-        assert reason(command.text), command
+    if "prism_pl" in words and words[words.index("prism_pl") - 1] == "-m":
+        # Behind python, or a launcher.
+        assert words[0] == "python" or reason(command.text), command
         check(words[words.index("prism_pl") + 1 :])
     elif words[0] == "python":
         file = words[1] if words[1] != "-m" else f"{words[2].replace('.', '/')}.py"
@@ -91,9 +89,9 @@ def test_commands_are_found_in_blocks_and_in_text(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("tests.docs.pages.PAGES", [page])
     monkeypatch.setattr("tests.docs.pages.ROOT", tmp_path)
     assert [(command.line, command.words) for command in commands()] == [
-        (5, ["python", "-m", "prism_pl", "fit", "--config", "rlvr.yaml", "--model.algorithm=DAPO"]),
-        (7, ["python", "-m", "prism_pl", "curate"]),
-        (12, ["git", "clone", "HERE"]),
+        (6, ["python", "-m", "prism_pl", "fit", "--config", "rlvr.yaml", "--model.algorithm=DAPO"]),
+        (8, ["python", "-m", "prism_pl", "curate"]),
+        (13, ["git", "clone", "HERE"]),
         (2, ["make", "demo"]),
         (2, ["pytest", "-n", "0", "tests/docs"]),
     ]
@@ -102,10 +100,9 @@ def test_commands_are_found_in_blocks_and_in_text(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize(
     "text",
     [
-        "python -m prism_pl fit --config rlvr.yaml --model.algorithm=GPRO",
-        "python -m prism_pl fit --config rlvr.yaml --data.batchsize 3",
+        "python -m prism_pl check-data --config rlvr.yaml --data.batchsize 3",
         "python -m prism_pl filter --config filter.yaml --lwo 0.2",
-        "python -m prism_pl plan --config rlvr.yaml --gpus 8 --data.batchsize 3",
+        "python -m prism_pl plan --config rlvr.yaml --gpu-memroy 80GB",
         "python -m prism_pl trian",
         "torchrun --nproc_per_node 2 -m prism_pl fit --config no.yaml",
     ],
