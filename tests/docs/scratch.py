@@ -1,5 +1,5 @@
-"""A folder in which the commands of the pages run as they stand, in minutes: configurations of the shipped names, but small,
-and few of the embedded task's rows."""
+"""A folder in which the commands of the pages run as they stand, in minutes: small configurations of the shipped names, and
+few of the embedded task's rows."""
 
 import json
 import shutil
@@ -22,8 +22,8 @@ _ENGINE = {"class_path": "TransformersEngine"}
 _SMALL: dict[str, Content] = {
     # The teacher's responses, until the format is kept: without a well-formed response there is no game.
     "base": {
-        "trainer.max_steps": 120, "data.init_args.path": "embedded/digits/align.jsonl", "data.init_args.response": "teacher",
-        "data.init_args.batch_size": 16,
+        "trainer.max_steps": 120, "data.init_args.batch_size": 16,
+        "data.init_args.path": "embedded/digits/align.jsonl", "data.init_args.response": "teacher",
     },
     "sft": {"trainer.max_steps": 2, "data.init_args.batch_size": 4},
     "warmup": {
@@ -46,8 +46,8 @@ _OUTPUT = 3000
 """Characters of a failed command's output that are shown."""
 
 
-def fill(folder: Path) -> None:
-    """Writes rows, configurations, and ``mine.parquet``, a file of a user's own."""
+def write_rows(folder: Path) -> None:
+    """The embedded task's first rows, and ``mine.parquet``, a file of a user's own."""
     source = embedded_folder(ROOT / "runs" / "embedded").resolve()
     target = folder / "runs" / "embedded" / source.name
     shutil.copytree(source / "model", target / "model")
@@ -61,6 +61,10 @@ def fill(folder: Path) -> None:
     for row in own:
         row["images"] = [(target / image).read_bytes() for image in row["images"]]
     Dataset.from_list(own).to_parquet(folder / "mine.parquet")
+
+
+def write_configurations(folder: Path) -> None:
+    """Each under its shipped name: the program finds those of the current folder first."""
     for name, changes in _SMALL.items():
         _write(folder, name, _smaller(_shipped(name), changes))
     demo = _shipped("demo") | {"jobs": 1, "threads": None}

@@ -11,6 +11,7 @@ from prism_pl.errors import UserError
 from tests.docs.not_run import NOT_RUN, reason
 from tests.docs.pages import PAGES, ROOT, Command, blocks, commands
 from tests.docs.programs import check, parse_stage
+from tests.docs.scratch import write_configurations
 
 COMMANDS = commands()
 
@@ -64,6 +65,15 @@ def test_the_yaml_of_the_stages_is_of_their_keys(tmp_path: Path) -> None:
             assert parsed.data.init_args.path == written
             seen.append(config)
     assert seen == ["sft.yaml", "warmup.yaml", "align.yaml", "rlvr.yaml"]
+
+
+def test_the_small_configurations_of_docs_check_parse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_configurations(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    commands = {"demo": "pipeline", "claim": "study", "eval": "evaluate"}
+    for file in sorted(tmp_path.iterdir()):
+        name = "fit" if "trainer" in yaml.safe_load(file.read_text()) else commands.get(file.stem, file.stem)
+        check([name, "--config", file.name])
 
 
 PAGE = """

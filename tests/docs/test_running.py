@@ -1,5 +1,6 @@
 """The commands of README.md and docs/ run as they stand, on small data, each after those before it on its page."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from tests.docs.not_run import reason
 from tests.docs.pages import ROOT, Command, blocks, commands
-from tests.docs.scratch import environment, execute, fill
+from tests.docs.scratch import environment, execute, write_configurations, write_rows
 
 pytestmark = pytest.mark.docs
 
@@ -21,15 +22,16 @@ COMMANDS = [command for command in commands() if reason(command.text) is None]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the demo's run, as ``make demo`` leaves it, and a run of alignment that was cut short."""
     folder = tmp_path_factory.mktemp("pages")
-    fill(folder)
-    execute(folder, "python -m prism_pl pipeline --config demo.yaml".split())
+    write_rows(folder)
+    write_configurations(folder)
+    execute(folder, shlex.split("python -m prism_pl pipeline --config demo.yaml"))
     cut_short(folder)
     return folder
 
 
 def cut_short(folder: Path) -> None:
     """Leaves ``runs/align`` with a checkpoint, by SIGTERM after its first update."""
-    words = [sys.executable, *"-m prism_pl fit --config align.yaml --trainer.max_steps 1000".split()]
+    words = [sys.executable, *shlex.split("-m prism_pl fit --config align.yaml --trainer.max_steps 1000")]
     with (folder / "align.log").open("w") as log:
         process = subprocess.Popen(words, cwd=folder, env=environment(), stdout=log, stderr=log)
         metrics, deadline = folder / "runs" / "align" / "metrics.jsonl", time.monotonic() + 300
