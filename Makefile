@@ -34,7 +34,7 @@ docs: .venv-docs/installed
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict -q
 	@! grep -rlE '<(script|link|img)[^>]* (src|href)="(https?:)?//' build/site --include='*.html' || { echo "These pages load something from elsewhere."; exit 1; }
 
-# Every command of README.md and docs/ that can run here, on small data: half an hour at most. `make test` only parses them.
+# Every command of README.md and docs/ that can run here, on small data. `make test` only parses them.
 docs-check: install
 	$(RUN) -m pytest -n 0 -m "docs or not docs" tests/docs
 

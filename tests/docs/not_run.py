@@ -21,7 +21,7 @@ class NotRun:
 NOT_RUN = [
     NotRun(r"^git clone ", "the reader's own address"),
     NotRun(r"^source ", "changes the reader's shell"),
-    NotRun(r"^(pip|uv) install ", "installs; a fresh clone's `make demo` and `make test` do the CPU's part"),
+    NotRun(r"^pip install ", "installs; a fresh clone's `make demo` and `make test` do the CPU's part"),
     NotRun(r"^make (demo|bench)", "twenty minutes and more; its stages are run small"),
     NotRun(r"^make (test|ranks|faults)", "the tests themselves"),
     NotRun(r"^make docs", "this, and the site: `make docs` in a checkout"),
