@@ -70,15 +70,15 @@ def blocks(text: str) -> Iterator[tuple[int, list[str]]]:
 
 def _in_blocks(text: str) -> Iterator[tuple[int, str]]:
     for start, lines in blocks(text):
-        joined = ""
+        joined, begun = "", start
         for number, line in enumerate(lines, start):
             joined += line.strip()
             if joined.endswith("\\"):
                 joined = joined[:-1]
-            else:
-                if _is_command(joined):
-                    yield number, joined
-                joined = ""
+                continue
+            if _is_command(joined):
+                yield begun, joined
+            joined, begun = "", number + 1
 
 
 def _in_text(text: str) -> Iterator[tuple[int, str]]:

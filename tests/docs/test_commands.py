@@ -99,9 +99,9 @@ def test_commands_are_found_in_blocks_and_in_text(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("tests.docs.pages.PAGES", [page])
     monkeypatch.setattr("tests.docs.pages.ROOT", tmp_path)
     assert [(command.line, command.words) for command in commands()] == [
-        (6, ["python", "-m", "prism_pl", "fit", "--config", "rlvr.yaml", "--model.algorithm=DAPO"]),
-        (8, ["python", "-m", "prism_pl", "curate"]),
-        (13, ["git", "clone", "HERE"]),
+        (5, ["python", "-m", "prism_pl", "fit", "--config", "rlvr.yaml", "--model.algorithm=DAPO"]),
+        (7, ["python", "-m", "prism_pl", "curate"]),
+        (12, ["git", "clone", "HERE"]),
         (2, ["make", "demo"]),
         (2, ["pytest", "-n", "0", "tests/docs"]),
     ]
