@@ -44,14 +44,15 @@ def check(arguments: list[str]) -> None:
 
 def parse_stage(arguments: list[str]) -> Namespace:
     """The complete configuration of a ``fit``. Raises UserError for a mistake."""
-    return _parsed(*arguments)
+    # Found first: in another folder the same name is another file.
+    return _parsed(*with_config_folder(arguments))
 
 
 @cache
 def _parsed(*arguments: str) -> Namespace:
     # Pages name the same stage for ``fit`` and ``plan``.
     try:
-        return stage_parser().parse_args(with_own_defaults(with_config_folder([*arguments])))
+        return stage_parser().parse_args(with_own_defaults([*arguments]))
     except ArgumentError as error:
         raise UserError(" ".join(str(error).split())) from error
 
