@@ -8,7 +8,7 @@ RUN := $(VENV)/bin/python
 # Every stage is a process of its own. Without bytecode each would compile all that it imports again, for ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test browser-test ranks faults lint bench gpu install clean
+.PHONY: demo test browser-test ranks faults docs docs-check lint bench gpu install clean
 
 demo: install
 	$(RUN) -m prism_pl pipeline --config demo.yaml $(OPTIONS)
@@ -28,6 +28,15 @@ ranks: install
 # Runs that are killed and broken, each for minutes: docs/reliability.md.
 faults: install
 	$(RUN) -m pytest -n 0 -m "faults or not faults" tests/faults
+
+# The pages as a site, in build/site/index.html. A broken link fails. It needs neither torch nor the rest of an installation.
+docs: .venv-docs/installed
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict -q
+	@! grep -rlE '<(script|link|img)[^>]* (src|href)="(https?:)?//' build/site --include='*.html' || { echo "These pages load something from elsewhere."; exit 1; }
+
+# Every command of README.md and docs/ that can run here, on small data. `make test` only parses them.
+docs-check: install
+	$(RUN) -m pytest -n 0 -m "docs or not docs" tests/docs
 
 bench: install
 	$(RUN) -m benchmarks.answers
@@ -62,5 +71,11 @@ $(VENV)/installed: pyproject.toml environment/repair_cpu.py environment/torchvis
 	$(RUN) environment/repair_cpu.py
 	touch $@
 
+.venv-docs/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install -q --upgrade pip
+	.venv-docs/bin/pip install -q --group docs
+	touch $@
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) .venv-docs build runs
