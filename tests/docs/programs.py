@@ -12,7 +12,7 @@ import callbacks
 import datamodules  # noqa: F401 (imported so that class_path accepts short names)
 import modules  # noqa: F401
 from prism_pl import algorithms, rewards
-from prism_pl.cli import PlanCLI, _check_options, _parse, with_own_defaults
+from prism_pl.cli.commands import PlanCLI, _check_options, _parse, with_own_defaults
 from prism_pl.command_line.catalogue import find_command
 from prism_pl.command_line.configurations import with_config_folder
 from prism_pl.command_line.front import parse

@@ -25,7 +25,7 @@ def look_at(command: Command) -> None:
         check(words[words.index("prism_pl") + 1 :])
     elif words[0] == "python":
         file = words[1] if words[1] != "-m" else f"{words[2].replace('.', '/')}.py"
-        assert (ROOT / file).is_file(), command
+        assert (ROOT / file).is_file() or reason(command.text), command
     elif words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
     elif words[0] == "pytest":
