@@ -14,6 +14,8 @@ from tests.docs.programs import check, parse_stage
 from tests.docs.scratch import write_configurations
 
 COMMANDS = commands()
+_OTHERS_FILE = "lmms_eval.py"
+"""Installed into a folder of its own."""
 
 
 def look_at(command: Command) -> None:
@@ -25,7 +27,7 @@ def look_at(command: Command) -> None:
         check(words[words.index("prism_pl") + 1 :])
     elif words[0] == "python":
         file = words[1] if words[1] != "-m" else f"{words[2].replace('.', '/')}.py"
-        assert (ROOT / file).is_file() or reason(command.text), command
+        assert (ROOT / file).is_file() or file == _OTHERS_FILE, command
     elif words[0] == "make":
         assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), command
     elif words[0] == "pytest":
@@ -123,7 +125,7 @@ def test_a_mistake_on_a_page_is_found(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["make dmeo", "python -m benchmarks.nothing", "pytest tests/no", "pytest -m rnaks tests/ranks", "hf download x"]
+    "text", ["make dmeo", "python -m benchmarks.nothing", "pytest tests/no", "pytest -m rnaks tests/ranks", "hf upload x"]
 )
 def test_a_target_that_is_not_there_is_found(text: str) -> None:
     with pytest.raises(AssertionError):
