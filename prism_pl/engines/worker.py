@@ -92,13 +92,15 @@ class Worker:
             # Not the end of the pipe alone: other children of this process may have inherited it.
             if not self._connection.poll():
                 raise EOFError
-            number, error, value = pickle.loads(self._connection.recv_bytes())
-            if number != self._received:
-                raise ValueError(f"reply {number} for {self._received}")
+            data = self._connection.recv_bytes()
         except (EOFError, OSError):
             raise self._ended() from None
-        except Exception as error:
-            raise self._ended(f"has answered what cannot be read ({error!r})") from error
+        try:
+            number, error, value = pickle.loads(data)
+        except Exception as unreadable:
+            raise self._ended(f"has answered what cannot be read ({unreadable!r})") from unreadable
+        if number != self._received:
+            raise self._ended(f"has given answer {number} to question {self._received}")
         self._received += 1
         return error, value
 
@@ -131,7 +133,7 @@ class Worker:
         # By itself: its exit code tells of what.
         self.end(0.0 if why else _PATIENCE)
         self._listener.join(_PATIENCE)
-        last = f" Its last words: {' / '.join(self._last_lines)}" if self._last_lines else ""
+        last = f' Its last words: "{" / ".join(self._last_lines)}".' if self._last_lines else ""
         return EngineEndedError(f"{self._name} {why or f'ended with code {self.process.exitcode}'}.{last}")
 
     def _listen(self, said: Connection) -> None:
