@@ -88,7 +88,7 @@ class ProcessEngine(RolloutEngine):
         self.check()
         self._options = model, max_prompt_tokens, sampling
         self._asked.clear()
-        self._taken, self._deaths = None, 0
+        self._taken, self._deaths, self.version = None, 0, 0
         self._shared = SharedWeights()
         self._begin()
 
@@ -122,7 +122,8 @@ class ProcessEngine(RolloutEngine):
 
     def sleep(self) -> None:
         if self.sleeps:
-            self._ask("sleep")
+            # The caller wants the memory.
+            self._result(self._ask("sleep"))
 
     def close(self) -> None:
         if self._worker is None:
@@ -131,14 +132,8 @@ class ProcessEngine(RolloutEngine):
             # Nobody will read it.
             self._worker.end()
         else:
-            self._settle()
             self._worker.close()
         self._worker = None
-
-    def _settle(self) -> None:
-        """Reads the replies that nobody has waited for."""
-        while self._asked:
-            self._result(self._asked[-1])
 
     def _ask(self, method: str, *arguments: Any) -> _Request:
         assert self._worker is not None, "the engine was not started"

@@ -16,6 +16,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
@@ -65,7 +66,7 @@ class Worker:
         there.close()
         saying.close()
         self._name, self._time_limit = name, time_limit
-        self._received = 0
+        self._sent = self._received = 0
         self._last_lines: deque[str] = deque(maxlen=_LAST_LINES)
         self._listener = threading.Thread(target=self._listen, args=(said,), name="engine's errors", daemon=True)
         self._listener.start()
@@ -83,6 +84,7 @@ class Worker:
             self._connection.send_bytes(data)
         except OSError:
             raise self._ended() from None
+        self._sent += 1
 
     def receive(self) -> Reply:
         """The next reply. Raises EngineEndedError."""
@@ -121,9 +123,11 @@ class Worker:
         atexit.unregister(self.process.kill)
 
     def close(self) -> None:
-        """Lets the engine free what it holds, and ends the process."""
+        """Lets the engine free what it holds after all that it was asked, and ends the process."""
         try:
-            self.call("close")
+            self.send("close")
+            while self._received < self._sent:
+                self.receive()
         except EngineEndedError:
             return
         self.end(_PATIENCE)
@@ -140,7 +144,8 @@ class Worker:
         """Passes on what the process writes to its standard error, and keeps the end of it."""
         rest = ""
         while data := os.read(said.fileno(), 65536):
-            os.write(2, data)
+            with suppress(OSError):
+                os.write(2, data)
             *lines, rest = (rest + data.decode(errors="replace")).split("\n")
             self._last_lines.extend(line.strip() for line in lines if line.strip())
         said.close()
@@ -205,7 +210,9 @@ def _serve(engine: RolloutEngine, connection: Connection, saying: Connection, th
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, requests), name="requests", daemon=True).start()
     host = _Host(engine)
-    for number in itertools.count():
+    method = None
+    # By itself after the last one: the asker's end of the pipe may live on in other children of it.
+    for number in itertools.takewhile(lambda _: method != "close", itertools.count()):
         data = requests.get()
         try:
             method, arguments = pickle.loads(data)
