@@ -210,16 +210,17 @@ def _serve(engine: RolloutEngine, connection: Connection, saying: Connection, th
     requests: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(connection, requests), name="requests", daemon=True).start()
     host = _Host(engine)
-    method = None
-    # By itself after the last one: the asker's end of the pipe may live on in other children of it.
-    for number in itertools.takewhile(lambda _: method != "close", itertools.count()):
-        data = requests.get()
+    for number in itertools.count():
+        method, data = None, requests.get()
         try:
             method, arguments = pickle.loads(data)
             reply = pickle.dumps((number, None, getattr(host, method)(*arguments)))
         except Exception as error:
             reply = pickle.dumps((number, _portable(error), None))
         connection.send_bytes(reply)
+        if method == "close":
+            # Not when the pipe ends: other children of the asker may have inherited its end of it.
+            return
 
 
 def _read(connection: Connection, requests: "queue.SimpleQueue[bytes]") -> None:
