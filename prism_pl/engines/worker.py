@@ -201,8 +201,8 @@ def _serve(engine: RolloutEngine, connection: Connection, saying: Connection, th
     saying.close()
     faulthandler.enable()
     # They reach all processes of a terminal or a job. The asker ends when it has saved, and takes its engine along.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(ignored, signal.SIG_IGN)
     # An engine that looks for the launcher's variables would take itself for one of the asker's ranks.
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"):
         os.environ.pop(name, None)
