@@ -84,12 +84,13 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=10)
     parser.add_argument("--prompts", type=int, help="Of a batch; the configuration's by default.")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stages", nargs="+", default=["align", "rlvr"], choices=["align", "rlvr"])
     options = parser.parse_args()
     if options.model == str(SFT_MODEL) and not SFT_MODEL.is_dir():
         raise SystemExit(f"{SFT_MODEL} is missing: run `make demo` first.")
     print(f"| stage, seconds an update | {' | '.join(SIDES)} | one thread in turn / ahead | two threads in turn / ahead |")
     print(f"| --- |{' --- |' * (len(SIDES) + 2)}")
-    for stage in ("align", "rlvr"):
+    for stage in options.stages:
         found: dict[str, list[float]] = {side: [] for side in SIDES}
         for _ in range(options.rounds):
             for side in SIDES:
