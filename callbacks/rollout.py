@@ -83,8 +83,8 @@ class RolloutCallback(L.Callback):
         self._stage = require(pl_module, RolloutStage, "RolloutCallback")
         self._data = require(trainer.datamodule, PromptSource, "RolloutCallback")
         gaps = ("probe_gap", "probe_gap_mean", "probe_gap_p99")
-        names = ("tokens_per_second", *gaps, "usable_groups", "prompts_sampled", "surplus_groups")
-        names += ("staleness",) if self.overlap else ()
+        names = ["tokens_per_second", *gaps, "usable_groups", "prompts_sampled", "surplus_groups"]
+        names += ["staleness"] * bool(self.overlap)
         self._metrics = StepMetrics(means(*(f"rollout/{name}" for name in names)) | seconds("rollout", "sync"))
         self._ahead = RolloutsAhead(self.overlap, self.engine, self.sampling, self._stage, self._data, self._seed)
         self.engine.check()

@@ -44,7 +44,7 @@ class PromptDataModule(MixtureDataModule):
         """What ``upcoming`` has made of batches that have not come yet."""
 
     def encode(self, rows: list[int]) -> PromptBatch:
-        return PromptBatch(self._encoded.pop(tuple(rows), None) or self._prompts(rows))
+        return PromptBatch(self._encoded.pop(tuple(rows), []) or self._prompts(rows))
 
     def upcoming(self, batches: int) -> list[Prompt] | None:
         rows = self.rows_ahead(batches)
