@@ -1,11 +1,15 @@
 """Whole fits with rollouts that are sampled ahead: each response is the one that the weights it names give."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
 import torch
 
+from modules import AdversarialAlignModule, RLVRModule
+from modules.align import CadenceOptions
+from prism_pl.algorithms.policy_update import ReuseOptions
 from prism_pl.engines import TransformersEngine
 from prism_pl.types import Rollouts, SamplingOptions
 from tests.faults.kills import timeless
@@ -83,6 +87,15 @@ def test_responses_are_those_of_the_weights_before_the_last_batch(tmp_path: Path
     ages = [line["rollout/staleness"] for line in logged(tmp_path / "run", "rollout/staleness")]
     assert ages[0] == 0
     assert all(0 < age <= 2 for age in ages[1:])
+
+
+def test_updates_of_the_batches_to_come() -> None:
+    """Three batches teach the discriminator alone, of which one is done."""
+    stage: Any = SimpleNamespace(
+        cadence=CadenceOptions(policy_delay=3), batches_done=1, reuse=ReuseOptions(mini_batches=2, epochs=3)
+    )
+    assert [AdversarialAlignModule.updates_in(stage, count) for count in range(5)] == [0, 0, 0, 6, 12]
+    assert [RLVRModule.updates_in(stage, count) for count in range(3)] == [0, 6, 12]
 
 
 def test_without_overlap_a_process_changes_nothing(tmp_path: Path) -> None:
