@@ -50,6 +50,7 @@ bench: install
 	$(RUN) -m benchmarks.whole_stages
 	$(RUN) -m benchmarks.checkpoint_stall
 	$(RUN) -m benchmarks.engines
+	$(RUN) -m benchmarks.overlap
 
 # Needs a GPU, but neither vLLM nor a weight: nine minutes at most. With what is installed already: python -m benchmarks.gpu
 gpu: install

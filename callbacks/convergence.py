@@ -98,7 +98,7 @@ class ConvergenceProbe(L.Callback):
     @within("convergence probe")
     def _probe(self, trainer: Any, device: torch.device) -> None:
         engine = self._ready_engine()
-        engine.sync(self._stage.policy_weights())
+        engine.take(self._stage.policy_weights(), trainer.global_step)
         rows = self._prompts.rows[: self.num_prompts][trainer.global_rank :: trainer.world_size]
         rollouts = engine.answer(self._prompts.encode(rows), self.sampling, run_seed(), "convergence")
         self._two_samples(rollouts, device)

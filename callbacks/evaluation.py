@@ -145,7 +145,7 @@ class EvaluationCallback(LastWork):
         """Metrics over all ranks; the records of all ranks, in the order of the prompts."""
         engine = self._ready_engine()
         # Always: a run that was killed after its last update comes here without having trained a step.
-        engine.sync(self._stage.policy_weights())
+        engine.take(self._stage.policy_weights(), trainer.global_step)
         rows = self.prompts.rows[:count]
         own = rows[trainer.global_rank :: trainer.world_size]
         records = []

@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 import torch
 
+from callbacks.ahead import RolloutsAhead
 from callbacks.every import EveryUpdates
 from callbacks.probe import ProbeOptions, bounds, judge
 from prism_pl.contracts import PromptSource, RolloutStage, require
@@ -18,6 +19,7 @@ from prism_pl.engines import RolloutEngine
 from prism_pl.errors import UserError
 from prism_pl.metrics.collection import StepMetrics, means
 from prism_pl.metrics.timing import seconds, timed
+from prism_pl.ranges import NonNegativeInt
 from prism_pl.seeds import run_seed
 from prism_pl.types import Prompt, PromptBatch, Response, Rollouts, SamplingOptions
 
@@ -42,9 +44,11 @@ class RolloutCallback(L.Callback):
     It asks the module for ``usable_groups`` and ``max_resampling`` and knows neither rewards nor algorithms.
 
     Args:
-        engine: ``VLLMEngine`` or ``TransformersEngine``.
+        engine: ``VLLMEngine`` or ``TransformersEngine``, or a ``ProcessEngine`` with one of them.
         sampling: how responses are sampled.
         probe: the proof that engine and trainer hold the same weights.
+        overlap: batches that are sampled ahead, while earlier ones are learnt from, with weights as many batches old at
+            most; ``model.mismatch`` corrects for it. 0 samples each batch with the newest weights.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class RolloutCallback(L.Callback):
         engine: RolloutEngine,
         sampling: SamplingOptions,
         probe: ProbeOptions = ProbeOptions(),  # noqa: B008 (frozen)
+        overlap: NonNegativeInt = 0,
     ) -> None:
         if not sampling.temperature and sampling.group_size > 1:
             raise UserError(
@@ -62,9 +67,12 @@ class RolloutCallback(L.Callback):
                 f"RolloutCallback.sampling.top_p: it is {sampling.top_p}, but the trainer's log-probabilities are those of "
                 f"all tokens. Leave it out, or set it to 1."
             )
+        if overlap:
+            _check_overlap(overlap, engine)
         self.engine = engine
         self.sampling = sampling
         self.probe_options = probe
+        self.overlap = overlap
         self._probe_cadence = EveryUpdates(probe.every)
         self._surplus: deque[Entry] = deque()
         """Usable groups that no batch has taken yet, the same on all ranks."""
@@ -75,8 +83,10 @@ class RolloutCallback(L.Callback):
         self._stage = require(pl_module, RolloutStage, "RolloutCallback")
         self._data = require(trainer.datamodule, PromptSource, "RolloutCallback")
         gaps = ("probe_gap", "probe_gap_mean", "probe_gap_p99")
-        names = ("tokens_per_second", *gaps, "usable_groups", "prompts_sampled", "surplus_groups")
+        names = ["tokens_per_second", *gaps, "usable_groups", "prompts_sampled", "surplus_groups"]
+        names += ["staleness"] * bool(self.overlap)
         self._metrics = StepMetrics(means(*(f"rollout/{name}" for name in names)) | seconds("rollout", "sync"))
+        self._ahead = RolloutsAhead(self.overlap, self.engine, self.sampling, self._stage, self._data, self._seed)
         self.engine.check()
 
     def ready_engine(self) -> RolloutEngine:
@@ -87,7 +97,7 @@ class RolloutCallback(L.Callback):
         return self.engine
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        self.ready_engine().sync(self._stage.policy_weights())
+        self.ready_engine().take(self._stage.policy_weights(), trainer.global_step)
         self._probed = False
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -105,14 +115,20 @@ class RolloutCallback(L.Callback):
             self._probe(trainer, batch)
         with timed("rollout", self._metrics) as watch, _explained(trainer.global_step):
             batch.rollouts = self._sample(trainer, batch.prompts)
+            # After the groups of no use were replaced: they would wait behind it.
+            self._ahead.ask(trainer)
         tokens = sum(len(response.token_ids) for response in batch.rollouts.flat_responses)
-        self._metrics.add("rollout/tokens_per_second", tokens / watch.seconds)
-        # Nobody asks it before the update's weights are in it.
-        self.engine.sleep()
+        self._metrics.add("rollout/tokens_per_second", tokens / (watch.seconds + self._unseen_seconds))
+        if self.overlap:
+            ages = [trainer.global_step - response.version for response in batch.rollouts.flat_responses]
+            self._metrics.add("rollout/staleness", torch.tensor(ages))
+        else:
+            # Nobody asks it before the update's weights are in it.
+            self.engine.sleep()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         with timed("sync", self._metrics):
-            self.engine.sync(self._stage.policy_weights())
+            self.engine.take(self._stage.policy_weights(), trainer.global_step)
         self._stage.report(self._metrics)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -122,7 +138,10 @@ class RolloutCallback(L.Callback):
     def _sample(self, trainer: Any, prompts: list[Prompt]) -> Rollouts:
         """Responses to the prompts; groups that the algorithm cannot use are replaced, up to its cap."""
         step = trainer.global_step
-        sampled = self.engine.answer(prompts, self.sampling, self._seed, "rollout", step, 0)
+        pending = self._ahead.next(prompts, step)
+        (sampled,) = pending.result()
+        self._unseen_seconds = pending.unseen_seconds
+        self._ahead.check(sampled)
         usable = self._stage.usable_groups(sampled).tolist()
         if not self._stage.max_resampling:
             self._metrics.add("rollout/usable_groups", torch.tensor(usable, dtype=torch.float))
@@ -210,6 +229,22 @@ class RolloutCallback(L.Callback):
         for rank, problem in enumerate(self._stage.gather(verdict.problem)):
             if problem:
                 raise RuntimeError(f"Log-prob probe failed before update {step + 1} on rank {rank}: {problem}")
+
+
+def _check_overlap(overlap: int, engine: RolloutEngine) -> None:
+    """Raises UserError for an engine that cannot sample while the trainer trains."""
+    kind = type(engine).__name__
+    if not engine.beside:
+        raise UserError(
+            f"RolloutCallback.overlap: {overlap} batches ahead need an engine in a process of its own, and {kind} samples "
+            f"in the trainer's. Wrap it in ProcessEngine, {{class_path: ProcessEngine, init_args: {{engine: {{class_path: "
+            f"{kind}}}}}}}, or set overlap to 0."
+        )
+    if engine.sleeps:
+        raise UserError(
+            "RolloutCallback.overlap: the engine has sleep_mode, which gives its memory back while the stage learns. With "
+            "overlap it samples meanwhile. Leave sleep_mode out, or set overlap to 0."
+        )
 
 
 @contextmanager

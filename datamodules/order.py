@@ -1,6 +1,7 @@
 """The order of the data: shuffled reproducibly, shared out over ranks, resumable in the middle of an epoch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import lightning as L
@@ -56,23 +57,29 @@ class OrderedBatches(Sampler[list[int]]):
         self.tokens = tokens
         self.done = 0
         """Batches that a run before this one has finished."""
+        # A batch of the next epoch may be asked for before the last ones of this.
+        self._rows = lru_cache(maxsize=2)(self._epoch)
 
     def __len__(self) -> int:
         return sum(self.counts) // self.batch_size
 
     def __iter__(self) -> Iterator[list[int]]:
-        epoch, start = divmod(self.done, len(self))
-        rows = self._rows(epoch)
-        for batch in range(start, len(self)):
+        epoch = self.done // len(self)
+        for number in range(self.done, (epoch + 1) * len(self)):
             self.done += 1
-            yield self._own(rows[batch * self.batch_size : (batch + 1) * self.batch_size]).tolist()
+            yield self.batch(number)
+
+    def batch(self, number: int) -> list[int]:
+        """This rank's rows of a batch, counted from 0 over all epochs."""
+        epoch, index = divmod(number, len(self))
+        return self._own(self._rows(epoch)[index * self.batch_size : (index + 1) * self.batch_size]).tolist()
 
     def _own(self, rows: Rows) -> Rows:
         if self.tokens is None or self.world_size == 1:
             return rows[self.rank :: self.world_size]
         return rows[balanced(self.tokens[rows].tolist(), self.world_size)[self.rank]]
 
-    def _rows(self, epoch: int) -> Rows:
+    def _epoch(self, epoch: int) -> Rows:
         taken = np.concatenate([self._taken(number, epoch) for number in range(len(self.parts))])
         return taken[self._permutation(len(taken), "order", epoch)]
 
@@ -132,6 +139,7 @@ class OrderedDataModule(L.LightningDataModule):
         rank, world_size = self.trainer.global_rank, self.trainer.world_size
         batches = OrderedBatches(parts, self.batch_size, self.seed, rank, world_size, weights, tokens)
         batches.done = self._done
+        self._batches = batches
         # "spawn" would import everything again in each worker; the workers only read, so a fork is safe.
         return DataLoader(
             RowNumbers(), batch_sampler=batches, collate_fn=encode, num_workers=self.num_workers,
@@ -140,14 +148,26 @@ class OrderedDataModule(L.LightningDataModule):
             persistent_workers=False,
         )  # fmt: skip
 
+    def rows_ahead(self, batches: int) -> list[int] | None:
+        """This rank's rows of the batch that comes so many after the present one; None if the last epoch ends before it."""
+        assert self.trainer is not None
+        number = self._batches_done() + batches
+        epochs = self.trainer.max_epochs or -1
+        if epochs >= 0 and number >= epochs * self.trainer.num_training_batches:
+            return None
+        return self._batches.batch(number)
+
+    def _batches_done(self) -> int:
+        """Batches that all updates so far have come from, the present one left out."""
+        assert self.trainer is not None
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
+
     def data_files(self) -> list[DataFile]:
         """What the rows are read from."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
-        assert self.trainer is not None
-        done = self.trainer.fit_loop.epoch_loop.batch_progress.total.processed  # type: ignore[attr-defined]
-        return {"done": done, "data": [data.content for data in self.data_files()]}
+        return {"done": self._batches_done(), "data": [data.content for data in self.data_files()]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Raises UserError if the rows are not those that the run has begun with: their order would be another."""

@@ -40,9 +40,21 @@ class PromptDataModule(MixtureDataModule):
     ) -> None:
         requirements = Requirements(tuple(needs), drop_too_long=drop_too_long)
         super().__init__(path, policy, max_prompt_tokens, requirements, batch_size, seed, num_workers)
+        self._encoded: dict[tuple[int, ...], list[Prompt]] = {}
+        """What ``upcoming`` has made of batches that have not come yet."""
 
     def encode(self, rows: list[int]) -> PromptBatch:
-        return PromptBatch(self._prompts(rows))
+        return PromptBatch(self._encoded.pop(tuple(rows), []) or self._prompts(rows))
+
+    def upcoming(self, batches: int) -> list[Prompt] | None:
+        rows = self.rows_ahead(batches)
+        if rows is None:
+            return None
+        prompts = self._prompts(rows)
+        if not self.num_workers:
+            # A worker's ``encode`` would not see it.
+            self._encoded[tuple(rows)] = prompts
+        return prompts
 
     def draw(self, count: int, *words: int | str) -> list[str]:
         """Names of random prompts to replace groups of no use: a function of the seed and ``words``, all rows alike."""

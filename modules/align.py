@@ -114,6 +114,14 @@ class AdversarialAlignModule(StageModule):
         self.algorithm = GRPO(kl_weight=kl_weight, kl_estimator="k2", entropy_weight=entropy_weight)
         self.batches_done = 0
 
+    @property
+    def corrects_mismatch(self) -> bool:
+        return self.mismatch.action != "off"
+
+    def updates_in(self, batches: int) -> int:
+        delayed = max(0, self.cadence.policy_delay - self.batches_done)
+        return max(0, batches - delayed) * self.reuse.updates
+
     def build(self) -> None:
         self.policy = self.policy_options.build("model.policy", as_stored=True)
         self.prepare(self.policy)

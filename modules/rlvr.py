@@ -63,6 +63,13 @@ class RLVRModule(StageModule):
     def max_resampling(self) -> int:
         return self.algorithm.max_resampling
 
+    @property
+    def corrects_mismatch(self) -> bool:
+        return self.mismatch.action != "off"
+
+    def updates_in(self, batches: int) -> int:
+        return batches * self.reuse.updates
+
     def build(self) -> None:
         self.policy = self.policy_options.build("model.policy", as_stored=True)
         self.prepare(self.policy)

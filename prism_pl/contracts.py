@@ -78,6 +78,13 @@ class RolloutStage(PolicyStage, Protocol):
     def max_resampling(self) -> int:
         """Rounds of further prompts that replace groups of no use; 0 keeps all groups."""
 
+    @property
+    def corrects_mismatch(self) -> bool:
+        """Whether the loss corrects for responses that other weights than the trainer's have sampled."""
+
+    def updates_in(self, batches: int) -> int:
+        """Updates of the policy in the next so many rollout batches, if none of them is left out."""
+
     def usable_groups(self, rollouts: Rollouts) -> torch.Tensor:
         """True for the groups (P,) that the stage would learn from."""
 
@@ -96,6 +103,10 @@ class PromptSource(Protocol):
 
     def by_source(self, sources: list[str]) -> list[Prompt]:
         """The prompts that earlier batches called ``file:row``."""
+
+    def upcoming(self, batches: int) -> list[Prompt] | None:
+        """This rank's prompts of the batch that comes so many after the present one, or None if the last epoch ends before
+        it. Nothing is taken by it: the batch comes all the same."""
 
 
 def require(value: object, contract: type[_Contract], asker: str) -> _Contract:

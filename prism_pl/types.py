@@ -80,6 +80,8 @@ class Response:
     """Decoded without special tokens."""
     truncated: bool
     """Cut at the length limit."""
+    version: int = 0
+    """Updates that the weights had which sampled it."""
 
 
 @dataclass(frozen=True, kw_only=True)

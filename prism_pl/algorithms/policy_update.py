@@ -25,6 +25,11 @@ class ReuseOptions:
     epochs: PositiveInt = 1
     """Passes over the batch."""
 
+    @property
+    def updates(self) -> int:
+        """Of one rollout batch."""
+        return self.mini_batches * self.epochs
+
 
 @dataclass(frozen=True)
 class PolicyUpdate:

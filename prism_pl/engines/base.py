@@ -1,15 +1,59 @@
 """What a rollout engine must do: sample responses from its own copy of the weights, and take new weights."""
 
 import random
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from prism_pl.seeds import derive_seed
 from prism_pl.types import Prompt, Response, Rollouts, SamplingOptions
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What an engine has made of some prompts."""
+
+    groups: list[list[list[Response]]]
+    """Of each of the samplings, of each prompt."""
+    version: int
+    """Updates that the weights had."""
+    seconds: float
+    """That it took beside the caller's work."""
+
+
+class PendingRollouts:
+    """Responses that an engine was asked for and may not have made yet."""
+
+    def __init__(
+        self, prompts: Sequence[Prompt], samplings: Sequence[SamplingOptions], collect: Callable[[], Sampled]
+    ) -> None:
+        self.prompts = prompts
+        self._samplings = samplings
+        self._collect = collect
+        self.unseen_seconds = 0.0
+        """Seconds of sampling that ``result`` has not waited for."""
+
+    def result(self) -> list[Rollouts]:
+        """Waits for them; for each of the samplings. Raises RuntimeError for a response that is none."""
+        begin = time.perf_counter()
+        sampled = self._collect()
+        self.unseen_seconds = max(0.0, sampled.seconds - (time.perf_counter() - begin))
+        for sampling, responses in zip(self._samplings, sampled.groups, strict=True):
+            for prompt, group in zip(self.prompts, responses, strict=True):
+                _check_group(prompt, group, sampling.group_size)
+        return [
+            Rollouts(
+                tuple(self.prompts),
+                tuple(tuple(replace(response, version=sampled.version) for response in group) for group in responses),
+                sampling,
+            )
+            for sampling, responses in zip(self._samplings, sampled.groups, strict=True)
+        ]
 
 
 class RolloutEngine(ABC):
@@ -21,6 +65,10 @@ class RolloutEngine(ABC):
 
     num_devices = 1
     """Devices that it samples on: a call should bring so many times the prompts."""
+    beside = False
+    """Whether it samples while its caller does something else, so that ``submit`` gains by it."""
+    version = 0
+    """Updates that the weights have had which it samples from."""
 
     @property
     def precision(self) -> torch.dtype:
@@ -55,19 +103,34 @@ class RolloutEngine(ABC):
         self, prompts: Sequence[Prompt], samplings: Sequence[SamplingOptions], *words: int | str
     ) -> list[Rollouts]:
         """The same for each of the samplings, asked together. Raises RuntimeError for a response that is none."""
+        return self.submit(prompts, samplings, *words).result()
+
+    def submit(self, prompts: Sequence[Prompt], samplings: Sequence[SamplingOptions], *words: int | str) -> PendingRollouts:
+        """Asks for the same, with the weights that it has been given so far. An engine that is not ``beside`` its caller
+        makes it now."""
         seeds = [derive_seed(*words, prompt.source) for prompt in prompts]
-        groups = self.generate_each(prompts, seeds, samplings)
-        for sampling, responses in zip(samplings, groups, strict=True):
-            for prompt, group in zip(prompts, responses, strict=True):
-                _check_group(prompt, group, sampling.group_size)
-        return [
-            Rollouts(tuple(prompts), tuple(map(tuple, responses)), sampling)
-            for sampling, responses in zip(samplings, groups, strict=True)
-        ]
+        return PendingRollouts(prompts, samplings, self.begin(prompts, seeds, samplings))
+
+    def begin(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
+    ) -> Callable[[], Sampled]:
+        """Begins to sample, and returns what waits for the end of it."""
+        sampled = Sampled(self.generate_each(prompts, seeds, samplings), self.version, 0.0)
+        return lambda: sampled
+
+    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+        """``sync`` with weights that have had ``version`` updates: the responses say so from here on."""
+        self.sync(weights)
+        self.version = version
 
     @abstractmethod
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Takes full tensors under transformers' names and forgets everything computed with the old ones."""
+
+    @property
+    def sleeps(self) -> bool:
+        """Whether ``sleep`` does anything."""
+        return False
 
     def sleep(self) -> None:  # noqa: B027 (most engines hold nothing that is worth it)
         """Gives memory back until the next ``sync``; weights and all that was computed with them are lost."""

@@ -1,23 +1,16 @@
 """One engine a device, each in a process of its own, behind the interface of one: prompts are shared out among them."""
 
-import multiprocessing
-import os
-import signal
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 
 from prism_pl.engines.base import RolloutEngine
-from prism_pl.environment import variables
+from prism_pl.engines.shared_weights import SharedWeights
+from prism_pl.engines.worker import Worker
 from prism_pl.errors import UserError
 from prism_pl.ranges import PositiveInt
 from prism_pl.types import Prompt, Response, SamplingOptions
-
-_VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 def on_devices(engine: RolloutEngine, devices: PositiveInt) -> RolloutEngine:
@@ -37,22 +30,18 @@ class SeveralEngines(RolloutEngine):
     def __init__(self, engine: RolloutEngine, num_devices: PositiveInt) -> None:
         self.engine = engine
         self.num_devices = num_devices
-        self._workers: list[tuple[BaseProcess, Connection]] = []
+        self._workers: list[Worker] = []
+        self._shared = SharedWeights()
 
     def check(self) -> None:
         self.engine.check()
 
     def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
         self.check()
-        # "spawn": CUDA does not survive a fork, and a device is chosen before CUDA is.
-        context = multiprocessing.get_context("spawn")
+        threads = max(1, torch.get_num_threads() // self.num_devices)
         for number in range(self.num_devices):
-            here, there = context.Pipe()
-            process = context.Process(target=_work, args=(self.engine, there), daemon=True)
-            with _environment(number, self.num_devices):
-                process.start()
-            there.close()
-            self._workers.append((process, here))
+            device = number if torch.cuda.is_available() else None
+            self._workers.append(Worker(self.engine, f"the engine on device {number}", threads, device))
         self._ask("start", [(model, max_prompt_tokens, sampling)] * self.num_devices)
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
@@ -62,70 +51,31 @@ class SeveralEngines(RolloutEngine):
         self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
     ) -> list[list[list[Response]]]:
         count = min(self.num_devices, len(prompts))
-        shares = self._ask(
-            "generate_each", [(prompts[first::count], seeds[first::count], samplings) for first in range(count)]
-        )
+        shares = self._ask("sample", [(prompts[first::count], seeds[first::count], samplings) for first in range(count)])
         return [
-            [shares[row % count][number][row // count] for row in range(len(prompts))] for number in range(len(samplings))
+            [shares[row % count].groups[number][row // count] for row in range(len(prompts))]
+            for number in range(len(samplings))
         ]
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        self._ask("sync", [([(name, tensor.cpu()) for name, tensor in weights],)] * self.num_devices)
+        if self._shared.write(weights):
+            self._ask("attach", [(self._shared.blocks,)] * self.num_devices)
+        self._ask("take", [(self._shared.places, self.version)] * self.num_devices)
 
     def close(self) -> None:
-        self._ask("close", [()] * len(self._workers))
-        for process, connection in self._workers:
-            connection.close()
-            process.join()
+        for worker in self._workers:
+            worker.close()
         self._workers = []
 
     def _ask(self, method: str, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
         """What the first engines, one for each of ``arguments``, return; their errors are raised here."""
         asked = self._workers[: len(arguments)]
+        for worker, own in zip(asked, arguments, strict=True):
+            worker.send(method, *own)
         answers = []
-        for number, (_, connection) in enumerate(asked):
-            with self._alive(number):
-                connection.send((method, arguments[number]))
-        for number, (_, connection) in enumerate(asked):
-            with self._alive(number):
-                error, answer = connection.recv()
+        for worker in asked:
+            error, answer = worker.receive()
             if error is not None:
                 raise error
             answers.append(answer)
         return answers
-
-    @contextmanager
-    def _alive(self, number: int) -> Iterator[None]:
-        """Raises RuntimeError with its exit code if the worker has ended."""
-        try:
-            yield
-        except (EOFError, ConnectionError):
-            process = self._workers[number][0]
-            process.join()
-            raise RuntimeError(f"the engine on device {number} ended with code {process.exitcode}.") from None
-
-
-def _work(engine: RolloutEngine, connection: Connection) -> None:
-    """In a worker: does what it is asked until the asker is gone."""
-    # Ctrl-C reaches all processes of a terminal; the asker ends and takes its workers along.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while True:
-        try:
-            method, arguments = connection.recv()
-        except (EOFError, ConnectionError):
-            return
-        try:
-            connection.send((None, getattr(engine, method)(*arguments)))
-        except Exception as error:
-            connection.send((error, None))
-
-
-@contextmanager
-def _environment(number: int, num_devices: int) -> Iterator[None]:
-    """What a worker that is started inside sees: one GPU of those that this process sees, and its share of the threads."""
-    visible = os.environ.get(_VISIBLE)
-    device = visible.split(",")[number] if visible else str(number)
-    threads = max(1, torch.get_num_threads() // num_devices)
-    own = {"OMP_NUM_THREADS": str(threads)} | ({_VISIBLE: device} if torch.cuda.is_available() else {})
-    with variables(own):
-        yield

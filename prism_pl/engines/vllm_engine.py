@@ -161,6 +161,10 @@ class VLLMEngine(RolloutEngine):
             self._llm.wake_up(tags=["kv_cache"])
             self._asleep = False
 
+    @property
+    def sleeps(self) -> bool:
+        return self.sleep_mode
+
     def sleep(self) -> None:
         if self.sleep_mode:
             # Level 2 forgets the weights, where 1 would copy them to the host: the next ones come from the trainer anyway.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prism_pl.discriminators import Discriminator
-from prism_pl.engines import VLLMEngine
+from prism_pl.engines import ProcessEngine, VLLMEngine
 from prism_pl.model.adapters import LoraOptions
 from prism_pl.planning.architecture import Architecture
 from prism_pl.planning.names import OriginOf, architecture_of
@@ -245,6 +245,9 @@ def _engine(entry: Mapping[str, Any] | None) -> EngineSettings | None:
     if not entry:
         return None
     options = _options(entry)
+    if _name(entry) == ProcessEngine.__name__:
+        # With devices of its own it needs nothing of the trainer's: then this is too much.
+        return _engine(options["engine"])
     if not _name(entry).startswith(VLLMEngine.__name__):
         return EngineSettings(share=None, sleeps=False, max_num_seqs=256)
     sleeps = any(value for name, value in options.items() if name.startswith("sleep") and value != "off")

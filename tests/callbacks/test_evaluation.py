@@ -79,7 +79,7 @@ def test_a_rank_encodes_its_own_prompts_alone(embedded: Path, monkeypatch: pytes
     )
     engine = Asked()
     callback = EvaluationCallback("embedded/digits/heldout.jsonl", 1, 8, num_prompts=8, num_final=20, engine=engine)
-    trainer = SimpleNamespace(global_rank=1, world_size=3, is_global_zero=False)
+    trainer = SimpleNamespace(global_step=0, global_rank=1, world_size=3, is_global_zero=False)
     policy = Module(set(), 0)
     policy.policy_path, policy.heldout_metrics = "embedded/digits", dict
     callback.setup(trainer, policy, "fit")

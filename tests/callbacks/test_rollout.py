@@ -46,17 +46,23 @@ class Source:
     def by_source(self, sources: list[str]) -> list[Prompt]:
         return [prompt(source.removeprefix("rows:")) for source in sources]
 
+    def upcoming(self, batches: int) -> None:
+        """Nothing is asked for ahead of time."""
+
 
 class Module:
     """What the callback asks of a module; ``good`` tells which of all prompts are usable."""
 
     def __init__(self, good: set[str], cap: int) -> None:
         self.policy_path, self.latest, self.max_resampling = "none", {}, cap
-        self.export_dtype = "auto"
+        self.export_dtype, self.corrects_mismatch = "auto", True
         self.good = good
 
     def prepare(self, model: Any) -> None:
         """Nothing: it has no network."""
+
+    def updates_in(self, batches: int) -> int:
+        return batches
 
     def usable_groups(self, rollouts: Rollouts) -> torch.Tensor:
         return torch.tensor([p.source.removeprefix("rows:") in self.good for p in rollouts.prompts])

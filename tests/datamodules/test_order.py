@@ -1,13 +1,14 @@
 """The order of the data: complete, shared out, weighted, reproducible, resumable."""
 
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datamodules.order import OrderedBatches, even_batches
+from datamodules.order import OrderedBatches, OrderedDataModule, even_batches
 from prism_pl.errors import UserError
 
 
@@ -37,6 +38,30 @@ def test_a_resumed_order_goes_on_where_the_first_stopped(done: int) -> None:
     resumed.done = done
     rest = [batch for _ in range(3) for batch in resumed]
     assert rest[: len(batches) - done] == batches[done:]
+
+
+def test_a_batch_can_be_looked_at_before_it_comes() -> None:
+    """Three epochs of 5 batches: any batch of any epoch, without a change to what comes."""
+    order_of_run, looked_at = order(20, 4, seed=1, rank=1, ranks=2), order(20, 4, seed=1, rank=1, ranks=2)
+    number = 0
+    for _ in range(3):
+        for rows in order_of_run:
+            assert rows == looked_at.batch(number)
+            ahead = [order_of_run.batch(number + distance) for distance in (1, 2, 7)]
+            assert ahead == [looked_at.batch(number + distance) for distance in (1, 2, 7)]
+            number += 1
+    assert number == 15
+
+
+def test_no_batch_comes_after_the_last_epoch() -> None:
+    data = OrderedDataModule(4, seed=1, num_workers=0)
+    data._batches = order(20, 4, seed=1)
+    progress = SimpleNamespace(total=SimpleNamespace(processed=8))
+    loop = SimpleNamespace(epoch_loop=SimpleNamespace(batch_progress=progress))
+    for max_epochs, expected in ((2, [9, None]), (-1, [9, 10]), (None, [9, 10])):
+        data.trainer = SimpleNamespace(fit_loop=loop, max_epochs=max_epochs, num_training_batches=5)  # type: ignore[assignment]
+        rows = [None if number is None else data._batches.batch(number) for number in expected]
+        assert [data.rows_ahead(1), data.rows_ahead(2)] == rows
 
 
 def test_epochs_differ_and_seeds_differ() -> None:

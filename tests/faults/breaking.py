@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -94,6 +95,14 @@ def kill_wandb(_: str, __: Any) -> None:
     for child in found:
         child.kill()
     psutil.wait_procs(found)
+
+
+def kill_engine(_: str, __: Any) -> None:
+    """kill -9 of the engine's process."""
+    (engine,) = (child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline()))
+    engine.kill()
+    while engine.status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
 
 
 def poison_weight(_: str, module: Any) -> None:

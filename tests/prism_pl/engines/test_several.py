@@ -8,7 +8,7 @@ import torch
 
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.engines import SeveralEngines, TransformersEngine, VLLMEngine, on_devices
-from prism_pl.engines.several import _environment
+from prism_pl.engines.worker import environment
 from prism_pl.errors import UserError
 from prism_pl.types import Prompt
 from tests.prism_pl.engines.agreement import SAMPLING, ids
@@ -43,7 +43,7 @@ def test_an_error_and_an_end_in_a_worker_are_raised(mixed_prompts: list[Prompt])
         engine.start("no/such/model", 256, SAMPLING)
     engine = SeveralEngines(TransformersEngine("cpu"), 2)
     engine.start(EMBEDDED_NAME, 256, SAMPLING)
-    process, _ = engine._workers[1]
+    process = engine._workers[1].process
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -61,9 +61,4 @@ def test_each_worker_sees_one_gpu_of_those_that_are_visible(monkeypatch: pytest.
             monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
         else:
             monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-        seen = []
-        for number in range(2):
-            with _environment(number, 2):
-                seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
-        assert seen == expected
-        assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
+        assert [environment(1, number)["CUDA_VISIBLE_DEVICES"] for number in range(2)] == expected

@@ -9,7 +9,7 @@ from prism_pl.planning import DEVICES, Architecture, Settings, Workload, make_pl
 from prism_pl.planning.activations import Pass, Shape, held
 from prism_pl.planning.memory import CONTEXT, ENGINE_WORK, FRAGMENTATION, Plan, kv_bytes, update_parts
 from prism_pl.planning.names import family_config
-from prism_pl.planning.settings import EngineSettings, Network, ProbeSettings, copies_of, zero_of
+from prism_pl.planning.settings import EngineSettings, Network, ProbeSettings, _engine, copies_of, zero_of
 from prism_pl.planning.work import forward_flops, kept_flops
 
 ARCH = Architecture.of(family_config("4B"))
@@ -284,6 +284,12 @@ def test_what_checkpointing_computes_again_is_all_but_each_layer_s_last_product(
     assert kept_flops(ARCH, 7, 0) == 2 * 36 * 9728 * 2560 * 7
     # Of an image's token four patches go through the tower.
     assert kept_flops(ARCH, 0, 3) == 2 * ARCH.vision_layers * ARCH.vision_inner * ARCH.vision_hidden * 12
+
+
+def test_an_engine_in_a_process_of_its_own_needs_what_it_needs_in_the_trainers() -> None:
+    inner = {"class_path": "VLLMEngine", "init_args": {"gpu_memory_utilization": 0.3}}
+    wrapped = {"class_path": "prism_pl.engines.ProcessEngine", "init_args": {"engine": inner}}
+    assert _engine(wrapped) == _engine(inner) == EngineSettings(share=0.3, sleeps=False, max_num_seqs=256)
 
 
 def test_an_engine_without_room_for_a_longest_sequence_is_refused() -> None:

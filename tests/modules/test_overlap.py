@@ -1,0 +1,106 @@
+"""Whole fits with rollouts that are sampled ahead: each response is the one that the weights it names give."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import lightning as L
+import torch
+
+from modules import AdversarialAlignModule, RLVRModule
+from modules.align import CadenceOptions
+from prism_pl.algorithms.policy_update import ReuseOptions
+from prism_pl.engines import TransformersEngine
+from prism_pl.types import Rollouts, SamplingOptions
+from tests.faults.kills import timeless
+from tests.modules.fits import finished_updates, fit, logged
+from tests.modules.small_stages import Content, rewarded, write
+
+PROCESS: Content = {
+    "class_path": "ProcessEngine",
+    "init_args": {"engine": {"class_path": "TransformersEngine", "init_args": {"device": "cpu"}}, "threads": 1},
+}
+OPTIONS = ("--data.batch_size=4", "--trainer.accelerator=cpu")
+batches: list[tuple[int, Rollouts]] = []
+"""Of each batch the updates before it, and what was learnt from."""
+weights: dict[int, dict[str, torch.Tensor]] = {}
+"""The policy's, by the number of their updates."""
+
+
+class Recorder(L.Callback):
+    """Comes after the rollouts' callback."""
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        batches.clear()
+        weights.clear()
+        self._keep(trainer, pl_module)
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        batches.append((trainer.global_step, batch.rollouts))
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._keep(trainer, pl_module)
+
+    def _keep(self, trainer: Any, module: Any) -> None:
+        weights[trainer.global_step] = {name: tensor.clone() for name, tensor in module.policy_weights()}
+
+
+def config(folder: Path, **rollout: Any) -> Path:
+    """RLVR with two updates a batch; every third prompt's group is of no use, and replaced."""
+    folder.mkdir()
+    recorder: Content = {"class_path": "tests.modules.test_overlap.Recorder"}
+    content = rewarded(folder, recorder, {"class_path": "SampleLog"}, dead="int(source.rpartition(':')[2]) % 3 == 0")
+    content["trainer"]["callbacks"][0]["init_args"] |= {"probe": {"every": 1}} | rollout
+    content["model"]["init_args"]["algorithm"] = {"class_path": "DAPO"}
+    content["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 1e-2
+    return write(content, folder / "rlvr.yaml")
+
+
+def test_responses_are_those_of_the_weights_before_the_last_batch(tmp_path: Path) -> None:
+    """And the probe, before every batch, finds engine and trainer alike."""
+    fit(config(tmp_path / "config", engine=PROCESS, overlap=1), tmp_path / "run", *OPTIONS, "--trainer.max_steps=8")
+    assert finished_updates(tmp_path / "run") == 8
+    assert [step for step, _ in batches] == [0, 2, 4, 6]
+    sampling = SamplingOptions(max_new_tokens=12, group_size=4)
+    engine, from_ahead, replaced = TransformersEngine("cpu"), 0, 0
+    engine.start("embedded/digits", 64, sampling)
+    for step, rollouts in batches:
+        for prompt, group in zip(rollouts.prompts, rollouts.responses, strict=True):
+            version = group[0].version
+            engine.take(weights[version].items(), version)
+
+            def given(*words: int, prompt: Any = prompt) -> list[tuple[int, ...]]:
+                answer = engine.answer([prompt], sampling, 0, "rollout", *words)
+                return [response.token_ids for response in answer.flat_responses]
+
+            own = [response.token_ids for response in group]
+            if version == max(0, step - 2) and own == given(step, 0):
+                from_ahead += 1
+            else:
+                # A further prompt's, sampled at the start of this batch, or of an earlier one that had it left over.
+                assert version <= step
+                assert any(own == given(version, attempt) for attempt in range(1, 11))
+                replaced += 1
+    assert from_ahead >= 8
+    assert replaced
+    # Of four groups the replaced ones are as new as the trainer.
+    ages = [line["rollout/staleness"] for line in logged(tmp_path / "run", "rollout/staleness")]
+    assert ages[0] == 0
+    assert all(0 < age <= 2 for age in ages[1:])
+
+
+def test_updates_of_the_batches_to_come() -> None:
+    """Three batches teach the discriminator alone, of which one is done."""
+    stage: Any = SimpleNamespace(
+        cadence=CadenceOptions(policy_delay=3), batches_done=1, reuse=ReuseOptions(mini_batches=2, epochs=3)
+    )
+    assert [AdversarialAlignModule.updates_in(stage, count) for count in range(5)] == [0, 0, 0, 6, 12]
+    assert [RLVRModule.updates_in(stage, count) for count in range(3)] == [0, 6, 12]
+
+
+def test_without_overlap_a_process_changes_nothing(tmp_path: Path) -> None:
+    for name, engine in (("own", {"class_path": "TransformersEngine"}), ("process", PROCESS)):
+        fit(config(tmp_path / f"config-{name}", engine=engine), tmp_path / name, *OPTIONS, "--trainer.max_steps=4")
+    assert timeless(tmp_path / "own") == timeless(tmp_path / "process")
+    assert max(line["step"] for line in timeless(tmp_path / "own")) == 4
+    assert (tmp_path / "own" / "samples.jsonl").read_bytes() == (tmp_path / "process" / "samples.jsonl").read_bytes()
