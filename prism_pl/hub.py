@@ -1,5 +1,6 @@
 """Names of models: a folder, the embedded default, or a name on the hub."""
 
+import json
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -8,6 +9,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError
 
+DISCRIMINATOR_RECORD = "prism_discriminator"
+"""Key of a discriminator's config.json that holds the class and its options."""
 _FETCHED = ["*.json", "*.safetensors", "*.txt", "*.jinja", "*.model"]
 
 
@@ -29,6 +32,22 @@ def model_folder(name: str, purpose: str) -> str:
     if looks_local:
         raise UserError(f"{purpose}: the model folder {name} does not exist. {_how_to_make(path)}")
     return _fetched(name, purpose)
+
+
+def policy_folder(name: str, purpose: str) -> str:
+    """``model_folder`` of a model that answers. Raises UserError for a discriminator, too: it has heads that score in the
+    place of the one that gives tokens, which would be filled with random numbers."""
+    folder = model_folder(name, purpose)
+    if holds_discriminator(Path(folder)):
+        raise UserError(
+            f"{purpose}: {name} is a discriminator, which scores responses and gives none. Give a policy's folder."
+        )
+    return folder
+
+
+def holds_discriminator(folder: Path) -> bool:
+    """Whether the model in a folder is a discriminator."""
+    return DISCRIMINATOR_RECORD in json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
 def _fetched(name: str, purpose: str) -> str:

@@ -9,12 +9,12 @@ import torch
 from transformers import AutoConfig, PreTrainedConfig
 from transformers.initialization import no_init_weights
 
-from prism_pl.discriminators.model import RECORD, DenseScorer, MixtureScorer, Scorer
+from prism_pl.discriminators.model import DenseScorer, MixtureScorer, Scorer
 from prism_pl.discriminators.reading import Reading
 from prism_pl.discriminators.routing import KINDS
 from prism_pl.discriminators.upcycling import DenseWeights, dense_config, dense_tensors, mixture_config, mixture_tensors
 from prism_pl.errors import UserError
-from prism_pl.hub import model_folder
+from prism_pl.hub import DISCRIMINATOR_RECORD, model_folder
 from prism_pl.model.adapters import LoraOptions
 from prism_pl.model.attention import use_attention
 from prism_pl.model.checkpointing import check_options, enable_checkpointing
@@ -121,8 +121,8 @@ class Discriminator(ABC):
     def network_config(self, folder: str, purpose: str) -> PreTrainedConfig:
         """Of the network that ``folder`` holds, or that is built from it: a dense model serves all classes."""
         config = AutoConfig.from_pretrained(folder)
-        if hasattr(config, RECORD):
-            self._check_record(getattr(config, RECORD), folder, purpose)
+        if hasattr(config, DISCRIMINATOR_RECORD):
+            self._check_record(getattr(config, DISCRIMINATOR_RECORD), folder, purpose)
             return config
         if config.model_type != "qwen3_vl":
             raise UserError(
@@ -158,7 +158,7 @@ class Discriminator(ABC):
 def load_scorer(folder: str, purpose: str, dtype: torch.dtype = torch.float32, **kwargs: Any) -> Scorer:
     """From a folder that a discriminator was saved to. A missing head or any other missing weight is an error."""
     config = kwargs.pop("config", None) or AutoConfig.from_pretrained(folder)
-    if not hasattr(config, RECORD):
+    if not hasattr(config, DISCRIMINATOR_RECORD):
         raise UserError(
             f"{purpose}: {folder} is a {config.model_type} model, not a discriminator; make one with warmup.yaml."
         )
@@ -180,7 +180,7 @@ def load_scorer(folder: str, purpose: str, dtype: torch.dtype = torch.float32, *
 
 def _is_dense(folder: str) -> bool:
     config = AutoConfig.from_pretrained(folder)
-    return config.model_type == "qwen3_vl" and not hasattr(config, RECORD)
+    return config.model_type == "qwen3_vl" and not hasattr(config, DISCRIMINATOR_RECORD)
 
 
 def _scorer_class(config: PreTrainedConfig) -> type[Any]:
@@ -189,7 +189,7 @@ def _scorer_class(config: PreTrainedConfig) -> type[Any]:
 
 def _finish(scorer: Any) -> Scorer:
     use_attention(scorer.model, "auto")
-    record = getattr(scorer.config, RECORD)
+    record = getattr(scorer.config, DISCRIMINATOR_RECORD)
     config = scorer.config
     hidden = (config.vision_start_token_id, config.image_token_id, config.vision_end_token_id)
     scorer.reading = Reading(
@@ -223,7 +223,7 @@ class Mixture(Discriminator):
 
     def fresh_config(self, dense: PreTrainedConfig) -> PreTrainedConfig:
         config = mixture_config(dense.to_dict(), len(self.reach()[0]), self.top_k)
-        setattr(config, RECORD, self.record())
+        setattr(config, DISCRIMINATOR_RECORD, self.record())
         return config
 
     def record(self) -> dict[str, Any]:
@@ -242,7 +242,7 @@ class Dense(Discriminator):
 
     def fresh_config(self, dense: PreTrainedConfig) -> PreTrainedConfig:
         config = dense_config(dense.to_dict(), self.width)
-        setattr(config, RECORD, self.record())
+        setattr(config, DISCRIMINATOR_RECORD, self.record())
         return config
 
     def tensors(self, dense: DenseWeights, config: PreTrainedConfig) -> Any:

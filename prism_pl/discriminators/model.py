@@ -20,13 +20,11 @@ from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoePre
 
 from prism_pl.discriminators.reading import Reading
 from prism_pl.discriminators.routing import KINDS, KindRouter, Routing, Usage
+from prism_pl.hub import DISCRIMINATOR_RECORD
 from prism_pl.model.adapters import LoraOptions, Read, adapter_weights, add_adapters, merged_weights, save_adapters
 from prism_pl.model.backbone import hidden_states
 from prism_pl.model.exporting import write_network
 from prism_pl.model.packing import PackedBatch
-
-RECORD = "prism_discriminator"
-"""Key of config.json that holds the class and its options."""
 
 
 class Scorer(nn.Module):
@@ -135,7 +133,7 @@ class MixtureScorer(Scorer, Qwen3VLMoePreTrainedModel):
     def __init__(self, config: Qwen3VLMoeConfig) -> None:
         Qwen3VLMoePreTrainedModel.__init__(self, config)
         text: Any = config.text_config
-        record: dict[str, Any] = getattr(config, RECORD)
+        record: dict[str, Any] = getattr(config, DISCRIMINATOR_RECORD)
         self.model = Qwen3VLMoeModel(config)
         self.head = nn.Linear(text.hidden_size, record["num_heads"], bias=False)
         # Explicitly on the CPU: a model is built on the meta device when it is loaded, and this is no weight.
@@ -154,5 +152,5 @@ class DenseScorer(Scorer, Qwen3VLPreTrainedModel):
         Qwen3VLPreTrainedModel.__init__(self, config)
         self.model = Qwen3VLModel(config)
         text: Any = config.text_config
-        self.head = nn.Linear(text.hidden_size, getattr(config, RECORD)["num_heads"], bias=False)
+        self.head = nn.Linear(text.hidden_size, getattr(config, DISCRIMINATOR_RECORD)["num_heads"], bias=False)
         self.post_init()

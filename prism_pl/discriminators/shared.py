@@ -9,8 +9,8 @@ from typing import ClassVar, Literal
 from transformers import AutoConfig, PreTrainedConfig
 
 from prism_pl.discriminators.base import Mixture
-from prism_pl.discriminators.model import RECORD
 from prism_pl.discriminators.routing import KINDS
+from prism_pl.hub import DISCRIMINATOR_RECORD
 from prism_pl.ranges import PositiveInt
 
 
@@ -30,7 +30,7 @@ class SharedMixtureDiscriminator(Mixture):
 
     def network_config(self, folder: str, purpose: str) -> PreTrainedConfig:
         config = AutoConfig.from_pretrained(folder)
-        if config.model_type != "qwen3_vl_moe" or hasattr(config, RECORD):
+        if config.model_type != "qwen3_vl_moe" or hasattr(config, DISCRIMINATOR_RECORD):
             return super().network_config(folder, purpose)
         # The checkpoint decides its own size; the record is what this class says of it.
         text = config.text_config
@@ -40,5 +40,5 @@ class SharedMixtureDiscriminator(Mixture):
             reasoning_sees_caption=self.reasoning_sees_caption,
             readout=self.readout,
         )
-        setattr(config, RECORD, own.record())
+        setattr(config, DISCRIMINATOR_RECORD, own.record())
         return config

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoProcessor, LogitsProcessor, LogitsProcessorList, TopPLogitsWarper
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
-from prism_pl.hub import model_folder
+from prism_pl.hub import policy_folder
 from prism_pl.model.logprobs import SUPPRESSED_LOGIT
 from prism_pl.model.policy import Policy, suppressed_tokens
 from prism_pl.ranges import PositiveInt
@@ -28,7 +28,7 @@ class TransformersEngine(RolloutEngine):
     def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
         with preserved_random_state():
             self._policy = Policy.load(model, "the engine's model").to(self.device).eval()
-        self._processor = AutoProcessor.from_pretrained(model_folder(model, "the engine's model"))
+        self._processor = AutoProcessor.from_pretrained(policy_folder(model, "the engine's model"))
 
     @torch.no_grad()
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:

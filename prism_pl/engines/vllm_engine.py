@@ -12,7 +12,7 @@ from transformers import AutoConfig
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
 from prism_pl.environment import variables
 from prism_pl.errors import UserError
-from prism_pl.hub import model_folder
+from prism_pl.hub import policy_folder
 from prism_pl.model.policy import suppressed_tokens
 from prism_pl.ranges import PositiveInt, PositiveShare
 from prism_pl.types import Prompt, Response, SamplingOptions
@@ -71,7 +71,7 @@ class VLLMEngine(RolloutEngine):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self.cpu_cache_gib))
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
-        folder = model_folder(model, "the engine's model")
+        folder = policy_folder(model, "the engine's model")
         self._suppressed = suppressed_tokens(AutoConfig.from_pretrained(folder))
         with preserved_random_state(), own_device() as rank_arguments:
             threads, set_threads = torch.get_num_threads(), torch.set_num_threads

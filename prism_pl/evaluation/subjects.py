@@ -10,6 +10,7 @@ from prism_pl.errors import UserError, nearest
 from prism_pl.evaluation.benchmarks import SEVEN, Benchmark
 from prism_pl.evaluation.benchmarks.opening import open_benchmark
 from prism_pl.evaluation.published import benchmark as published_name
+from prism_pl.hub import holds_discriminator, policy_folder
 from prism_pl.ranges import PositiveInt
 from prism_pl.runs.files import stage_identity
 from prism_pl.runs.graph import check_distinct, read_graph
@@ -153,6 +154,8 @@ def check_name(name: str, key: str) -> None:
 
 def _subject(name: str, path: str, stage: Path) -> Subject:
     check_name(name, "models")
+    if Path(path).is_dir():
+        policy_folder(path, "models")
     return Subject(name, path, stage_identity(stage))
 
 
@@ -162,8 +165,9 @@ def _short(folder: Path) -> str:
 
 
 def _stages(run: Path) -> list[Path]:
-    """The stages of a run that have left a model: in the order of its graph, or of their names if it has none."""
+    """The stages of a run that have left a policy: in the order of its graph, or of their names if it has none."""
     order = [stage.name for stage in read_graph(run) or ()]
-    stages = [folder.parent for folder in run.glob(f"*/{MODEL_FOLDER}") if (folder / "config.json").exists()]
+    models = [folder for folder in run.glob(f"*/{MODEL_FOLDER}") if (folder / "config.json").exists()]
+    stages = [folder.parent for folder in models if not holds_discriminator(folder)]
     kept = [stage for stage in stages if (stage.name in order if order else not _SET_ASIDE.fullmatch(stage.name))]
     return sorted(kept, key=lambda stage: (order.index(stage.name) if order else 0, stage.name))

@@ -17,7 +17,7 @@ from transformers import (
 from transformers.models.qwen3_vl_moe.modeling_qwen3_vl_moe import Qwen3VLMoeTextTopKRouter
 
 from prism_pl.errors import UserError
-from prism_pl.hub import model_folder
+from prism_pl.hub import policy_folder
 from prism_pl.model.adapters import (
     LoraOptions,
     Read,
@@ -120,7 +120,7 @@ class Policy(nn.Module):
         ``as_stored`` keeps the file's precision: its tensors are then pages of the file, which all processes of a machine
         share, until somebody writes to them.
         """
-        folder = model_folder(name, purpose)
+        folder = policy_folder(name, purpose)
         kind = _class_of(AutoConfig.from_pretrained(folder), name, purpose)
         dtype = stored_dtype(folder) if as_stored else torch.float32
         return cls(kind.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa", use_safetensors=True))
@@ -128,7 +128,7 @@ class Policy(nn.Module):
     @classmethod
     def shell(cls, name: str, purpose: str) -> "Policy":
         """Without weights, to write others' in its form."""
-        folder = model_folder(name, purpose)
+        folder = policy_folder(name, purpose)
         config = AutoConfig.from_pretrained(folder)
         with torch.device("meta"):
             vlm = _class_of(config, name, purpose)(config)

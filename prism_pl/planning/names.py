@@ -13,10 +13,9 @@ from huggingface_hub import try_to_load_from_cache
 from transformers import AutoConfig, PreTrainedConfig, Qwen3VLConfig, Qwen3VLMoeConfig
 
 from prism_pl.discriminators import Discriminator
-from prism_pl.discriminators.model import RECORD
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.errors import UserError
-from prism_pl.hub import model_folder
+from prism_pl.hub import DISCRIMINATOR_RECORD, model_folder
 from prism_pl.planning.architecture import Architecture
 
 _SMALL_TOWER = {"depth": 24, "hidden_size": 1024, "intermediate_size": 4096, "deepstack_visual_indexes": [5, 11, 17]}
@@ -102,6 +101,6 @@ def architecture_of(name: str, key: str, origin_of: OriginOf, discriminator: Dis
     config = config_of(name, key, origin_of)
     if discriminator is None:
         return Architecture.of(config)
-    if not hasattr(config, RECORD) and config.model_type == "qwen3_vl":
+    if not hasattr(config, DISCRIMINATOR_RECORD) and config.model_type == "qwen3_vl":
         config = discriminator.fresh_config(config)
     return Architecture.of(config, discriminator.num_heads)

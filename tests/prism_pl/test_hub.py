@@ -1,14 +1,17 @@
 """Names of models: the embedded one, folders, the hub's; and names that stand for no model say what to do."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from prism_pl.embedded import EMBEDDED_NAME
+from prism_pl.engines import TransformersEngine
 from prism_pl.errors import UserError
-from prism_pl.hub import model_folder
+from prism_pl.hub import model_folder, policy_folder
 from prism_pl.model.policy import Policy
+from prism_pl.types import SamplingOptions
 
 
 def test_the_embedded_name_stands_for_its_folder(embedded: Path) -> None:
@@ -43,6 +46,19 @@ def test_a_hub_name_is_a_snapshot_at_its_revision(hub_cache: Path) -> None:
 def test_a_hub_name_that_is_not_to_be_had_names_the_key(hub_cache: Path) -> None:
     with pytest.raises(UserError, match=r"^model.policy: someone/other is neither a local folder nor to be had from"):
         model_folder("someone/other", "model.policy")
+
+
+def test_a_discriminator_is_no_policy(tmp_path: Path, embedded: Path) -> None:
+    assert policy_folder(EMBEDDED_NAME, "policy") == model_folder(EMBEDDED_NAME, "policy")
+    shutil.copytree(embedded / "model", tmp_path / "model")
+    file = tmp_path / "model" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"prism_discriminator": {"num_heads": 2}}))
+    for refused in (
+        lambda: Policy.load(str(tmp_path / "model"), "policy"),
+        lambda: TransformersEngine().start(str(tmp_path / "model"), 64, SamplingOptions(max_new_tokens=4, group_size=1)),
+    ):
+        with pytest.raises(UserError, match="is a discriminator, which scores responses and gives none"):
+            refused()
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ def test_models_are_folders_hub_names_stages_and_runs(tmp_path: Path) -> None:
     run = tmp_path / "demo"
     for stage in ("rlvr", "sft", "align", "sft.1"):
         model(run / stage / "model")
-    (run / "warmup" / "discriminator").mkdir(parents=True)
+    # A warm-up's model is its discriminator.
+    (model(run / "warmup" / "model") / "config.json").write_text('{"prism_discriminator": {}}')
     finish(run / "sft", 3, None)
     write_graph(run, [RecordedStage(name, "fit", {}, None) for name in ("sft", "warmup", "align", "rlvr")])
     names = [str(run), str(run / "rlvr"), "Qwen/Qwen3-VL-4B-Instruct"]
@@ -115,6 +116,8 @@ def test_models_are_folders_hub_names_stages_and_runs(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no model folder, no stage's and no run's"):
         find_models([str(tmp_path / "empty")])
+    with pytest.raises(UserError, match="is a discriminator, which scores responses and gives none"):
+        find_models([str(run / "warmup")])
     with pytest.raises(UserError, match="cannot be a name"):
         find_models([EvaluatedModel(path=names[1], name="../mine")])
 
