@@ -15,6 +15,7 @@ from callbacks import WandbLogger
 from prism_pl.runs.files import read_lines
 from prism_pl.runs.tracking import GROUP, log_page
 from tests.command_line import finish, start
+from tests.short_fit import SFT
 
 _BLOCK, _HEADER = 32768, struct.Struct("<IHB")
 _FULL, _LAST = 1, 4
@@ -96,13 +97,9 @@ def test_the_report_is_an_artifact_on_request(tmp_path: Path, monkeypatch: pytes
     ]
 
 
-FIT = """
-model:
-  class_path: SFTModule
-  init_args: {policy: {path: embedded/digits}, optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 1.0e-3}}}
-data:
-  class_path: DemonstrationDataModule
-  init_args: {path: embedded/digits/align.jsonl, batch_size: 4, response: teacher, num_workers: 0}
+FIT = (
+    SFT
+    + """\
 trainer:
   max_steps: 2
   logger:
@@ -113,6 +110,7 @@ trainer:
     - {class_path: callbacks.WandbLogger, init_args: {mode: offline, save_dir: ROOT/wandb}}
 run_dir: ROOT/run
 """
+)
 
 
 def test_lightnings_loggers_get_what_the_metrics_file_has(tmp_path: Path, embedded: Path) -> None:

@@ -19,6 +19,7 @@ from prism_pl.runs.files import finish, read_lines, stage_identity
 from prism_pl.runs.graph import RecordedStage, read_graph
 from tests.command_line import finish as wait_for
 from tests.command_line import start
+from tests.short_fit import SFT
 
 STAGES = [
     Stage("a", "a.yaml"),
@@ -176,15 +177,12 @@ def test_options_are_numbers_and_words_alike(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-FIT = """
-model:
-  class_path: SFTModule
-  init_args: {policy: {path: embedded/digits}, optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 1.0e-3}}}
-data:
-  class_path: DemonstrationDataModule
-  init_args: {path: embedded/digits/align.jsonl, batch_size: 4, response: teacher, num_workers: 0}
+FIT = (
+    SFT
+    + """\
 trainer: {max_steps: 1, logger: false}
 """
+)
 FILTER = """
 path: {path: ROOT/small.jsonl, image_root: embedded/digits}
 engine: {class_path: TransformersEngine, init_args: {device: cpu}}

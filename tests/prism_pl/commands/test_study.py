@@ -24,6 +24,7 @@ from prism_pl.study.plan import Arm
 from tests.command_line import captured, start
 from tests.command_line import finish as wait_for
 from tests.prism_pl.study.records import answered
+from tests.short_fit import SFT
 
 GRID = [
     Stage("base", "base_of_test.yaml"),
@@ -198,15 +199,12 @@ def test_a_signal_ends_the_programs(tmp_path: Path) -> None:
     assert not programs.run(command, tmp_path / "log.txt", {})
 
 
-SMALL = """
-model:
-  class_path: SFTModule
-  init_args: {policy: {path: embedded/digits}, optimizer: {class_path: torch.optim.AdamW, init_args: {lr: 1.0e-3}}}
-data:
-  class_path: DemonstrationDataModule
-  init_args: {path: embedded/digits/align.jsonl, batch_size: 4, response: teacher, num_workers: 0}
+SMALL = (
+    SFT
+    + """\
 trainer: {max_steps: 2, logger: false}
 """
+)
 REAL = """
 run_dir: {root}/run
 seeds: [3]
