@@ -56,6 +56,23 @@ def test_a_second_run_skips_everything(tmp_path: Path, runs: list[str]) -> None:
     assert runs == ["a", "b", "c"]
 
 
+@pytest.mark.parametrize(("own", "group"), [(None, "{run}"), ("mine", "mine")])
+def test_stages_of_a_run_are_a_group_of_wandb(
+    tmp_path: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch, own: str | None, group: str
+) -> None:
+    monkeypatch.delenv("WANDB_RUN_GROUP", raising=False)
+    if own:
+        monkeypatch.setenv("WANDB_RUN_GROUP", own)
+    given: list[dict[str, str]] = []
+
+    def launch(folder: Path, command: list[str], environment: dict[str, str]) -> bool:
+        given.append(environment)
+        return True
+
+    assert pipeline.run_stage(tmp_path, STAGES[0], 0, 1, launch)
+    assert given == [{"OMP_NUM_THREADS": "1", "WANDB_RUN_GROUP": group.format(run=tmp_path)}]
+
+
 def test_a_removed_stage_is_redone_with_all_that_follows(tmp_path: Path, runs: list[str]) -> None:
     run_pipeline(tmp_path, STAGES, 0)
     for file in (tmp_path / "b").iterdir():
