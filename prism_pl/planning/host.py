@@ -20,7 +20,8 @@ _PINNED = 1.44
 def host_memory(settings: Settings) -> dict[str, float]:
     """Of the node of the first rank, by moment, in bytes."""
     here = min(settings.devices, _GPUS_A_NODE)
-    processes = here * _PROCESS
+    in_process = settings.engine is not None and settings.engine.in_process
+    processes = here * _PROCESS * (1 + in_process)
     # Of what is shared out over the ranks.
     share = here * settings.copies / settings.devices
     sizes = [network.architecture.total for network in settings.networks.values()]

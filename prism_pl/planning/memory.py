@@ -101,7 +101,11 @@ class Plan:
 def make_plan(settings: Settings, memory: float | None) -> Plan:
     """``memory`` of a GPU in bytes; None plans a CPU run, without an engine's share or a driver's context."""
     engine, kv_tokens = _engine_parts(settings, memory)
-    asleep = {"engine, asleep": ENGINE_ASLEEP} if settings.engine and settings.engine.sleeps else engine
+    copy = _engine_copy(settings)
+    if settings.engine is not None and settings.engine.elsewhere and memory is not None:
+        engine = {}
+    asleep = {"engine, asleep": ENGINE_ASLEEP} if engine and settings.engine and settings.engine.sleeps else engine
+    engine, asleep = engine | copy, asleep | copy
     beside = asleep if settings.engine_beside else {}
     resting = _states(settings, gradients=False)
     phases = []
@@ -123,7 +127,7 @@ def make_plan(settings: Settings, memory: float | None) -> Plan:
         phases.append(Phase(f"{name} update", _states(settings, learning=name) | beside | passing))
     if settings.engine is not None and settings.engine_beside:
         largest = FP32 * settings.engine_policy.embedding
-        weights = {name: size for name, size in engine.items() if name == "engine weights"}
+        weights = {name: size for name, size in engine.items() if name in ("engine weights", *copy)}
         awake = weights | asleep if settings.engine.sleeps else engine
         phases.append(Phase("sync", resting | awake | {"gathers": 2 * largest}))
     if settings.probe is not None:
@@ -228,6 +232,13 @@ def _engine_parts(settings: Settings, memory: float | None) -> tuple[Parts, floa
     room = engine.share * memory - weights - ENGINE_WORK
     parts = {"engine weights": weights, "engine work": ENGINE_WORK, "keys and values": max(room, 0.0)}
     return parts, room / kv_bytes(arch)
+
+
+def _engine_copy(settings: Settings) -> Parts:
+    """The trainer's weights, whole, on their way to an engine in a process of its own."""
+    if settings.engine is None or not settings.engine.in_process:
+        return {}
+    return {"engine's copy": float(FP32 * settings.engine_policy.total)}
 
 
 def kv_bytes(arch: Architecture) -> int:

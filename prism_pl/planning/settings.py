@@ -47,6 +47,10 @@ class EngineSettings:
     sleeps: bool
     """Gives its memory back while the trainer computes."""
     max_num_seqs: int
+    in_process: bool = False
+    """A process of its own: weights travel through a copy beside the trainer's."""
+    elsewhere: bool = False
+    """On GPUs that the trainer does not use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,8 +250,8 @@ def _engine(entry: Mapping[str, Any] | None) -> EngineSettings | None:
         return None
     options = _options(entry)
     if _name(entry) == ProcessEngine.__name__:
-        # With devices of its own it needs nothing of the trainer's: then this is too much.
-        return _engine(options["engine"])
+        inner = _engine(options["engine"])
+        return inner and replace(inner, in_process=True, elsewhere=options.get("devices") is not None)
     if not _name(entry).startswith(VLLMEngine.__name__):
         return EngineSettings(share=None, sleeps=False, max_num_seqs=256)
     sleeps = any(value for name, value in options.items() if name.startswith("sleep") and value != "off")

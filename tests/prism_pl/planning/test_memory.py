@@ -286,10 +286,27 @@ def test_what_checkpointing_computes_again_is_all_but_each_layer_s_last_product(
     assert kept_flops(ARCH, 0, 3) == 2 * ARCH.vision_layers * ARCH.vision_inner * ARCH.vision_hidden * 12
 
 
-def test_an_engine_in_a_process_of_its_own_needs_what_it_needs_in_the_trainers() -> None:
+def test_an_engine_in_a_process_of_its_own_has_a_copy_of_the_weights_beside_the_trainer() -> None:
     inner = {"class_path": "VLLMEngine", "init_args": {"gpu_memory_utilization": 0.3}}
     wrapped = {"class_path": "prism_pl.engines.ProcessEngine", "init_args": {"engine": inner}}
-    assert _engine(wrapped) == _engine(inner) == EngineSettings(share=0.3, sleeps=False, max_num_seqs=256)
+    own = EngineSettings(share=0.3, sleeps=False, max_num_seqs=256)
+    assert _engine(inner) == own
+    assert _engine(wrapped) == replace(own, in_process=True)
+    wrapped["init_args"]["devices"] = [1]
+    assert _engine(wrapped) == replace(own, in_process=True, elsewhere=True)
+
+    here, beside, elsewhere = (
+        make_plan(replace(SETTINGS, engine=engine), 80e9)
+        for engine in (own, replace(own, in_process=True), replace(own, in_process=True, elsewhere=True))
+    )
+    for phase in ("rollout", "policy update", "sync"):
+        without, copied, away = parts(here, phase), parts(beside, phase), parts(elsewhere, phase)
+        # 4 bytes for each of the trainer's weights, whole.
+        assert copied == without | {"engine's copy": 4 * ARCH.total}
+        assert {name for name in away if name.startswith(("engine", "keys"))} == {"engine's copy"}
+    # Where the engine is its keys and values have as much room as beside a trainer.
+    assert elsewhere.kv_tokens == here.kv_tokens
+    assert beside.host["loading"] - here.host["loading"] == SETTINGS.devices * 6e9
 
 
 def test_an_engine_without_room_for_a_longest_sequence_is_refused() -> None:
