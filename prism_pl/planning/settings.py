@@ -80,6 +80,8 @@ class Settings:
     """The weights that the engine holds."""
     engine_beside: bool
     """Whether the engine stays while the stage trains; a warm-up's is gone before."""
+    overlap: int = 0
+    """Batches that are sampled ahead."""
     probe: ProbeSettings | None
     batch_size: int
     """Prompts or rows of an update of all devices."""
@@ -183,6 +185,7 @@ def read_settings(
         engine=_engine(rollout.get("engine") or _options_of_engine(callbacks)),
         engine_policy=engine_policy,
         engine_beside=stage != "DiscriminatorModule",
+        overlap=rollout.get("overlap") or 0,
         probe=_probe(callbacks.get("ConvergenceProbe"), path, origin_of),
         batch_size=data["batch_size"],
         group_size=group_size,

@@ -43,11 +43,15 @@ class Work:
     """Useful ones by phase: without what checkpointing computes again."""
     seconds: Mapping[str, float]
     """Expected, by phase."""
+    ahead: bool = False
+    """Whether the next batch is sampled meanwhile, on devices of its own."""
 
     @property
     def step(self) -> float:
         """Seconds of a step that writes no checkpoint."""
-        return sum(seconds for name, seconds in self.seconds.items() if name != "checkpoint")
+        rollout = self.seconds.get("rollout", 0.0)
+        training = sum(seconds for name, seconds in self.seconds.items() if name not in ("checkpoint", "rollout"))
+        return max(rollout, training) if self.ahead else rollout + training
 
 
 def forward_flops(arch: Architecture, tokens: float, context: float, images: float, targets: float) -> float:
@@ -104,7 +108,11 @@ def make_work(plan: Plan, device: Device) -> Work:
         seconds["sync"] = moved / (SHARE_OF_LINK * device.link) if settings.ranks > 1 else moved / device.bandwidth
     states = sum(FP32 * n.architecture.total + 2 * FP32 * n.trained for n in settings.networks.values())
     seconds["checkpoint"] = states / DISK
-    return Work(tokens, flops, seconds)
+    # On a GPU that both compute on neither is free.
+    apart = (
+        settings.engine is not None and settings.engine.in_process and (settings.engine.elsewhere or plan.memory is None)
+    )
+    return Work(tokens, flops, seconds, ahead=settings.overlap > 0 and apart)
 
 
 def _tokens(settings: Settings, name: str) -> tuple[int, float]:

@@ -304,6 +304,13 @@ def test_an_engine_in_a_process_of_its_own_has_a_copy_of_the_weights_beside_the_
         # 4 bytes for each of the trainer's weights, whole.
         assert copied == without | {"engine's copy": 4 * ARCH.total}
         assert {name for name in away if name.startswith(("engine", "keys"))} == {"engine's copy"}
+    # The rollout is hidden behind the rest only where it is asked for ahead, and has GPUs of its own.
+    elsewhere_ahead = replace(elsewhere, settings=replace(elsewhere.settings, overlap=1))
+    beside_ahead = replace(beside, settings=replace(beside.settings, overlap=1))
+    in_turn, hidden, shared = (make_work(plan, DEVICES["H100"]) for plan in (elsewhere, elsewhere_ahead, beside_ahead))
+    training = sum(in_turn.seconds[name] for name in ("policy update", "sync"))
+    assert in_turn.step == shared.step == in_turn.seconds["rollout"] + training
+    assert hidden.step == max(in_turn.seconds["rollout"], training) < in_turn.step
     # Where the engine is its keys and values have as much room as beside a trainer.
     assert elsewhere.kv_tokens == here.kv_tokens
     assert beside.host["loading"] - here.host["loading"] == SETTINGS.devices * 6e9
