@@ -33,7 +33,7 @@ class ConvergenceProbe(L.Callback):
 
     Args:
         path: prompts with teachers that no stage trains on.
-        every: updates between two probes.
+        every: probes at each multiple of so many updates.
         discriminator: class of the fresh discriminator, built from the model the stage started from.
         num_prompts: half of them train it, half of them test it; at least two a device.
         max_new_tokens: length limit of a response.
