@@ -33,7 +33,7 @@ class ConvergenceProbe(L.Callback):
 
     Args:
         path: prompts with teachers that no stage trains on.
-        every: updates between two probes.
+        every: probes at each multiple of so many updates.
         discriminator: class of the fresh discriminator, built from the model the stage started from.
         num_prompts: half of them train it, half of them test it; at least two a device.
         max_new_tokens: length limit of a response.
@@ -67,6 +67,8 @@ class ConvergenceProbe(L.Callback):
         self.encoder = encoder
         self.stop_below = stop_below
         self.sampling = SamplingOptions(max_new_tokens=max_new_tokens, group_size=1)
+        self._reached = False
+        """Whether ``stop_below`` was."""
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         self._stage = require(pl_module, PolicyStage, "ConvergenceProbe")
@@ -90,6 +92,9 @@ class ConvergenceProbe(L.Callback):
         self._cadence.restart(trainer.global_step)
         if trainer.global_step == 0:
             self._probe(trainer, pl_module.device)
+        if self._reached and self.stop_below is not None:
+            # The run was killed in its last work: it has no update to make.
+            trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if self._cadence.is_due(trainer.global_step):
@@ -113,7 +118,13 @@ class ConvergenceProbe(L.Callback):
                 "pairs, at most stop_below; alignment ends here.",
                 trainer.global_step, *(100 * value for value in fresh if value is not None),
             )  # fmt: skip
-            trainer.should_stop = True
+            self._reached = trainer.should_stop = True
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"reached": self._reached}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._reached = state_dict["reached"]
 
     def _two_samples(self, rollouts: Rollouts, device: torch.device) -> None:
         """One network for all ranks, which learns from half of each one's share; each tests it on the other half."""

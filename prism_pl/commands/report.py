@@ -23,6 +23,7 @@ def report(runs: list[str], out: str | None = None, samples: PositiveInt = 100, 
         raise UserError("runs: no run is given.")
     folders, target = [Path(run) for run in runs], Path(out) if out else None
     page = build_comparison(folders, target, samples) if len(folders) > 1 else build_report(folders[0], target, samples)
+    # Before it is sent: a W&B that fails must not hide where the page is.
+    print(f"\n{page}", flush=True)
     if wandb:
         log_page(page, folders[0], wandb)
-    print(f"\n{page}")

@@ -1,4 +1,5 @@
-"""Who answers: an engine with one model's weights, or a model behind an endpoint.
+"""Who answers: an engine with one model's weights, or a model behind an endpoint. One behind a server that is started for
+it is in ``server_responder.py``.
 
 Another source of responses is another ``Responder``, or writes the lines of ``responses.py`` itself.
 """
@@ -14,7 +15,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from prism_pl.curation.messages import chat_messages
+from prism_pl.curation.messages import MAX_IMAGE_BYTES, chat_messages
 from prism_pl.data.conversation import PromptEncoder, PromptRow, check_marks
 from prism_pl.data.files import DataFile
 from prism_pl.data.row_checks import Requirements, usable_rows
@@ -47,7 +48,7 @@ class Responder(ABC):
     def answer(self, data: DataFile, rows: Sequence[int], draw: Draw, file: Path, reward: Reward) -> dict[int, str]:
         """Appends a line for each row that ``file`` lacks; why others got none. A kill costs little."""
 
-    def close(self) -> None:  # noqa: B027 (an endpoint holds nothing)
+    def close(self) -> None:  # noqa: B027 (an endpoint elsewhere holds nothing)
         """Gives memory back, for the next model."""
 
 
@@ -61,13 +62,13 @@ class EngineResponder(Responder):
         self._started = False
 
     def settings(self) -> dict[str, Any]:
-        return {"model": self.subject.path, "trained": self.subject.identity}
+        return {"model": self.subject.path, "trained": self.subject.identity, "server": None}
 
     def rows(self, data: DataFile) -> list[int]:
         return usable_rows(data, self.encoder, Requirements(("answer",))).tolist()
 
     def answer(self, data: DataFile, rows: Sequence[int], draw: Draw, file: Path, reward: Reward) -> dict[int, str]:
-        todo = _missing(rows, file)
+        todo = missing(rows, file)
         if todo and not self._started:
             self._started = True
             self.engine.start(self.subject.path, self.encoder.max_prompt_tokens, self.longest)
@@ -90,14 +91,70 @@ class EngineResponder(Responder):
             self._started = False
 
 
-class EndpointResponder(Responder):
-    """A model behind an OpenAI-compatible endpoint. A question is done when all its responses are there."""
+class ChatResponder(Responder):
+    """A model that answers chat completions. A question is done when all its responses are there."""
 
-    def __init__(self, options: EndpointOptions) -> None:
-        self.name, self.options = options.model, options
-        options.read_key()  # a key that is missing is an error at the start
+    max_image_bytes: int | None = MAX_IMAGE_BYTES
+    """Of one image in a request; larger ones are sent as JPEGs. None is no limit."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
         # The data file has one reader, and grading has processes of its own.
         self._aside = ThreadPoolExecutor(1)
+
+    @abstractmethod
+    def endpoint(self) -> EndpointOptions:
+        """Where the model is; called when a response is missing."""
+
+    def check(self, row: PromptRow, answer: Answer) -> None:
+        """Raises UserError for an answer that is not the model's to this row."""
+
+    def answer(self, data: DataFile, rows: Sequence[int], draw: Draw, file: Path, reward: Reward) -> dict[int, str]:
+        todo, sampling = missing(rows, file), draw.sampling
+        if not todo:
+            return {}
+        own = self.endpoint()
+        options = replace(
+            own,
+            temperature=sampling.temperature,
+            max_tokens=sampling.max_new_tokens,
+            extra={"top_p": sampling.top_p, **own.extra},
+        )
+        workers = Workers[int](options)
+        with tqdm(total=len(rows), initial=len(rows) - len(todo), desc=file.stem, unit="prompt") as bar:
+
+            async def ask(index: int, endpoint: Endpoint) -> None:
+                row, messages = await self._beside(self._readable, data, index)
+                first = derive_seed(*draw.seed_words, row.source)
+                replies = []
+                for number in range(sampling.group_size):
+                    answer = await endpoint.ask(messages, first + number)
+                    workers.answered()
+                    self.check(row, answer)
+                    replies.append(Reply(answer.text, answer.completion_tokens, answer.finish_reason == "length"))
+                (line,) = await self._beside(graded, [gradable(row)], [replies], reward)
+                append_lines(file, [json.dumps({"row": index, **line})], durable=True)
+                bar.update()
+
+            asyncio.run(workers.run(todo, ask))
+        given_up = "not asked for, as the endpoint was given up"
+        return {row: workers.failures.get(row, given_up) for row in missing(rows, file)}
+
+    def _readable(self, data: DataFile, index: int) -> tuple[PromptRow, list[dict[str, Any]]]:
+        row = data.prompt_row(index)
+        return row, chat_messages(row, self.max_image_bytes)
+
+    async def _beside(self, call: Any, *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._aside, call, *arguments)
+
+
+class EndpointResponder(ChatResponder):
+    """A model behind an OpenAI-compatible endpoint."""
+
+    def __init__(self, options: EndpointOptions) -> None:
+        super().__init__(options.model)
+        self.options = options
+        options.read_key()  # a key that is missing is an error at the start
 
     def settings(self) -> dict[str, Any]:
         # Another address is no other model.
@@ -112,46 +169,11 @@ class EndpointResponder(Responder):
                 image.size()
         return list(range(len(data)))
 
-    def answer(self, data: DataFile, rows: Sequence[int], draw: Draw, file: Path, reward: Reward) -> dict[int, str]:
-        todo, sampling = _missing(rows, file), draw.sampling
-        options = replace(
-            self.options,
-            temperature=sampling.temperature,
-            max_tokens=sampling.max_new_tokens,
-            extra={"top_p": sampling.top_p, **self.options.extra},
-        )
-        workers = Workers[int](options)
-        with tqdm(total=len(rows), initial=len(rows) - len(todo), desc=file.stem, unit="prompt") as bar:
-
-            async def ask(index: int, endpoint: Endpoint) -> None:
-                row, messages = await self._beside(_readable, data, index)
-                first = derive_seed(*draw.seed_words, row.source)
-                replies = []
-                for number in range(sampling.group_size):
-                    replies.append(_reply(await endpoint.ask(messages, first + number)))
-                    workers.answered()
-                (line,) = await self._beside(graded, [gradable(row)], [replies], reward)
-                append_lines(file, [json.dumps({"row": index, **line})], durable=True)
-                bar.update()
-
-            if todo:
-                asyncio.run(workers.run(todo, ask))
-        given_up = "not asked for, as the endpoint was given up"
-        return {row: workers.failures.get(row, given_up) for row in _missing(rows, file)}
-
-    async def _beside(self, call: Any, *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._aside, call, *arguments)
+    def endpoint(self) -> EndpointOptions:
+        return self.options
 
 
-def _missing(rows: Sequence[int], file: Path) -> list[int]:
+def missing(rows: Sequence[int], file: Path) -> list[int]:
+    """Those that have no line yet."""
     done = {line["row"] for line in read_lines(file)}
     return [row for row in rows if row not in done]
-
-
-def _readable(data: DataFile, index: int) -> tuple[PromptRow, list[dict[str, Any]]]:
-    row = data.prompt_row(index)
-    return row, chat_messages(row)
-
-
-def _reply(answer: Answer) -> Reply:
-    return Reply(answer.text, answer.completion_tokens, answer.finish_reason == "length")

@@ -2,19 +2,22 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 
-from callbacks import ConvergenceProbe
+from callbacks import ConvergenceProbe, RunFolder
 from prism_pl.data.conversation import PromptEncoder
 from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DenseDiscriminator
 from prism_pl.drift import CLOUD_DISTANCES, COUNT_DISTANCES
 from prism_pl.errors import UserError
 from prism_pl.segments import count_items, parse_response
+from prism_pl.types import ASPECTS
 from tests.callbacks.test_rollout import Module
 from tests.modules.aligning import metrics
-from tests.modules.fits import fit
+from tests.modules.fits import finished_updates, fit
 from tests.modules.small_stages import write
 from tests.ranks.matrix import PROBE, align
 
@@ -52,3 +55,29 @@ def test_distances_are_logged_beside_their_floor(tmp_path: Path, encoder: Prompt
     # Of equally many values W1 is the mean difference in their order.
     expected = sum(abs(own - other) for own, other in zip(even, odd, strict=True)) / 4
     assert first["convergence/w1_caption_items_floor"] == pytest.approx(expected)
+
+
+def test_a_run_that_was_killed_after_the_probe_had_ended_it_makes_no_further_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A fresh discriminator can tell at first, and cannot after the first update. It is asked twice a probe.
+    said = iter([1.0, 1.0])
+    monkeypatch.setattr(
+        "callbacks.convergence.two_sample_accuracy", lambda *_: torch.full((1, len(ASPECTS)), next(said, 0.5))
+    )
+
+    class StopError(Exception):
+        pass
+
+    class Killed(RunFolder):
+        def finish(self, *_: Any) -> None:
+            raise StopError
+
+    config = write(
+        align("DenseDiscriminator", PROBE | {"init_args": PROBE["init_args"] | {"stop_below": 0.6}}), tmp_path / "a"
+    )
+    options = ("--trainer.max_steps=4", "--checkpoint.every_n_train_steps=1")
+    with pytest.raises(StopError):
+        fit(config, tmp_path / "run", *options, run_folder=Killed)
+    fit(config, tmp_path / "run", *options)
+    assert finished_updates(tmp_path / "run") == 1

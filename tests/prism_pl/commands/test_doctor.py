@@ -96,3 +96,20 @@ def test_the_benchmarks_that_are_there_are_named(
     doctor()
     out = capsys.readouterr().out
     assert "  benchmarks       2 of the paper's 7 in data/: MathVista, MMMU-Pro\n" in out
+
+
+def test_lmms_eval_has_a_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    doctor()
+    fetch = "pip install --no-deps --target build/lmms_eval -r environment/lmms_eval.txt"
+    assert f"  lmms-eval        not in build/lmms_eval/\n                   -> {fetch}, for" in capsys.readouterr().out
+    # As pip leaves it.
+    record = tmp_path / "build" / "lmms_eval" / "lmms_eval-0.7.3.dist-info"
+    record.mkdir(parents=True)
+    (record / "METADATA").write_text("Metadata-Version: 2.4\nName: lmms_eval\nVersion: 0.7.3\n")
+    doctor()
+    out = capsys.readouterr().out
+    assert "  lmms-eval        0.7.3 in build/lmms_eval/\n" in out
+    assert fetch not in out

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from jsonargparse import ArgumentParser
 
@@ -71,6 +72,21 @@ def test_stages_of_a_run_are_a_group_of_wandb(
 
     assert pipeline.run_stage(tmp_path, STAGES[0], 0, 1, launch)
     assert given == [{"OMP_NUM_THREADS": "1", "WANDB_RUN_GROUP": group.format(run=tmp_path)}]
+
+
+@pytest.mark.parametrize(("threads", "used"), [(None, 2), (1, 1)])
+def test_the_report_keeps_to_the_stages_threads(
+    tmp_path: Path, runs: list[str], monkeypatch: pytest.MonkeyPatch, threads: int | None, used: int
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(pipeline, "report", lambda runs: seen.append(torch.get_num_threads()))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        pipeline.pipeline(str(tmp_path), STAGES, threads=threads)
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [used]
 
 
 def test_a_removed_stage_is_redone_with_all_that_follows(tmp_path: Path, runs: list[str]) -> None:

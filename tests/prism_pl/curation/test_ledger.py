@@ -68,7 +68,8 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     server.seen.clear()
     out, rng = tmp_path / "killed", random.Random(seed)
     for _ in range(KILLS):
-        moment, before = len(server.seen) + rng.randint(1, 4), tries(out)
+        asked, before = len(server.seen), tries(out)
+        moment = asked + rng.randint(1, 4)
         process = start(data_file, out, server.url)
         while len(server.seen) < moment:
             assert process.is_alive()
@@ -79,9 +80,11 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
         assert process.exitcode == -signal.SIGKILL
         on_disk = tries(out)
         assert before.items() <= on_disk.items()
+        assert not set(server.seen[asked:]) & before.keys(), "asked again although its answer is on disk"
         # All that was ever asked is on disk, but for what was in flight.
         assert len(set(server.seen) - on_disk.keys()) <= CONCURRENCY
     # And one about the time when the table is written.
+    asked, before = len(server.seen), tries(out)
     process = start(data_file, out, server.url)
     while process.is_alive() and len(tries(out)) < NUM_TRIES:
         time.sleep(0.002)
@@ -89,6 +92,7 @@ def test_killed_at_random_moments_it_ends_as_if_nothing_had_happened(
     process.kill()
     process.join()
     finish(data_file, out, server.url)
+    assert not set(server.seen[asked:]) & before.keys()
     assert tries(out) == tries(tmp_path / "whole")
     assert table(out) == table(tmp_path / "whole")
     assert len(table(out)) == 11

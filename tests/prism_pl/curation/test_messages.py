@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from prism_pl.curation import messages
 from prism_pl.curation.messages import chat_messages, data_url
 from prism_pl.data.conversation import PromptRow
 from prism_pl.data.images import ImageFile
@@ -82,11 +81,16 @@ def test_what_decoders_read_differently_is_settled_here(tmp_path: Path) -> None:
         assert np.array_equal(np.asarray(image), np.asarray(file.open()))
 
 
-def test_a_large_image_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(messages, "MAX_IMAGE_BYTES", 20_000)
+def test_a_large_image_is_bounded_unless_there_is_no_limit(tmp_path: Path) -> None:
     picture(200, 100).save(tmp_path / "large.png")
+    picture(200, 100).save(tmp_path / "large.bmp")
     assert (tmp_path / "large.png").stat().st_size > 60_000
-    kind, content, image = decoded(data_url(ImageFile("r", path=tmp_path / "large.png")))
+    for name in ("large.png", "large.bmp"):
+        file = ImageFile("r", path=tmp_path / name)
+        kind, content, image = decoded(data_url(file, None))
+        assert (kind, len(content) > 20_000) == ("png", True)
+        assert np.array_equal(np.asarray(image), np.asarray(file.open()))
+    kind, content, image = decoded(data_url(ImageFile("r", path=tmp_path / "large.png"), 20_000))
     assert kind == "jpeg"
     assert 10_000 < len(content) <= 20_000
     # Noise needs a step or two of three quarters; the shape stays.

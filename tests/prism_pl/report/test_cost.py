@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prism_pl.report import build_report
 from prism_pl.report.collect import collect
-from prism_pl.report.cost import cost_table, differing, seconds_by_step, tokens_of
+from prism_pl.report.cost import cost_table, differing, differing_settings, seconds_by_step, settings_section, tokens_of
 from prism_pl.report.several import label_runs, shared_stages
 from tests.prism_pl.report.fake_run import write_stage
 
@@ -31,6 +31,8 @@ def test_seconds_are_summed_over_phases_and_tokens_follow_from_their_rate(tmp_pa
     cells = ["4", "2", "6", "8,000", "1,500", "3.2"]
     assert f"RLVR</th>{''.join(f'<td>{text}</td>' for text in cells)}</tr>" in html
     assert "SFT</th><td>4</td><td>0</td><td>-</td><td>-</td><td>-</td><td>-</td></tr>" in html
+    (tmp_path / "sft" / "finished.json").unlink()
+    assert "SFT</th><td>-</td><td>0</td>" in cost_table(collect(tmp_path).stages.values())
 
 
 def test_settings_that_differ_are_named_as_on_the_command_line(tmp_path: Path) -> None:
@@ -39,13 +41,21 @@ def test_settings_that_differ_are_named_as_on_the_command_line(tmp_path: Path) -
         model = {"class_path": "modules.SFTModule", "init_args": {"max_tokens": 4096, "sizes": [1, 2]}}
         config = {"seed_everything": seed, "model": model}
         config["trainer"] = {"callbacks": [{"class_path": "callbacks.EvaluationCallback", "init_args": callback}]}
+        # A mixture, of which an entry has no class, and one not even keys.
+        config["data"] = {"path": ["a.json", {"path": "b.json", "weight": 2 + seed}, {"path": "c.json", "weight": 1}]}
         (tmp_path / name / "sft" / "config.yaml").write_text(json.dumps(config))
     (stages,) = shared_stages(label_runs([tmp_path / "a", tmp_path / "b"])).values()
     assert differing(stages) == {
         "seed_everything": {"a": "0", "b": "1"},
         "trainer.callbacks.EvaluationCallback.every": {"a": "20", "b": "10"},
         "trainer.callbacks.EvaluationCallback.final": {"a": "-", "b": "5"},
+        "data.path.1.weight": {"a": "2", "b": "3"},
     }
+    html = differing_settings({"sft": stages}, {"sft": "Start"})
+    assert (
+        '<th scope="row">Start</th><td class="text"><code>data.path.1.weight</code></td>'
+        '<td class="text">a: <code>2</code><br>b: <code>3</code></td>' in html
+    )
 
 
 def test_versions_and_configurations_are_on_the_page(tmp_path: Path) -> None:
@@ -55,6 +65,8 @@ def test_versions_and_configurations_are_on_the_page(tmp_path: Path) -> None:
     (tmp_path / "sft" / "finished.json").write_text(json.dumps(mark))
     html = build_report(tmp_path).read_text("utf-8")
     assert "<li>SFT: torch 9.8.7, vllm &lt;b&gt;</li><li>RLVR: versions not recorded</li>" in html
+    (tmp_path / "rlvr" / "finished.json").write_text(json.dumps(mark))
+    assert "<li>SFT, RLVR: torch 9.8.7" in settings_section(list(collect(tmp_path).stages.values()))
     assert "<summary>SFT</summary><pre>{&quot;model&quot;: {&quot;class_path&quot;" in html
 
 

@@ -1,6 +1,7 @@
 """Reward gaps of a run folder whose texts are real, and the table and page that show them."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ from prism_pl.data.files import DataFile
 from prism_pl.discriminators import DedicatedExpertsDiscriminator, load_scorer
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
 from prism_pl.errors import UserError
-from prism_pl.game import arrange, make_scoring_batch, score_without_stage
+from prism_pl.game import Scores, arrange, make_scoring_batch, score_without_stage
 from prism_pl.report import build_report
 from prism_pl.report.collect import collect
-from prism_pl.report.scores import heldout_prompts, score_run, teacher_tokens
+from prism_pl.report.scores import ResponseScores, _by_source, heldout_prompts, score_run, teacher_tokens
 from prism_pl.report.table import format_gap, make_rows, plain_table
 from tests.prism_pl.report.fake_run import record, response, write_stage
 
@@ -86,10 +87,46 @@ def test_table_and_page_with_scores(scored_run: Path, capsys: pytest.CaptureFixt
 
 
 def test_a_changed_data_file_is_refused(scored_run: Path) -> None:
-    run = collect(scored_run)
-    first = run.stages["align"].heldout[0]
+    first = collect(scored_run).stages["align"].heldout[0]
     encoder = PromptEncoder(str(scored_run / "warmup" / "model"), 2048)
-    for change in ({"teacher": response(1, 1, "1")}, {"source": first.source.rpartition(":")[0] + ":99999"}):
-        altered = type(first)(**{**{name: getattr(first, name) for name in type(first).__dataclass_fields__}, **change})
-        with pytest.raises(UserError, match="changed"):
-            heldout_prompts([altered], encoder)
+    file = first.source.rpartition(":")[0]
+    count = len(DataFile.open(file, "test"))
+    for change, message in (
+        ({"teacher": response(1, 1, "1")}, "the row's `teacher` is not the run's"),
+        ({"source": f"{file}:{count + 1}"}, f"{count + 1}: the data file has {count} rows; it has changed"),
+        ({"source": f"{file}:0"}, f":0: the data file has {count} rows; it has changed"),
+    ):
+        with pytest.raises(UserError, match=message):
+            heldout_prompts([replace(first, **change)], encoder)
+
+
+def test_prompts_come_from_the_first_to_the_last_row_of_each_file(scored_run: Path) -> None:
+    some = collect(scored_run).stages["align"].heldout[0]
+    encoder = PromptEncoder(str(scored_run / "warmup" / "model"), 2048)
+    files = [DataFile.open(f"{EMBEDDED_NAME}/{name}.jsonl", "test") for name in ("heldout", "align")]
+    rows = [data.prompt_row(index) for data in files for index in (0, len(data) - 1)]
+    records = [replace(some, source=row.source, teacher=row.teacher) for row in rows]
+    assert [prompt.source for prompt in heldout_prompts(records, encoder)] == [row.source for row in rows]
+
+
+def test_teachers_that_are_missing_or_malformed_are_left_out(scored_run: Path) -> None:
+    run = collect(scored_run)
+    records = run.stages["align"].heldout
+    told = [replace(records[0], teacher="nothing"), replace(records[1], teacher=None)]
+    stages = {"warmup": run.stages["warmup"], "align": replace(run.stages["align"], heldout=tuple(told))}
+    bare = replace(run, stages=stages)
+    gaps = score_run(bare, scored_run / "warmup" / "model", "scorer")
+    assert gaps.problem == "Reward gaps under the scorer: not measured. No held-out row has a well-formed `teacher`."
+    # "nothing" has a length all the same.
+    (length,) = teacher_tokens(bare)
+    assert length == len(PromptEncoder(EMBEDDED_NAME, 2048).response_ids("nothing"))
+
+
+def test_scores_that_are_not_finite_stand_by_no_prompt() -> None:
+    nan, infinite = float("nan"), float("inf")
+    scores = Scores(
+        teacher_PK=torch.tensor([[1.0, 2.0], [1.0, infinite], [1.0, 2.0], [1.0, 2.0]]),
+        policy_PGK=torch.tensor([[[0.5, 0.25]], [[0.0, 0.0]], [[0.0, nan]], [[0.0, 0.0]]]),
+        valid_PG=torch.tensor([[True], [True], [True], [False]]),
+    )
+    assert list(_by_source(scores, ["a", "b", "c", "d"])) == [("a", ResponseScores((0.5, 0.25), (1.0, 2.0)))]
