@@ -181,7 +181,7 @@ def _benchmarks(root: Path) -> Finding:
 
 def _lmms_eval(root: Path) -> Finding:
     """Whether the other way to run the benchmarks is where docs/evaluation.md puts it."""
-    found = next(distributions(name="lmms-eval", path=[str(root / _LMMS_EVAL)]), None)
+    found = next(iter(distributions(name="lmms-eval", path=[str(root / _LMMS_EVAL)])), None)
     fetch = f"pip install --no-deps --target {_LMMS_EVAL} -r environment/lmms_eval.txt, for who runs the benchmarks by it"
     text = f"{found.version} in {_LMMS_EVAL}/" if found else f"not in {_LMMS_EVAL}/"
     return Finding("ok", "lmms-eval", text, None if found else fetch)

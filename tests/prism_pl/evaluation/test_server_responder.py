@@ -66,7 +66,7 @@ def figures(out: Path) -> Any:
 def servers_of(parent: int) -> list[psutil.Process]:
     """The guard, the server and vLLM's own processes."""
     children = psutil.Process(parent).children(recursive=True)
-    return [own for own in children if "vllm" in " ".join(own.cmdline())]
+    return [own for own in children if "vllm" in " ".join(own.cmdline()).lower()]
 
 
 def test_the_responses_are_those_of_the_engine(tmp_path: Path, configure: Configure) -> None:
