@@ -268,21 +268,20 @@ class VLLMServerEngine(RolloutEngine):
         self._pool.label = label
 
     def _revived(self, number: int, server: Server) -> Server:
-        """The server again, usable if it was started again, or if somebody else has done so."""
-        assert self._pool is not None
-        assert self._sender is not None
-        server.usable = False
-        if self._own is not None and number < self.num_servers:
-            if not self._own.start_again(number):
-                return server
+        """The server, usable again if it can be reached; one of this run's own is started again if not."""
+        server.usable = self._connects(server)
+        if not server.usable and self._own is not None and number < self.num_servers and self._own.start_again(number):
             server = self._server(server.client.name, self._own.servers[number].url)
+            server.usable = self._connects(server)
+        return server
+
+    def _connects(self, server: Server) -> bool:
+        assert self._sender is not None
         try:
             self._sender.connect(server)
         except (ServerLostError, UserError):
-            server.usable = False
-        else:
-            server.usable = True
-        return server
+            return False
+        return True
 
     def _server(self, name: str, url: str) -> Server:
         own = {server.url: server for server in (self._own.servers if self._own is not None else ())}.get(url)
