@@ -147,8 +147,10 @@ class ServerClient:
         self._client = httpx2.AsyncClient(
             base_url=url,
             timeout=httpx2.Timeout(time_limit, connect=_CONTROL_SECONDS),
-            limits=httpx2.Limits(max_connections=None),
-            # The environment's proxies are for the world outside.
+            # A connection a request: vLLM closes idle ones after five seconds, and one that it is about to close would look
+            # like a server that is lost.
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=0),
+            # The environment's proxies are for what is outside of the cluster.
             trust_env=False,
         )
         self._time_limit = time_limit
@@ -174,7 +176,7 @@ class ServerClient:
 
     async def facts(self) -> Facts:
         """Raises ServerLostError, or UserError."""
-        content = await self._request("GET", "/server_info", params={"config_format": "json"}, timeout=_CONTROL_SECONDS)
+        content = await self._request("GET", "/server_info", params={"config_format": "json"})
         try:
             return Facts.model_validate(json.loads(content)["vllm_config"])
         except (ValueError, KeyError, TypeError) as error:
