@@ -21,7 +21,7 @@ class WeightGroup:
         gone."""
         options = BroadcastOptions()
         options.rootRank, options.rootTensor = 0, 0
-        return self.group.broadcast([tensor], options)
+        return self.group.broadcast([tensor], options)  # type: ignore[attr-defined] # torch's stubs leave it out
 
 
 def make_store(host: str, world_size: int, seconds: float) -> TCPStore:

@@ -292,6 +292,10 @@ def test_an_engine_in_a_process_of_its_own_needs_what_it_needs_in_the_trainers()
     assert _engine(wrapped) == _engine(inner) == EngineSettings(share=0.3, sleeps=False, max_num_seqs=256)
 
 
+def test_servers_need_nothing_of_the_trainers_gpus() -> None:
+    assert _engine({"class_path": "prism_pl.engines.VLLMServerEngine", "init_args": {"num_servers": 2}}) is None
+
+
 def test_an_engine_without_room_for_a_longest_sequence_is_refused() -> None:
     plan = make_plan(replace(SETTINGS, engine=replace(SETTINGS.engine, share=0.14)), 80e9)
     assert plan.kv_sequences < 1
