@@ -7,12 +7,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import prism_pl
+from prism_pl.errors import UserError
 from prism_pl.vllm_server import ServerEndedError, ServerOptions, VLLMServer
 
 _log = logging.getLogger(__name__)
 _ROOT = str(Path(prism_pl.__file__).parents[1])
 EXTENSION = "prism_pl.vllm_server.gloo_transfer.Extension"
 """What a server must import to take weights over gloo."""
+
+
+def check_devices(devices: Sequence[int] | None, num_servers: int, size: int, count: int) -> None:
+    """Raises UserError unless each of the servers has ``size`` GPUs of its own, of the ``count`` that are here."""
+    if num_servers and count:
+        needed, own = num_servers * size, devices or []
+        if len(own) != needed or len(set(own)) < needed or max(own) >= count:
+            raise UserError(
+                f"VLLMServerEngine.devices: {num_servers} servers of tensor_parallel_size {size} need {needed} GPUs that "
+                f"no trainer is on, by their numbers below {count}. It is {devices}."
+            )
+    elif devices is not None:
+        raise UserError(
+            "VLLMServerEngine.devices: they are the GPUs of servers that are started here, and there are none. Leave "
+            "it out."
+        )
 
 
 class OwnServers:

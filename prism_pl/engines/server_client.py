@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import torch
@@ -203,7 +204,8 @@ class ServerClient:
         except httpx2.TimeoutException:
             raise ServerLostError(f"has not answered within {self._time_limit:g} seconds.") from None
         except httpx2.HTTPError as error:
-            raise ServerLostError(f"cannot be reached ({type(error).__name__}: {error}).") from None
+            said = ": ".join(part for part in (type(error).__name__, str(error)) if part)
+            raise ServerLostError(f"cannot be reached ({said}).") from None
         if response.status_code == 200:
             return response.content
         said = f"{response.status_code}: {_excerpt(response.content)}"
@@ -228,6 +230,20 @@ def _tokens(choice: _Choice, label: str) -> Tokens:
             f"those of other tokens."
         )
     return Tokens(tuple(choice.token_ids), tuple(token.logprob for token in content), choice.finish_reason == "length")
+
+
+def address(url: str) -> str:
+    """Without a slash at its end. Raises UserError."""
+    try:
+        parts = urlsplit(url)
+        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port is not None
+    except ValueError:
+        well_formed = False
+    if not well_formed or parts.path.strip("/") or parts.query or parts.username:
+        raise UserError(
+            f"VLLMServerEngine.urls: http://host:port is needed, without a path or anything else behind it. It is {url!r}."
+        )
+    return url.rstrip("/")
 
 
 def _data_url(image: Image.Image) -> str:

@@ -5,14 +5,13 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from prism_pl.engines.base import RolloutEngine, Sampled
-from prism_pl.engines.own_servers import OwnServers
-from prism_pl.engines.server_client import ServerClient, ServerLostError, Tokens, question
+from prism_pl.engines.own_servers import OwnServers, check_devices
+from prism_pl.engines.server_client import ServerClient, ServerLostError, Tokens, address, question
 from prism_pl.engines.server_pool import Server, ServerPool
 from prism_pl.engines.server_weights import WIRES, WeightSender
 from prism_pl.errors import UserError
@@ -74,7 +73,7 @@ class VLLMServerEngine(RolloutEngine):
         log_folder: str | None = None,
     ) -> None:
         self.num_servers = num_servers
-        self.urls = [_address(url) for url in urls or ()]
+        self.urls = [address(url) for url in urls or ()]
         self.options = options
         self.devices = devices
         self.transfer = transfer
@@ -113,21 +112,10 @@ class VLLMServerEngine(RolloutEngine):
         return self.transfer
 
     def check(self) -> None:
-        count, size = torch.cuda.device_count(), self.options.tensor_parallel_size
+        count = torch.cuda.device_count()
         if self.num_servers:
             check_installed("VLLMServerEngine.num_servers")
-        if self.num_servers and count:
-            needed, devices = self.num_servers * size, self.devices or []
-            if len(devices) != needed or len(set(devices)) < needed or max(devices) >= count:
-                raise UserError(
-                    f"VLLMServerEngine.devices: {self.num_servers} servers of tensor_parallel_size {size} need {needed} "
-                    f"GPUs that no trainer is on, by their numbers below {count}. It is {self.devices}."
-                )
-        elif self.devices is not None:
-            raise UserError(
-                "VLLMServerEngine.devices: they are the GPUs of servers that are started here, and there are none. Leave "
-                "it out."
-            )
+        check_devices(self.devices, self.num_servers, self.options.tensor_parallel_size, count)
         if self._wire == "nccl":
             if not count:
                 raise UserError("VLLMServerEngine.transfer: nccl needs a trainer on a GPU. Use gloo, or leave it out.")
@@ -234,6 +222,7 @@ class VLLMServerEngine(RolloutEngine):
     def _start(self, folder: str, max_model_len: int, group_size: int) -> None:
         assert self._pool is not None
         self._run = secrets.token_hex(4)
+        self._needs = max_model_len, group_size
         if self.num_servers:
             size = self.options.tensor_parallel_size
             devices = [self.devices[i * size : (i + 1) * size] if self.devices else None for i in range(self.num_servers)]
@@ -247,10 +236,7 @@ class VLLMServerEngine(RolloutEngine):
         for server in self._pool.servers:
             server.usable = True
             try:
-                facts = self._pool.run(server.client.facts()).result()
-                facts.check(server.client.name, max_model_len, group_size, self._wire)
-                self._precision = facts.precision
-                self._sender.connect(server)
+                self._connect(server)
             except ServerLostError as why:
                 self._pool.leave_out(server, why)
 
@@ -269,17 +255,28 @@ class VLLMServerEngine(RolloutEngine):
 
     def _revived(self, number: int, server: Server) -> Server:
         """The server, usable again if it can be reached; one of this run's own is started again if not."""
+        server.usable = False
         server.usable = self._connects(server)
         if not server.usable and self._own is not None and number < self.num_servers and self._own.start_again(number):
             server = self._server(server.client.name, self._own.servers[number].url)
             server.usable = self._connects(server)
         return server
 
-    def _connects(self, server: Server) -> bool:
+    def _connect(self, server: Server) -> None:
+        """Raises ServerLostError, or UserError for a server that was started in another way than is needed."""
+        assert self._pool is not None
         assert self._sender is not None
+        facts = self._pool.run(server.client.facts()).result()
+        facts.check(server.client.name, *self._needs, self._wire)
+        self._precision = facts.precision
+        self._sender.connect(server)
+
+    def _connects(self, server: Server) -> bool:
+        assert self._pool is not None
         try:
-            self._sender.connect(server)
-        except (ServerLostError, UserError):
+            self._connect(server)
+        except (ServerLostError, UserError) as why:
+            self._pool.leave_out(server, why)
             return False
         return True
 
@@ -297,17 +294,3 @@ class VLLMServerEngine(RolloutEngine):
 def _is_first() -> bool:
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     return not distributed or torch.distributed.get_rank() == 0
-
-
-def _address(url: str) -> str:
-    """Without a slash at its end. Raises UserError."""
-    try:
-        parts = urlsplit(url)
-        well_formed = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port is not None
-    except ValueError:
-        well_formed = False
-    if not well_formed or parts.path.strip("/") or parts.query or parts.username:
-        raise UserError(
-            f"VLLMServerEngine.urls: http://host:port is needed, without a path or anything else behind it. It is {url!r}."
-        )
-    return url.rstrip("/")

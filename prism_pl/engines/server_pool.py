@@ -58,7 +58,7 @@ class ServerPool:
         self.label = ""
         """Of the weights that must answer."""
         self._why: dict[str, str] = {}
-        """What became of those that were lost, by name."""
+        """What became of those that this process has lost, by name."""
         self._pending: list[concurrent.futures.Future[Answers]] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vLLM servers", daemon=True)
@@ -75,7 +75,6 @@ class ServerPool:
             if id(server.client) not in kept:
                 self.run(server.client.close()).result()
         self.servers = servers
-        self._why = {}
 
     def ask(self, questions: Sequence[Question]) -> "concurrent.futures.Future[Answers]":
         """Begins to. The future raises NoServerLeftError when the last one is lost, UserError for a mistake in a prompt."""
@@ -113,7 +112,8 @@ class ServerPool:
 
     def none_left(self, over: str = "") -> NoServerLeftError:
         """The error. ``over`` says what it happened over."""
-        why = " ".join(f"{name} {why}" for name, why in self._why.items())
+        names = [server.client.name for server in self.servers if not server.usable]
+        why = " ".join(f"{name} {self._why.get(name, 'was lost by another rank.')}" for name in names)
         return NoServerLeftError(
             f"{over or 'No vLLM server is left to ask.'} {why} Start those again that this run has not started itself; the "
             f"same command goes on from the newest checkpoint."

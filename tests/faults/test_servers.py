@@ -26,19 +26,19 @@ def kill(engine: VLLMServerEngine, number: int) -> None:
     """All processes of a server but its guard."""
     assert engine._own is not None
     port = engine._own.servers[number].url.rpartition(":")[2]
-    (guard,) = (child for child in psutil.Process().children() if {"-I", port} <= set(child.cmdline()))
+    alive = (child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE)
+    (guard,) = (child for child in alive if {"-I", port} <= set(child.cmdline()))
     for process in guard.children(recursive=True):
         os.kill(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.faults
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
-def test_servers_are_killed_one_after_the_other(
+def test_one_dies_in_a_batch_and_is_back_with_new_weights(
     embedded: Path,
     mixed_prompts: list[Prompt],
     lively_policy: Policy,
     caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     engine = VLLMServerEngine(num_servers=2, options=OPTIONS, restarts=1, log_folder=str(tmp_path))
@@ -68,17 +68,44 @@ def test_servers_are_killed_one_after_the_other(
     assert ids(again.responses) == ids(whole.responses)
     assert {response.version for response in again.flat_responses} == {4}
     assert largest_gap(lively_policy, mixed_prompts, again.responses) < 1e-4
+    engine.close()
 
-    # Once was allowed. The other one dies with half of the new weights.
-    kill(engine, 0)
+
+@pytest.mark.faults
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
+def test_one_dies_with_half_of_the_weights_and_then_the_other(
+    embedded: Path,
+    mixed_prompts: list[Prompt],
+    lively_policy: Policy,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    engine = VLLMServerEngine(num_servers=2, options=OPTIONS, restarts=0, log_folder=str(tmp_path))
+    engine.start(EMBEDDED_NAME, 256, SAMPLING)
+    assert engine._pool is not None
 
     def killing() -> Iterator[tuple[str, torch.Tensor]]:
         for number, named in enumerate(lively_policy.weights()):
-            if number == 20:
+            if number == 60:
                 kill(engine, 1)
             yield named
 
+    # About twenty requests.
     monkeypatch.setattr("prism_pl.engines.server_weights._CHUNK", 2**18)
+    engine.take(killing(), 5)
+    assert [server.client.name for server in engine._pool.usable] == ["vLLM server 0"]
+    (message,) = caplog.messages
+    assert message.startswith("vLLM server 1 ")
+    # The other one has all of them.
+    rollouts = engine.answer(mixed_prompts, SAMPLING, "x")
+    assert {response.version for response in rollouts.flat_responses} == {5}
+    assert largest_gap(lively_policy, mixed_prompts, rollouts.responses) < 1e-4
+
+    kill(engine, 0)
+    with pytest.raises(NoServerLeftError, match=r"(?=.*vLLM server 0 cannot be reached)(?=.*vLLM server 1 )"):
+        engine.answer(mixed_prompts, SAMPLING, "x")
+    # None may be started again.
     with pytest.raises(NoServerLeftError, match=r"(?=.*vLLM server 0 )(?=.*vLLM server 1 )"):
-        engine.take(killing(), 5)
+        engine.take(lively_policy.weights(), 6)
     engine.close()
