@@ -286,7 +286,7 @@ class VLLMServerEngine(RolloutEngine):
 
     def _decoded(self, tokens: list[list[Tokens]]) -> list[list[Response]]:
         texts = iter(
-            self._tokenizer.batch_decode([item.ids for group in tokens for item in group], skip_special_tokens=True)
+            self._tokenizer.batch_decode([list(item.ids) for group in tokens for item in group], skip_special_tokens=True)
         )
         return [[Response(item.ids, item.logp, next(texts), item.truncated) for item in group] for group in tokens]
 

@@ -51,7 +51,7 @@ class GlooWeightTransferEngine(NCCLWeightTransferEngine):
         for name, dtype, shape in zip(update_info.names, update_info.dtype_names, update_info.shapes, strict=True):
             tensor = torch.empty(shape, dtype=getattr(torch, dtype))
             self._group.broadcast(tensor).wait()
-            self.model.load_weights([(name, tensor.to(self.device))])
+            self.model.load_weights([(name, tensor.to(self.device))])  # type: ignore[operator]
 
     def shutdown(self) -> None:
         self._group = None
