@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+import re
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.engines import RolloutEngine, VLLMEngine, VLLMServerEngine
+from prism_pl.engines.own_servers import EXTENSION, OwnServers
 from prism_pl.engines.server_pool import NoServerLeftError
 from prism_pl.errors import UserError
 from prism_pl.model.policy import Policy
@@ -140,6 +143,19 @@ def test_the_last_server_dies(server_engine: VLLMServerEngine, mixed_prompts: li
 def test_options_that_make_no_engine_are_refused(arguments: dict[str, object], why: str) -> None:
     with pytest.raises(UserError, match=f"^VLLMServerEngine.*{why}"):
         VLLMServerEngine(**arguments)
+
+
+@pytest.mark.parametrize("transfer", ["nccl", "gloo"])
+def test_the_page_s_command_starts_a_server_as_the_engine_does(transfer: str, tmp_path: Path) -> None:
+    """But for what is the reader's own, and for what only makes the log short."""
+    own = OwnServers("model", 100, ServerOptions(), transfer, [None], 0, str(tmp_path)).servers[0]._arguments
+    needed = " ".join(own[own.index("--logprobs-mode") : own.index("--disable-log-stats")])
+    if transfer == "gloo":
+        needed += f" --worker-extension-cls {EXTENSION}"
+        assert needed.endswith(" ".join(own[-2:]))
+    page = " ".join(Path("docs/scaling.md").read_text().replace("\\\n", " ").replace("'", "").replace("`", "").split())
+    for option in re.findall(r"--\S+(?: (?!--).*?)?(?= --|$)", needed):
+        assert option in page, option
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
