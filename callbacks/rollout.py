@@ -44,7 +44,7 @@ class RolloutCallback(L.Callback):
     It asks the module for ``usable_groups`` and ``max_resampling`` and knows neither rewards nor algorithms.
 
     Args:
-        engine: ``VLLMEngine`` or ``TransformersEngine``, or a ``ProcessEngine`` with one of them.
+        engine: ``VLLMEngine`` or ``TransformersEngine``, a ``ProcessEngine`` with one of them, or a ``VLLMServerEngine``.
         sampling: how responses are sampled.
         probe: the proof that engine and trainer hold the same weights.
         overlap: batches that are sampled ahead, while earlier ones are learnt from, with weights as many batches old at

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prism_pl.discriminators import Discriminator
-from prism_pl.engines import ProcessEngine, VLLMEngine
+from prism_pl.engines import ProcessEngine, VLLMEngine, VLLMServerEngine
 from prism_pl.model.adapters import LoraOptions
 from prism_pl.planning.architecture import Architecture
 from prism_pl.planning.names import OriginOf, architecture_of
@@ -252,6 +252,9 @@ def _engine(entry: Mapping[str, Any] | None) -> EngineSettings | None:
     if not entry:
         return None
     options = _options(entry)
+    if _name(entry) == VLLMServerEngine.__name__:
+        # It needs nothing of the trainers' GPUs, and how fast other machines sample is not known here.
+        return None
     if _name(entry) == ProcessEngine.__name__:
         inner = _engine(options["engine"])
         return inner and replace(inner, in_process=True, elsewhere=options.get("devices") is not None)

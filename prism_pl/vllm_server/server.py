@@ -25,6 +25,12 @@ _PATIENCE = 20.0
 """Seconds that the guard has, which gives the server ten."""
 _LAST_LINES = 12
 _TAIL = 16384
+_NOT_FOR_IT = (
+    # It would take itself for a rank of this process's run.
+    *("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT"),
+    # For an engine in this process.
+    "VLLM_ENABLE_V1_MULTIPROCESSING",
+)
 _PORT_IS_TAKEN = "Address already in use"
 
 
@@ -131,6 +137,7 @@ class VLLMServer:
         port = _free_port()
         self.url = f"http://{_HOST}:{port}"
         command = [*program(), *self._arguments, "--host", _HOST, "--port", str(port)]
+        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_FOR_IT}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
             output.write(f"$ {' '.join(command)}\n".encode())
@@ -138,7 +145,7 @@ class VLLMServer:
             self._begin = output.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-I", str(_GUARD), str(os.getpid()), *command],
-                env=os.environ | self._variables, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+                env=inherited | self._variables, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
 

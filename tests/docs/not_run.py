@@ -33,7 +33,9 @@ NOT_RUN = [
     NotRun(r"prism_pl fit .*qwen3_vl/", "GPUs, and models and data of the hub"),
     NotRun(r"--model Qwen/", "a model of the hub; tests/prism_pl/discriminators/test_upcycling.py has a small one"),
     NotRun(r"prism_pl curate ", "an endpoint; tests/prism_pl/curation plays one"),
-    NotRun(r"^vllm serve", "a model of the hub on a GPU"),
+    NotRun(
+        r"(^| )vllm serve", "a model of the hub on a GPU; tests/prism_pl/engines/test_server_engine.py starts a small one"
+    ),
     NotRun(r"^hf download ", "fetches a benchmark"),
     NotRun(r"-m lmms_eval ", "its packages; tests/prism_pl/evaluation/test_lmms_eval_tasks.py runs it where they are"),
     NotRun(r"prism_pl doctor", "judges the reader's machine; tests/prism_pl/commands/test_doctor.py"),

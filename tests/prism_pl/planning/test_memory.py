@@ -316,6 +316,10 @@ def test_an_engine_in_a_process_of_its_own_has_a_copy_of_the_weights_beside_the_
     assert beside.host["loading"] - here.host["loading"] == SETTINGS.devices * 6e9
 
 
+def test_servers_need_nothing_of_the_trainers_gpus() -> None:
+    assert _engine({"class_path": "prism_pl.engines.VLLMServerEngine", "init_args": {"num_servers": 2}}) is None
+
+
 def test_an_engine_without_room_for_a_longest_sequence_is_refused() -> None:
     plan = make_plan(replace(SETTINGS, engine=replace(SETTINGS.engine, share=0.14)), 80e9)
     assert plan.kv_sequences < 1
