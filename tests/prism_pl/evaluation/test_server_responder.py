@@ -30,10 +30,11 @@ from tests.command_line import run, start
 
 HELDOUT = f"{EMBEDDED_NAME}/heldout.jsonl"
 COMPUTING = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 16}
-# The start model says nothing that is right. This finds some of it right, and some half right.
+# The start model says nothing that is right. This finds some of it right, and some half right, whatever stands for the
+# first bytes of a character that was cut off.
 REWARD = """
 def score(inputs):
-    return [len(set(i["response"])) % 3 / 2 for i in inputs]
+    return [len(set(i["response"].rstrip(chr(0xFFFD)))) % 3 / 2 for i in inputs]
 """
 
 Configure = Callable[..., str]
@@ -52,8 +53,6 @@ def configure(tmp_path: Path, embedded: Path) -> Configure:
             "sets": [{"path": HELDOUT, "num_prompts": prompts}],
             "reward": {"class_path": "PythonReward", "init_args": {"function": f"{tmp_path}/mine.py:score"}},
             "max_new_tokens": 24, "num_samples": 2, "seeds": [3], "max_prompt_tokens": 64, "out": str(tmp_path / name),
-            # The start model finds all tokens nearly alike: which of them are the likeliest 70 % hangs on the last bit.
-            "top_p": 1.0,
         }  # fmt: skip
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content | answering))
         return str(tmp_path / f"{name}.yaml")
@@ -71,6 +70,13 @@ def servers_of(parent: int) -> list[psutil.Process]:
     return [own for own in children if "vllm" in " ".join(own.cmdline()).lower()]
 
 
+def whole(line: dict[str, Any]) -> dict[str, Any]:
+    """A line without the character that an engine writes for one of which the length limit has left the first bytes alone.
+    A server leaves it out: it writes tokens as they come, and waits for the rest."""
+    replies = [reply | {"text": reply["text"].rstrip("\ufffd")} for reply in line["responses"]]
+    return line | {"responses": replies}
+
+
 def test_the_responses_are_those_of_the_engine(tmp_path: Path, configure: Configure) -> None:
     """Greedy and sampled, token for token, with the same figures; and nothing of the server is left."""
     assert run("evaluate", "--config", configure("server", 20, server=COMPUTING)) == 0
@@ -79,7 +85,7 @@ def test_the_responses_are_those_of_the_engine(tmp_path: Path, configure: Config
     assert run("evaluate", "--config", configure("engine", 20, engine=engine)) == 0
     for name in ("greedy", "seed3"):
         own, other = (
-            {line["row"]: line for line in read_lines(tmp_path / out / "heldout" / EMBEDDED_NAME / f"{name}.jsonl")}
+            {line["row"]: whole(line) for line in read_lines(tmp_path / out / "heldout" / EMBEDDED_NAME / f"{name}.jsonl")}
             for out in ("server", "engine")
         )
         assert len(own) == 20
