@@ -55,6 +55,8 @@ def _records(file: Path) -> list[Record]:
 
 
 def logged(folder: Path, values: list[float]) -> str:
+    # Lightning takes a run that is open in this process, and leaves its own open: another test's fit may have.
+    wandb.finish()
     logger = WandbLogger(mode="offline", name="align", save_dir=str(folder), run_dir=str(folder))
     for step, value in enumerate(values):
         logger.log_metrics({"heldout/accuracy": value, "sft/loss": value}, step)

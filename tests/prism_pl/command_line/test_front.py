@@ -15,6 +15,7 @@ from prism_pl.command_line.outline import options
 from prism_pl.command_line.pages import overview
 from prism_pl.commands.completion import option_names, script
 from prism_pl.data.files import DataSource
+from prism_pl.vllm_server import ServerOptions
 from tests.command_line import run
 
 NAMES = [command.name for command in CATALOGUE]
@@ -70,9 +71,13 @@ def test_the_source_tells_the_options_of_the_parser(command: Command, capsys: py
     actions = {action.dest: action for action in parser._actions if hasattr(action, "_typehint")}
     actions = {name: action for name, action in actions.items() if not name.endswith(".help")}
     found = {option.name: option for option in options(command.function)}
-    # A path is a text or a source: of a union jsonargparse makes one option, the page lists the source's keys below it.
-    source = {name for name in found if name.startswith("path.")}
-    assert source in (set(), {f"path.{field.name}" for field in dataclasses.fields(DataSource)})
+    # A path is a text or a source, a server is none or one: of a union jsonargparse makes one option, the page lists the
+    # keys of its class below it.
+    source = set()
+    for name, one in (("path", DataSource), ("server", ServerOptions)):
+        keys = {key for key in found if key.startswith(f"{name}.")}
+        assert keys in (set(), {f"{name}.{field.name}" for field in dataclasses.fields(one)})
+        source |= keys
     assert sorted(found.keys() - source) == sorted(actions)
     assert {name for name, option in found.items() if option.default is None and name not in source} == {
         name for name, action in actions.items() if action.required
