@@ -102,6 +102,7 @@ class WandbLogger(LightningWandbLogger):
         return super().experiment
 
     def _start(self) -> None:
+        import wandb
         from wandb.errors import CommError
 
         # Now and not before: the folder of a finished run is set aside with its id when the next one begins.
@@ -113,6 +114,8 @@ class WandbLogger(LightningWandbLogger):
             _log.warning("W&B cannot be reached (%s). This run is logged offline; send it later with `wandb sync`.", error)
             self._wandb_init["mode"] = "offline"
             self._offline = True
+            # W&B's own process still holds the run's id, and would refuse it as in use.
+            wandb.teardown()
             _ = super().experiment
 
     @rank_zero_only

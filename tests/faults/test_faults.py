@@ -303,7 +303,6 @@ def test_wandb_s_process_is_killed_and_the_run_goes_on(tmp_path: Path, whole: Pa
     assert_same(whole, tmp_path / "run")
 
 
-@pytest.mark.faults
 def test_wandb_cannot_be_reached_and_the_run_is_logged_offline(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
