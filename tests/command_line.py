@@ -36,7 +36,7 @@ def captured(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, 
 def own_environment() -> dict[str, str]:
     """The environment of a new run: without what a surrounding run, or a sharded one in this process, has set, and with a
     port of its own, which Lightning's launcher takes."""
-    foreign = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+    foreign = ("LOCAL_RANK", "RANK", "WORLD_SIZE", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT", "WANDB_SERVICE")
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
     return kept | {"OMP_NUM_THREADS": "1", "MASTER_PORT": str(own_port())}
 
