@@ -27,7 +27,7 @@ ranks: install
 
 # Runs that are killed and broken, each for minutes: docs/reliability.md.
 faults: install
-	$(RUN) -m pytest -n 0 -m "faults or not faults" tests/faults
+	$(RUN) -m pytest -n 0 -m "faults or not faults" tests/faults tests/prism_pl/evaluation/test_server_responder.py
 
 # The pages as a site, in build/site/index.html. A broken link fails. It needs neither torch nor the rest of an installation.
 docs: .venv-docs/installed
