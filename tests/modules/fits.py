@@ -37,7 +37,8 @@ def with_engine(config: str, folder: Path) -> Path:
         if callback["class_path"] == "EvaluationCallback":
             options |= {"max_new_tokens": 48, "num_prompts": 8, "num_final": 8}
         if callback["class_path"] == "ConvergenceProbe":
-            options |= {"max_new_tokens": 48, "num_prompts": 8, "training": {"steps": 1}}
+            # A discriminator that has learnt for one step says nothing that should end a stage.
+            options |= {"max_new_tokens": 48, "num_prompts": 8, "training": {"steps": 1}, "stop_below": None}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / config
     path.write_text(yaml.safe_dump(content))
