@@ -140,6 +140,31 @@ class RolloutEngine(ABC):
         """Frees the engine's memory."""
 
 
+class EngineBeside(RolloutEngine):
+    """One that samples while its caller does something else: all that it is asked goes through ``begin`` and ``take``."""
+
+    beside = True
+
+    @abstractmethod
+    def begin(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
+    ) -> Callable[[], Sampled]: ...
+
+    @abstractmethod
+    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None: ...
+
+    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
+        return self.generate_each(prompts, seeds, [sampling])[0]
+
+    def generate_each(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
+    ) -> list[list[list[Response]]]:
+        return self.begin(prompts, seeds, samplings)().groups
+
+    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        self.take(weights, self.version)
+
+
 def _check_group(prompt: Prompt, group: Sequence[Response], size: int) -> None:
     """An engine that is about to die, or that has aborted a request, may give less than it was asked for."""
     if len(group) != size:

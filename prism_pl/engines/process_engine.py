@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from prism_pl.engines.base import RolloutEngine, Sampled
+from prism_pl.engines.base import EngineBeside, RolloutEngine, Sampled
 from prism_pl.engines.shared_weights import SharedWeights
 from prism_pl.engines.worker import EngineEndedError, Reply, Worker
 from prism_pl.errors import UserError
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt
-from prism_pl.types import Prompt, Response, SamplingOptions
+from prism_pl.types import Prompt, SamplingOptions
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ class _Request:
     reply: Reply | None = None
 
 
-class ProcessEngine(RolloutEngine):
+class ProcessEngine(EngineBeside):
     """Any engine, in a process of its own. The responses are those that it gives in this process.
 
     Requests are done in the order in which they were made: responses that were asked for before a ``take`` are the old
@@ -41,8 +41,6 @@ class ProcessEngine(RolloutEngine):
         restarts: how often it is started again for one answer if it dies, with the newest weights.
         time_limit: seconds without an answer after which it counts as dead.
     """
-
-    beside = True
 
     def __init__(
         self,
@@ -92,14 +90,6 @@ class ProcessEngine(RolloutEngine):
         self._shared = SharedWeights()
         self._begin()
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
-        return self.generate_each(prompts, seeds, [sampling])[0]
-
-    def generate_each(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
-    ) -> list[list[list[Response]]]:
-        return self.begin(prompts, seeds, samplings)().groups
-
     def begin(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
     ) -> Callable[[], Sampled]:
@@ -116,9 +106,6 @@ class ProcessEngine(RolloutEngine):
         if is_new:
             self._ask("attach", self._shared.blocks)
         self._taken = self._ask("take", self._shared.places, version)
-
-    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        self.take(weights, self.version)
 
     def sleep(self) -> None:
         if self.sleeps:

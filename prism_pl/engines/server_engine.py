@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from transformers import AutoConfig, AutoTokenizer
 
-from prism_pl.engines.base import RolloutEngine, Sampled
+from prism_pl.engines.base import EngineBeside, Sampled
 from prism_pl.engines.own_servers import OwnServers, check_devices
 from prism_pl.engines.server_client import ServerClient, ServerLostError, Tokens, address, question
 from prism_pl.engines.server_pool import Server, ServerPool
@@ -39,7 +39,7 @@ class _News:
     """Why it could not go on."""
 
 
-class VLLMServerEngine(RolloutEngine):
+class VLLMServerEngine(EngineBeside):
     """Servers of vLLM 0.32, which all ranks ask. The first rank starts them, and sends all of them the weights.
 
     A prompt goes to the server with the fewest open ones. The responses are those of ``VLLMEngine``, whichever gives them.
@@ -57,8 +57,6 @@ class VLLMServerEngine(RolloutEngine):
         time_limit: seconds without an answer after which a server counts as lost.
         log_folder: where the output of those that are started here goes; null is a new folder among the temporary ones.
     """
-
-    beside = True
 
     def __init__(
         self,
@@ -142,14 +140,6 @@ class VLLMServerEngine(RolloutEngine):
             raise
         self.version = 0
 
-    def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
-        return self.generate_each(prompts, seeds, [sampling])[0]
-
-    def generate_each(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
-    ) -> list[list[list[Response]]]:
-        return self.begin(prompts, seeds, samplings)().groups
-
     def begin(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
     ) -> Callable[[], Sampled]:
@@ -181,9 +171,6 @@ class VLLMServerEngine(RolloutEngine):
         iterator = iter(weights)
         self._told(lambda: self._send(iterator, version, lost), iterator)
         self.version = version
-
-    def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        self.take(weights, self.version)
 
     def close(self) -> None:
         if self._sender is not None:

@@ -68,7 +68,7 @@ class EngineResponder(Responder):
         return usable_rows(data, self.encoder, Requirements(("answer",))).tolist()
 
     def answer(self, data: DataFile, rows: Sequence[int], draw: Draw, file: Path, reward: Reward) -> dict[int, str]:
-        todo = missing(rows, file)
+        todo = _missing(rows, file)
         if todo and not self._started:
             self._started = True
             self.engine.start(self.subject.path, self.encoder.max_prompt_tokens, self.longest)
@@ -110,7 +110,7 @@ class ChatResponder(Responder):
         """Raises UserError for an answer that is not the model's to this row."""
 
     def answer(self, data: DataFile, rows: Sequence[int], draw: Draw, file: Path, reward: Reward) -> dict[int, str]:
-        todo, sampling = missing(rows, file), draw.sampling
+        todo, sampling = _missing(rows, file), draw.sampling
         if not todo:
             return {}
         own = self.endpoint()
@@ -138,7 +138,7 @@ class ChatResponder(Responder):
 
             asyncio.run(workers.run(todo, ask))
         given_up = "not asked for, as the endpoint was given up"
-        return {row: workers.failures.get(row, given_up) for row in missing(rows, file)}
+        return {row: workers.failures.get(row, given_up) for row in _missing(rows, file)}
 
     def _readable(self, data: DataFile, index: int) -> tuple[PromptRow, list[dict[str, Any]]]:
         row = data.prompt_row(index)
@@ -173,7 +173,7 @@ class EndpointResponder(ChatResponder):
         return self.options
 
 
-def missing(rows: Sequence[int], file: Path) -> list[int]:
+def _missing(rows: Sequence[int], file: Path) -> list[int]:
     """Those that have no line yet."""
     done = {line["row"] for line in read_lines(file)}
     return [row for row in rows if row not in done]
