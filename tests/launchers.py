@@ -50,7 +50,9 @@ class Processes:
             self.kill()
 
     def _told(self) -> str:
-        return "\n".join(f"{log}\n{log.read_text()[-3000:]}" for log in self.logs)
+        """How each has ended, or not, and the end of what it has said."""
+        ends = (process.poll() for process in self.started)
+        return "\n".join(f"{log}, exit {end}\n{log.read_text()[-3000:]}" for log, end in zip(self.logs, ends, strict=True))
 
     def kill(self) -> None:
         """kill -9 of all, with what they have started."""

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import lightning as L
+import pytest
 import torch
 
 from modules import AdversarialAlignModule, RLVRModule
@@ -101,6 +102,11 @@ def test_updates_of_the_batches_to_come() -> None:
 def test_without_overlap_a_process_changes_nothing(tmp_path: Path) -> None:
     for name, engine in (("own", {"class_path": "TransformersEngine"}), ("process", PROCESS)):
         fit(config(tmp_path / f"config-{name}", engine=engine), tmp_path / name, *OPTIONS, "--trainer.max_steps=4")
-    assert timeless(tmp_path / "own") == timeless(tmp_path / "process")
-    assert max(line["step"] for line in timeless(tmp_path / "own")) == 4
+    own, process = (timeless(tmp_path / name) for name in ("own", "process"))
+    assert max(line["step"] for line in own) == 4
+    assert len(own) == len(process)
+    # Not to the bit: on some processors the two compute log-probabilities that differ in their last digits. Weights that
+    # are an update old differ in the first ones.
+    for line, other in zip(own, process, strict=True):
+        assert other == pytest.approx(line, rel=1e-5, abs=1e-6)
     assert (tmp_path / "own" / "samples.jsonl").read_bytes() == (tmp_path / "process" / "samples.jsonl").read_bytes()
