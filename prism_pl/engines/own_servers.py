@@ -59,12 +59,9 @@ class OwnServers:
         arguments = [
             # The probability under temperature, which is what the trainer computes.
             *("--logprobs-mode", "processed_logprobs"),
-            *("--limit-mm-per-prompt", '{"video": 0}'),
             *("--weight-transfer-config", f'{{"backend": "{transfer}"}}'),
             # Tokens in, tokens out.
             "--enable-scale-out",
-            "--disable-log-stats",
-            "--disable-uvicorn-access-log",
         ]
         if transfer == "gloo":
             arguments += ["--worker-extension-cls", EXTENSION]

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from pydantic import BaseModel, Field, ValidationError
 
+from prism_pl.engines.vllm_prompts import check_read
 from prism_pl.errors import UserError
 from prism_pl.types import Prompt, SamplingOptions
 
@@ -112,7 +113,7 @@ class _Reply(BaseModel):
     choices: list[_Choice]
 
 
-def question(prompt: Prompt, seed: int, sampling: SamplingOptions, suppressed: list[int]) -> Question:
+def question(prompt: Prompt, seed: int, sampling: SamplingOptions, bias: Mapping[int, float]) -> Question:
     """What vLLM 0.32's ``/inference/v1/generate`` is asked: tokens in, tokens out. It is what ``VLLMEngine`` asks for."""
     images = [{"type": "image_url", "url": _data_url(image)} for image in prompt.images]
     body = {
@@ -127,8 +128,7 @@ def question(prompt: Prompt, seed: int, sampling: SamplingOptions, suppressed: l
             "seed": seed,
             "logprobs": 0,
             "detokenize": False,
-            # -100 is the largest bias that vLLM takes; what is left of the probability is e^-100.
-            "logit_bias": {str(token): -100.0 for token in suppressed},
+            "logit_bias": bias,
         },
     }
     return Question(prompt, body, sampling.group_size)
@@ -164,12 +164,7 @@ class ServerClient:
         except ValidationError as error:
             raise ServerLostError(f"has given what is no answer ({_first(error)}).") from None
         prompt = question.prompt
-        if tuple(reply.prompt_token_ids) != prompt.input_ids:
-            raise UserError(
-                f"{prompt.source}: trainer and engine read the prompt differently ({len(prompt.input_ids)} tokens against "
-                f"{len(reply.prompt_token_ids)}). The image processor of the policy's folder is not the one that "
-                f"{self.url} used; save the folder anew with this version of transformers."
-            )
+        check_read(prompt, reply.prompt_token_ids, self.url)
         choices = sorted(reply.choices, key=lambda choice: choice.index)
         if [choice.index for choice in choices] != list(range(question.group_size)):
             raise ServerLostError(f"has given {len(choices)} responses for {question.group_size}.")

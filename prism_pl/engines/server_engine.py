@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 
 from prism_pl.engines.base import EngineBeside, Sampled
 from prism_pl.engines.own_servers import OwnServers, check_devices
 from prism_pl.engines.server_client import ServerClient, ServerLostError, Tokens, address, question
 from prism_pl.engines.server_pool import Server, ServerPool
 from prism_pl.engines.server_weights import WIRES, WeightSender
+from prism_pl.engines.vllm_prompts import placeholder_bias
 from prism_pl.errors import UserError
 from prism_pl.hub import policy_folder
-from prism_pl.model.policy import suppressed_tokens
 from prism_pl.ranges import NonNegativeInt, PositiveFloat, PositiveInt
 from prism_pl.ranks import broadcast_object, gather_objects
 from prism_pl.types import Prompt, Response, SamplingOptions
@@ -122,7 +122,7 @@ class VLLMServerEngine(EngineBeside):
     def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
         self.check()
         folder = policy_folder(model, "the engine's model")
-        self._suppressed = suppressed_tokens(AutoConfig.from_pretrained(folder))
+        self._placeholder_bias = placeholder_bias(folder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._pool = ServerPool(self.concurrency)
         self._pool.label = _FRESH
@@ -147,7 +147,7 @@ class VLLMServerEngine(EngineBeside):
         version, size = self.version, len(prompts)
         future = self._pool.ask(
             [
-                question(prompt, seed, sampling, self._suppressed)
+                question(prompt, seed, sampling, self._placeholder_bias)
                 for sampling in samplings
                 for prompt, seed in zip(prompts, seeds, strict=True)
             ]

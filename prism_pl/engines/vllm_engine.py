@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
 from prism_pl.engines.base import RolloutEngine, preserved_random_state
+from prism_pl.engines.vllm_prompts import check_read, placeholder_bias
 from prism_pl.environment import variables
 from prism_pl.errors import UserError
 from prism_pl.hub import policy_folder
-from prism_pl.model.policy import suppressed_tokens
 from prism_pl.ranges import PositiveInt, PositiveShare
 from prism_pl.types import Prompt, Response, SamplingOptions
+from prism_pl.vllm_server import common_variables
 
 
 class VLLMEngine(RolloutEngine):
@@ -48,7 +48,7 @@ class VLLMEngine(RolloutEngine):
         self.sleep_mode = sleep_mode
         self._asleep = False
         self._llm: Any = None
-        self._suppressed: list[int] = []
+        self._placeholder_bias: dict[int, float] = {}
 
     @property
     def precision(self) -> torch.dtype:
@@ -66,13 +66,11 @@ class VLLMEngine(RolloutEngine):
     def start(self, model: str, max_prompt_tokens: int, sampling: SamplingOptions) -> None:
         self.check()
         # Before the import: vLLM reads its environment when it is loaded.
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
-        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(self.cpu_cache_gib))
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        quiet_inside = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_LOGGING_LEVEL": "ERROR"}
+        for name, value in (quiet_inside | common_variables(self.cpu_cache_gib)).items():
+            os.environ.setdefault(name, value)
         folder = policy_folder(model, "the engine's model")
-        self._suppressed = suppressed_tokens(AutoConfig.from_pretrained(folder))
+        self._placeholder_bias = placeholder_bias(folder)
         with preserved_random_state(), own_device() as rank_arguments:
             threads, set_threads = torch.get_num_threads(), torch.set_num_threads
             import vllm
@@ -108,12 +106,7 @@ class VLLMEngine(RolloutEngine):
         with preserved_random_state():
             outputs = self._llm.generate(inputs * len(samplings), params, use_tqdm=False)
         for prompt, output in zip([*prompts] * len(samplings), outputs, strict=True):
-            if tuple(output.prompt_token_ids) != prompt.input_ids:
-                raise UserError(
-                    f"{prompt.source}: trainer and engine read the prompt differently ({len(prompt.input_ids)} tokens "
-                    f"against {len(output.prompt_token_ids)}). The image processor of the policy's folder is not the one "
-                    f"that vLLM used; save the folder anew with this version of transformers."
-                )
+            check_read(prompt, output.prompt_token_ids, "vLLM")
         # Decoded here, all at once: by itself the engine decodes each token as it comes.
         texts = iter(
             self._llm.get_tokenizer().batch_decode(
@@ -142,8 +135,7 @@ class VLLMEngine(RolloutEngine):
             # Lists of numbers, where there would be an object a token.
             flat_logprobs=True,
             detokenize=False,
-            # -100 is the largest bias that vLLM takes; what is left of the probability is e^-100.
-            logit_bias=dict.fromkeys(self._suppressed, -100.0),
+            logit_bias=self._placeholder_bias,
         )
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:

@@ -9,18 +9,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from prism_pl.data.conversation import PromptEncoder, PromptRow
 from prism_pl.data.files import DataFile
 from prism_pl.data.row_checks import Requirements, usable_rows
 from prism_pl.endpoint import Answer, EndpointOptions
+from prism_pl.engines.vllm_prompts import placeholder_bias
 from prism_pl.errors import UserError
 from prism_pl.evaluation.responders import ChatResponder
 from prism_pl.evaluation.responses import Draw
 from prism_pl.evaluation.subjects import Subject
 from prism_pl.hub import policy_folder
-from prism_pl.model.policy import suppressed_tokens
 from prism_pl.rewards import Reward
 from prism_pl.vllm_server import ServerEndedError, ServerOptions, VLLMServer
 
@@ -29,10 +27,8 @@ _NO_LIMIT_S = 86400.0
 _GUARD_SECONDS = 5.0
 _ARGUMENTS = (
     # The command says how to sample, and nothing else does. The model's end tokens count all the same.
-    *("--generation-config", "vllm"),
-    *("--limit-mm-per-prompt", '{"video": 0}'),
-    "--disable-log-stats",
-    "--disable-uvicorn-access-log",
+    "--generation-config",
+    "vllm",
 )
 
 
@@ -85,15 +81,13 @@ class ServerResponder(ChatResponder):
                 self._server.wait()
             except ServerEndedError as error:
                 raise UserError(f"server: {error}") from None
-        # As in the engines: a placeholder would stand for an image that is not there.
-        bias = dict.fromkeys(map(str, suppressed_tokens(AutoConfig.from_pretrained(folder))), -100.0)
         return EndpointOptions(
             base_url=f"{self._server.url}/v1",
             model=self.name,
             concurrency=self.options.max_num_seqs,
             max_retries=1,
             timeout_s=_NO_LIMIT_S,
-            extra={"logit_bias": bias},
+            extra={"logit_bias": placeholder_bias(folder)},
         )
 
     def check(self, row: PromptRow, answer: Answer) -> None:

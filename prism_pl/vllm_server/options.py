@@ -19,6 +19,15 @@ def check_installed(who: str) -> None:
         )
 
 
+def common_variables(cpu_cache_gib: int) -> dict[str, str]:
+    """Of each process that vLLM runs in. Its threads would otherwise be bound to cores, and the trainer's with them."""
+    return {
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_CPU_KVCACHE_SPACE": str(cpu_cache_gib),
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    }
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
     """A ``vllm serve`` process."""
@@ -48,7 +57,10 @@ class ServerOptions:
             *("--max-model-len", str(max_model_len)),
             *("--max-num-seqs", str(self.max_num_seqs)),
             *("--tensor-parallel-size", str(self.tensor_parallel_size)),
+            *("--limit-mm-per-prompt", '{"video": 0}'),
             *("--seed", "0"),
+            "--disable-log-stats",
+            "--disable-uvicorn-access-log",
         ]
         if self.enforce_eager:
             arguments.append("--enforce-eager")
@@ -62,12 +74,7 @@ class ServerOptions:
 
     def variables(self, devices: list[int] | None) -> dict[str, str]:
         """Of its environment. ``devices`` are the numbers of the GPUs that it sees; None hides none of them."""
-        own = {
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_CPU_KVCACHE_SPACE": str(self.cpu_cache_gib),
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "OMP_NUM_THREADS": str(self.threads or torch.get_num_threads()),
-        }
+        own = common_variables(self.cpu_cache_gib) | {"OMP_NUM_THREADS": str(self.threads or torch.get_num_threads())}
         if devices is not None:
             own["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, devices))
         return own

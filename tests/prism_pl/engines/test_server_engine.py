@@ -149,10 +149,10 @@ def test_options_that_make_no_engine_are_refused(arguments: dict[str, object], w
 def test_the_page_s_command_starts_a_server_as_the_engine_does(transfer: str, tmp_path: Path) -> None:
     """But for what is the reader's own, and for what only makes the log short."""
     own = OwnServers("model", 100, ServerOptions(), transfer, [None], 0, str(tmp_path)).servers[0]._arguments
-    needed = " ".join(own[own.index("--logprobs-mode") : own.index("--disable-log-stats")])
-    if transfer == "gloo":
-        needed += f" --worker-extension-cls {EXTENSION}"
-        assert needed.endswith(" ".join(own[-2:]))
+    needed = " ".join(own[own.index("--logprobs-mode") :])
+    assert needed.endswith(f" --worker-extension-cls {EXTENSION}" if transfer == "gloo" else " --enable-scale-out")
+    video = own.index("--limit-mm-per-prompt")
+    needed += " " + " ".join(own[video : video + 2])
     page = " ".join(Path("docs/scaling.md").read_text().replace("\\\n", " ").replace("'", "").replace("`", "").split())
     for option in re.findall(r"--\S+(?: (?!--).*?)?(?= --|$)", needed):
         assert option in page, option

@@ -39,7 +39,7 @@ def pool_of(*servers: FaultyServer, concurrency: int = 4, time_limit: float = 20
 
 def ask(pool: ServerPool, count: int) -> None:
     """Every question has the answers that arithmetic gives, in order."""
-    questions = [question(prompt(number), 100 * number, SAMPLING, [5]) for number in range(count)]
+    questions = [question(prompt(number), 100 * number, SAMPLING, {5: -100.0}) for number in range(count)]
     answers = pool.ask(questions).result(60)
     assert [[tokens.ids for tokens in group] for group in answers.tokens] == [
         [expected(number, 100 * number, index) for index in range(3)] for number in range(count)
@@ -138,17 +138,17 @@ def test_a_mistake_is_the_users_and_no_servers(act: str, why: str) -> None:
 def test_what_is_asked() -> None:
     pixels_HWC = torch.randint(0, 256, (9, 5, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).numpy()
     with_image = replace(prompt(3), engine_ids=(3,), images=(Image.fromarray(pixels_HWC),))
-    body = question(with_image, 11, SAMPLING, [5, 6]).body
+    body = question(with_image, 11, SAMPLING, {5: -100.0, 6: -100.0}).body
     assert body["token_ids"] == [3]
     assert body["return_token_ids"] is True
     # Equal to those of VLLMEngine: tests/prism_pl/engines/test_server_engine.py.
     assert body["sampling_params"] == {
         "n": 3, "temperature": 0.7, "top_p": 1.0, "max_tokens": 4, "seed": 11, "logprobs": 0, "detokenize": False,
-        "logit_bias": {"5": -100.0, "6": -100.0},
+        "logit_bias": {5: -100.0, 6: -100.0},
     }  # fmt: skip
     (part,) = body["content_parts"]
     head, data = part["url"].split(",")
     assert (part["type"], head) == ("image_url", "data:image/png;base64")
     shown = Image.open(io.BytesIO(base64.b64decode(data)))
     assert (shown.mode, shown.tobytes()) == ("RGB", pixels_HWC.tobytes())
-    assert "content_parts" not in question(prompt(3), 11, SAMPLING, []).body
+    assert "content_parts" not in question(prompt(3), 11, SAMPLING, {}).body
