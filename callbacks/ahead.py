@@ -15,7 +15,7 @@ from prism_pl.types import Prompt, Rollouts, SamplingOptions
 
 
 class RolloutsAhead:
-    """The batches that an engine was asked for ahead of time.
+    """The batches that an engine was asked for ahead of time, each with its own prompts.
 
     Args:
         batches: how many at once; 0 asks for none.
@@ -25,6 +25,9 @@ class RolloutsAhead:
         data: where their prompts come from.
         seed: of the run.
     """
+
+    in_flight = False
+    """Whether new weights reach the engine while it samples."""
 
     def __init__(
         self,
@@ -40,45 +43,79 @@ class RolloutsAhead:
                 "model.mismatch.action: it is off, but with RolloutCallback.overlap responses are older than the weights "
                 "that learn from them, which nothing would correct for. Use truncate or mask, or set overlap to 0."
             )
-        self._batches, self._engine, self._sampling = batches, engine, sampling
-        self._stage, self._data, self._seed = stage, data, seed
+        self.batches, self.engine, self.sampling = batches, engine, sampling
+        self.stage, self.data, self.seed = stage, data, seed
+        self.early_share = 0.0
+        """Of the last batch's groups: those whose own batch had not come yet."""
+        self.unseen_seconds = 0.0
+        """That the engine has worked on the last batch while nobody waited for it."""
         self._pending: deque[PendingRollouts] = deque()
         self._versions: deque[int] = deque(maxlen=batches + 1)
         """Updates that the weights had at the start of this batch and of the last ones."""
 
-    def next(self, prompts: list[Prompt], step: int) -> PendingRollouts:
-        """The responses to the batch that begins after ``step`` updates; asked for now if they were not before: in the
-        first batch, after a resume, and where more updates were left to do than was foreseen."""
-        self._versions.append(step)
-        if not self._pending:
-            return self._ask(prompts, step)
-        pending = self._pending.popleft()
-        if [prompt.source for prompt in pending.prompts] != [prompt.source for prompt in prompts]:
-            raise RuntimeError(
-                f"The prompts of the batch after update {step} are not those that the data module has said would come."
-            )
-        return pending
+    def next(self, trainer: Any, prompts: list[Prompt]) -> Rollouts:
+        """The responses to the batch of these prompts; asked for now if they were not before: in the first batch, after a
+        resume, and where more updates were left to do than was foreseen.
 
-    def check(self, sampled: Rollouts) -> None:
-        """Raises RuntimeError if weights have sampled a batch that were older than they may be."""
-        version, oldest = sampled.flat_responses[0].version, self._versions[0]
-        if self._batches and version < oldest:
-            raise RuntimeError(
-                f"The engine has sampled with the weights of update {version}; with RolloutCallback.overlap: "
-                f"{self._batches} they may be no older than those of update {oldest}."
-            )
+        Raises RuntimeError for other prompts than were foreseen, and for responses of weights that are too old.
+        """
+        step = trainer.global_step
+        if self._pending:
+            pending = self._pending.popleft()
+            check_foreseen(pending.prompts, prompts, step)
+        else:
+            pending = self._ask(prompts, step)
+        (sampled,) = pending.result()
+        self.unseen_seconds = pending.unseen_seconds
+        self.check_age(sampled, step)
+        return sampled
 
     def ask(self, trainer: Any) -> None:
         """Asks for further batches, but for none that begins when the last update is done."""
-        while len(self._pending) < self._batches:
-            ahead = len(self._pending) + 1
-            step = trainer.global_step + self._stage.updates_in(ahead)
-            if 0 <= trainer.max_steps <= step:
+        while len(self._pending) < self.batches:
+            upcoming = self.upcoming(trainer, len(self._pending) + 1)
+            if upcoming is None:
                 return
-            prompts = self._data.upcoming(ahead)
-            if prompts is None:
-                return
-            self._pending.append(self._ask(prompts, step))
+            self._pending.append(self._ask(*upcoming))
+
+    def state(self) -> dict[str, Any]:
+        """What a run needs that goes on after the present batch; the same on all ranks."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on from it. Raises UserError for that of a run which has taken prompts in another order."""
+        if state.get("late"):
+            raise UserError(
+                f"RolloutCallback.order: it was finished when the checkpoint was saved, with {len(state['late'])} prompts "
+                f"learnt from before their turn. Set it to finished again, or start anew."
+            )
+
+    def upcoming(self, trainer: Any, ahead: int) -> tuple[list[Prompt], int] | None:
+        """The prompts of the batch that comes so many after the present one, and the updates before it; None if the run
+        ends before it."""
+        step = trainer.global_step + self.stage.updates_in(ahead)
+        if 0 <= trainer.max_steps <= step:
+            return None
+        prompts = self.data.upcoming(ahead)
+        return None if prompts is None else (prompts, step)
+
+    def check_age(self, sampled: Rollouts, step: int) -> None:
+        """Raises RuntimeError if weights have sampled a batch that were older than they may be."""
+        self._versions.append(step)
+        version, oldest = min(response.version for response in sampled.flat_responses), self._versions[0]
+        if self.batches and version < oldest:
+            raise RuntimeError(
+                f"The engine has sampled with the weights of update {version}; with RolloutCallback.overlap: "
+                f"{self.batches} they may be no older than those of update {oldest}."
+            )
 
     def _ask(self, prompts: list[Prompt], step: int) -> PendingRollouts:
-        return self._engine.submit(prompts, [self._sampling], self._seed, "rollout", step, 0)
+        return self.engine.submit(prompts, [self.sampling], self.seed, "rollout", step, 0)
+
+
+def check_foreseen(foreseen: Any, prompts: list[Prompt], step: int) -> None:
+    """Raises RuntimeError unless a batch has the prompts that were asked for."""
+    if [prompt.source for prompt in foreseen] != [prompt.source for prompt in prompts]:
+        raise RuntimeError(
+            f"The prompts of the batch after update {step} are not those that the data module has said would come."
+        )

@@ -6,13 +6,14 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 
 from callbacks.ahead import RolloutsAhead
 from callbacks.every import EveryUpdates
+from callbacks.finished_first import FinishedFirst
 from callbacks.probe import ProbeOptions, bounds, judge
 from prism_pl.contracts import PromptSource, RolloutStage, require
 from prism_pl.engines import RolloutEngine
@@ -49,6 +50,9 @@ class RolloutCallback(L.Callback):
         probe: the proof that engine and trainer hold the same weights.
         overlap: batches that are sampled ahead, while earlier ones are learnt from, with weights as many batches old at
             most; ``model.mismatch`` corrects for it. 0 samples each batch with the newest weights.
+        order: ``given`` learns from each batch's own prompts. ``finished``, with an ``overlap`` of two or more and a
+            ``VLLMServerEngine``, from whichever groups are finished first: long responses do not hold up a batch, and new
+            weights reach them half-way. A run cannot be repeated to the bit then.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class RolloutCallback(L.Callback):
         sampling: SamplingOptions,
         probe: ProbeOptions = ProbeOptions(),  # noqa: B008 (frozen)
         overlap: NonNegativeInt = 0,
+        order: Literal["given", "finished"] = "given",
     ) -> None:
         if not sampling.temperature and sampling.group_size > 1:
             raise UserError(
@@ -69,10 +74,13 @@ class RolloutCallback(L.Callback):
             )
         if overlap:
             _check_overlap(overlap, engine)
+        if order == "finished":
+            _check_order(overlap, engine)
         self.engine = engine
         self.sampling = sampling
         self.probe_options = probe
         self.overlap = overlap
+        self.order = order
         self._probe_cadence = EveryUpdates(probe.every)
         self._surplus: deque[Entry] = deque()
         """Usable groups that no batch has taken yet, the same on all ranks."""
@@ -84,9 +92,10 @@ class RolloutCallback(L.Callback):
         self._data = require(trainer.datamodule, PromptSource, "RolloutCallback")
         gaps = ("probe_gap", "probe_gap_mean", "probe_gap_p99")
         names = ["tokens_per_second", *gaps, "usable_groups", "prompts_sampled", "surplus_groups"]
-        names += ["staleness"] * bool(self.overlap)
+        names += ["staleness"] * bool(self.overlap) + ["early_groups"] * (self.order == "finished")
         self._metrics = StepMetrics(means(*(f"rollout/{name}" for name in names)) | seconds("rollout", "sync"))
-        self._ahead = RolloutsAhead(self.overlap, self.engine, self.sampling, self._stage, self._data, self._seed)
+        kind = FinishedFirst if self.order == "finished" else RolloutsAhead
+        self._ahead = kind(self.overlap, self.engine, self.sampling, self._stage, self._data, self._seed)
         self.engine.check()
 
     def ready_engine(self) -> RolloutEngine:
@@ -103,12 +112,14 @@ class RolloutCallback(L.Callback):
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         # All ranks hold the same.
         checkpoint["surplus"] = [asdict(entry) for entry in self._surplus]
+        checkpoint["ahead"] = self._ahead.state()
 
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self._surplus = deque(
             Entry(entry["source"], tuple(Response(**response) for response in entry["responses"]))
             for entry in checkpoint["surplus"]
         )
+        self._ahead.load_state(checkpoint.get("ahead", {}))
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: PromptBatch, batch_idx: int) -> None:
         if self._probe_cadence.is_due(trainer.global_step) or not self._probed:
@@ -118,17 +129,19 @@ class RolloutCallback(L.Callback):
             # After the groups of no use were replaced: they would wait behind it.
             self._ahead.ask(trainer)
         tokens = sum(len(response.token_ids) for response in batch.rollouts.flat_responses)
-        self._metrics.add("rollout/tokens_per_second", tokens / (watch.seconds + self._unseen_seconds))
+        self._metrics.add("rollout/tokens_per_second", tokens / (watch.seconds + self._ahead.unseen_seconds))
         if self.overlap:
             ages = [trainer.global_step - response.version for response in batch.rollouts.flat_responses]
             self._metrics.add("rollout/staleness", torch.tensor(ages))
+            if self.order == "finished":
+                self._metrics.add("rollout/early_groups", self._ahead.early_share)
         else:
             # Nobody asks it before the update's weights are in it.
             self.engine.sleep()
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         with timed("sync", self._metrics):
-            self.engine.take(self._stage.policy_weights(), trainer.global_step)
+            self.engine.take(self._stage.policy_weights(), trainer.global_step, self._ahead.in_flight)
         self._stage.report(self._metrics)
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
@@ -138,10 +151,7 @@ class RolloutCallback(L.Callback):
     def _sample(self, trainer: Any, prompts: list[Prompt]) -> Rollouts:
         """Responses to the prompts; groups that the algorithm cannot use are replaced, up to its cap."""
         step = trainer.global_step
-        pending = self._ahead.next(prompts, step)
-        (sampled,) = pending.result()
-        self._unseen_seconds = pending.unseen_seconds
-        self._ahead.check(sampled)
+        sampled = self._ahead.next(trainer, prompts)
         usable = self._stage.usable_groups(sampled).tolist()
         if not self._stage.max_resampling:
             self._metrics.add("rollout/usable_groups", torch.tensor(usable, dtype=torch.float))
@@ -244,6 +254,20 @@ def _check_overlap(overlap: int, engine: RolloutEngine) -> None:
         raise UserError(
             "RolloutCallback.overlap: the engine has sleep_mode, which gives its memory back while the stage learns. With "
             "overlap it samples meanwhile. Leave sleep_mode out, or set overlap to 0."
+        )
+
+
+def _check_order(overlap: int, engine: RolloutEngine) -> None:
+    """Raises UserError for an engine that cannot take weights while it samples, and where there would be no choice."""
+    if not engine.updates_in_flight:
+        raise UserError(
+            f"RolloutCallback.order: finished needs an engine that takes new weights while it samples, a VLLMServerEngine, "
+            f"and {type(engine).__name__} is none. Use one, or set order to given."
+        )
+    if overlap < 2:
+        raise UserError(
+            f"RolloutCallback.order: finished needs an overlap of at least 2. It is {overlap}, so all groups of a batch "
+            f"must be waited for. Raise it, or set order to given."
         )
 
 

@@ -20,38 +20,50 @@ class Sampled:
 
     groups: list[list[list[Response]]]
     """Of each of the samplings, of each prompt."""
-    version: int
-    """Updates that the weights had."""
     seconds: float
     """That it took beside the caller's work."""
+
+
+def stamped(groups: list[list[list[Response]]], version: int) -> list[list[list[Response]]]:
+    """The same of weights that have had ``version`` updates."""
+    return [[[replace(response, version=version) for response in group] for group in each] for each in groups]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What an engine has begun to sample."""
+
+    collect: Callable[[], Sampled]
+    """Waits for the end of it."""
+    is_done: Callable[[], bool] = lambda: True
+    """Whether ``collect`` would not wait; True where the engine cannot tell."""
 
 
 class PendingRollouts:
     """Responses that an engine was asked for and may not have made yet."""
 
-    def __init__(
-        self, prompts: Sequence[Prompt], samplings: Sequence[SamplingOptions], collect: Callable[[], Sampled]
-    ) -> None:
+    def __init__(self, prompts: Sequence[Prompt], samplings: Sequence[SamplingOptions], begun: Begun) -> None:
         self.prompts = prompts
         self._samplings = samplings
-        self._collect = collect
+        self._begun = begun
         self.unseen_seconds = 0.0
         """Seconds of sampling that ``result`` has not waited for."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether ``result`` would not wait, for an engine with ``updates_in_flight``."""
+        return self._begun.is_done()
 
     def result(self) -> list[Rollouts]:
         """Waits for them; for each of the samplings. Raises RuntimeError for a response that is none."""
         begin = time.perf_counter()
-        sampled = self._collect()
+        sampled = self._begun.collect()
         self.unseen_seconds = max(0.0, sampled.seconds - (time.perf_counter() - begin))
         for sampling, responses in zip(self._samplings, sampled.groups, strict=True):
             for prompt, group in zip(self.prompts, responses, strict=True):
                 _check_group(prompt, group, sampling.group_size)
         return [
-            Rollouts(
-                tuple(self.prompts),
-                tuple(tuple(replace(response, version=sampled.version) for response in group) for group in responses),
-                sampling,
-            )
+            Rollouts(tuple(self.prompts), tuple(tuple(group) for group in responses), sampling)
             for sampling, responses in zip(self._samplings, sampled.groups, strict=True)
         ]
 
@@ -67,6 +79,8 @@ class RolloutEngine(ABC):
     """Devices that it samples on: a call should bring so many times the prompts."""
     beside = False
     """Whether it samples while its caller does something else, so that ``submit`` gains by it."""
+    updates_in_flight = False
+    """Whether ``take`` can reach responses that are half sampled."""
     version = 0
     """Updates that the weights have had which it samples from."""
 
@@ -111,15 +125,17 @@ class RolloutEngine(ABC):
         seeds = [derive_seed(*words, prompt.source) for prompt in prompts]
         return PendingRollouts(prompts, samplings, self.begin(prompts, seeds, samplings))
 
-    def begin(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
-    ) -> Callable[[], Sampled]:
-        """Begins to sample, and returns what waits for the end of it."""
-        sampled = Sampled(self.generate_each(prompts, seeds, samplings), self.version, 0.0)
-        return lambda: sampled
+    def begin(self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]) -> Begun:
+        """Begins to sample."""
+        sampled = Sampled(stamped(self.generate_each(prompts, seeds, samplings), self.version), 0.0)
+        return Begun(lambda: sampled)
 
-    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """``sync`` with weights that have had ``version`` updates: the responses say so from here on."""
+    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int, in_flight: bool = False) -> None:
+        """``sync`` with weights that have had ``version`` updates: the responses say so from here on.
+
+        What was asked before is sampled with the weights of before. With ``in_flight`` an engine with ``updates_in_flight``
+        does not wait for it: the rest of those responses is the new weights', and their version that of the oldest.
+        """
         self.sync(weights)
         self.version = version
 
@@ -146,12 +162,10 @@ class EngineBeside(RolloutEngine):
     beside = True
 
     @abstractmethod
-    def begin(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
-    ) -> Callable[[], Sampled]: ...
+    def begin(self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]) -> Begun: ...
 
     @abstractmethod
-    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None: ...
+    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int, in_flight: bool = False) -> None: ...
 
     def generate(self, prompts: Sequence[Prompt], seeds: Sequence[int], sampling: SamplingOptions) -> list[list[Response]]:
         return self.generate_each(prompts, seeds, [sampling])[0]
@@ -159,7 +173,7 @@ class EngineBeside(RolloutEngine):
     def generate_each(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
     ) -> list[list[list[Response]]]:
-        return self.begin(prompts, seeds, samplings)().groups
+        return self.begin(prompts, seeds, samplings).collect().groups
 
     def sync(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         self.take(weights, self.version)

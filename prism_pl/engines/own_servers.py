@@ -60,6 +60,8 @@ class OwnServers:
             # The probability under temperature, which is what the trainer computes.
             *("--logprobs-mode", "processed_logprobs"),
             *("--weight-transfer-config", f'{{"backend": "{transfer}"}}'),
+            # A pause forgets the images on both sides of it one after the other, and questions come meanwhile.
+            *("--mm-processor-cache-gb", "0"),
             # Tokens in, tokens out.
             "--enable-scale-out",
         ]

@@ -2,13 +2,13 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from prism_pl.engines.base import EngineBeside, RolloutEngine, Sampled
+from prism_pl.engines.base import Begun, EngineBeside, RolloutEngine
 from prism_pl.engines.shared_weights import SharedWeights
 from prism_pl.engines.worker import EngineEndedError, Reply, Worker
 from prism_pl.errors import UserError
@@ -90,13 +90,11 @@ class ProcessEngine(EngineBeside):
         self._shared = SharedWeights()
         self._begin()
 
-    def begin(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
-    ) -> Callable[[], Sampled]:
+    def begin(self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]) -> Begun:
         request = self._ask("sample", prompts, seeds, samplings)
-        return lambda: self._result(request)
+        return Begun(lambda: self._result(request))
 
-    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
+    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int, in_flight: bool = False) -> None:
         """Copies the weights; the process takes them after what it was asked before."""
         if self._taken is not None:
             # It may still read the last ones.

@@ -3,7 +3,7 @@
 import base64
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,6 +44,8 @@ class Tokens:
     logp: tuple[float, ...]
     """Log-probability of each id."""
     truncated: bool
+    label: str
+    """Of the oldest weights that sampled it."""
 
 
 class _ModelConfig(BaseModel):
@@ -156,8 +158,9 @@ class ServerClient:
         )
         self._time_limit = time_limit
 
-    async def answer(self, question: Question, label: str) -> list[Tokens]:
-        """The responses, by weights of this label. Raises ServerLostError, or UserError for what no server would answer."""
+    async def answer(self, question: Question, labels: Callable[[], Sequence[str]]) -> list[Tokens]:
+        """The responses. ``labels`` are those of the weights that may have sampled them, oldest first, once they are there.
+        Raises ServerLostError, or UserError for what no server would answer."""
         content = await self.post("/inference/v1/generate", question.body)
         try:
             reply = _Reply.model_validate_json(content)
@@ -168,7 +171,7 @@ class ServerClient:
         choices = sorted(reply.choices, key=lambda choice: choice.index)
         if [choice.index for choice in choices] != list(range(question.group_size)):
             raise ServerLostError(f"has given {len(choices)} responses for {question.group_size}.")
-        return [_tokens(choice, label) for choice in choices]
+        return [_tokens(choice, labels()) for choice in choices]
 
     async def facts(self) -> Facts:
         """Raises ServerLostError, or UserError."""
@@ -211,20 +214,23 @@ class ServerClient:
         raise ServerLostError(f"has answered {path} with {said}")
 
 
-def _tokens(choice: _Choice, label: str) -> Tokens:
+def _tokens(choice: _Choice, labels: Sequence[str]) -> Tokens:
     """Raises ServerLostError for a response that is none, or that other weights have sampled."""
     if choice.finish_reason not in ("stop", "length"):
         raise ServerLostError(f"has given up a response (finish: {choice.finish_reason}).")
-    others = {span.version for span in choice.weight_versions} - {label}
-    if others or not choice.weight_versions:
-        raise ServerLostError(f"has sampled with weights {', '.join(sorted(others)) or 'of no name'}, not with {label}.")
+    versions = {span.version for span in choice.weight_versions}
+    others = versions - set(labels)
+    if others or not versions:
+        known = " or ".join(labels)
+        raise ServerLostError(f"has sampled with weights {', '.join(sorted(others)) or 'of no name'}, not with {known}.")
     content = choice.logprobs.content
     if not choice.token_ids or [token.token_id for token in content] != choice.token_ids:
         raise ServerLostError(
             f"has given a response that is none: {len(choice.token_ids)} tokens and {len(content)} log-probabilities, or "
             f"those of other tokens."
         )
-    return Tokens(tuple(choice.token_ids), tuple(token.logprob for token in content), choice.finish_reason == "length")
+    logp = tuple(token.logprob for token in content)
+    return Tokens(tuple(choice.token_ids), logp, choice.finish_reason == "length", min(versions, key=labels.index))
 
 
 def address(url: str) -> str:

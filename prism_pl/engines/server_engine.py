@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from transformers import AutoTokenizer
 
-from prism_pl.engines.base import EngineBeside, Sampled
+from prism_pl.engines.base import Begun, EngineBeside, Sampled
 from prism_pl.engines.own_servers import OwnServers, check_devices
 from prism_pl.engines.server_client import ServerClient, ServerLostError, Tokens, address, question
 from prism_pl.engines.server_pool import Server, ServerPool
@@ -32,8 +32,6 @@ class _News:
 
     servers: list[tuple[str, str, bool]]
     """Name, address, and whether it is usable."""
-    label: str
-    """Of the weights that must answer."""
     precision: torch.dtype
     error: Exception | None
     """Why it could not go on."""
@@ -43,7 +41,9 @@ class VLLMServerEngine(EngineBeside):
     """Servers of vLLM 0.32, which all ranks ask. The first rank starts them, and sends all of them the weights.
 
     A prompt goes to the server with the fewest open ones. The responses are those of ``VLLMEngine``, whichever gives them.
-    A ``take`` waits for what was asked before: that is the old weights', and what is asked later the new ones'.
+    A ``take`` waits for what was asked before: that is the old weights', and what is asked later the new ones'. With
+    ``in_flight`` it does not: servers pause, forget the keys and values of what they have half sampled, and go on with the
+    new weights.
 
     Args:
         num_servers: how many are started on this machine, and ended with the run.
@@ -57,6 +57,8 @@ class VLLMServerEngine(EngineBeside):
         time_limit: seconds without an answer after which a server counts as lost.
         log_folder: where the output of those that are started here goes; null is a new folder among the temporary ones.
     """
+
+    updates_in_flight = True
 
     def __init__(
         self,
@@ -125,13 +127,15 @@ class VLLMServerEngine(EngineBeside):
         self._placeholder_bias = placeholder_bias(folder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._pool = ServerPool(self.concurrency)
-        self._pool.label = _FRESH
+        self._pool.labels = [_FRESH]
+        self._versions = {_FRESH: 0}
         machines = sorted(set(gather_objects(socket.gethostname())))
         if self.num_servers and len(machines) > 1:
             raise UserError(
                 f"VLLMServerEngine.num_servers: the run is on the machines {', '.join(machines)}, and a server that it "
                 f"starts answers on its own. Start them yourself, and name their urls."
             )
+        self._run = broadcast_object(secrets.token_hex(4))
         length = max_prompt_tokens + sampling.max_new_tokens
         try:
             self._told(lambda: self._start(folder, length, sampling.group_size))
@@ -140,12 +144,9 @@ class VLLMServerEngine(EngineBeside):
             raise
         self.version = 0
 
-    def begin(
-        self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]
-    ) -> Callable[[], Sampled]:
+    def begin(self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]) -> Begun:
         assert self._pool is not None, "the engine was not started"
-        version, size = self.version, len(prompts)
-        future = self._pool.ask(
+        asked = self._pool.ask(
             [
                 question(prompt, seed, sampling, self._placeholder_bias)
                 for sampling in samplings
@@ -154,22 +155,29 @@ class VLLMServerEngine(EngineBeside):
         )
 
         def collect() -> Sampled:
-            answers = future.result()
-            groups = self._decoded(answers.tokens)
-            return Sampled(
-                [groups[first : first + size] for first in range(0, len(groups), size)], version, answers.seconds
-            )
+            groups = self._decoded([question.answer.result() for question in asked])
+            seconds = max(question.end for question in asked) - asked[0].begin
+            size = len(prompts)
+            return Sampled([groups[first : first + size] for first in range(0, len(groups), size)], seconds)
 
-        return collect
+        return Begun(collect, lambda: all(question.answer.done() for question in asked))
 
-    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """All ranks gather the weights, the first one sends them. Before it begins nothing is open on any rank."""
-        assert self._pool is not None, "the engine was not started"
-        self._pool.wait()
-        lost = [server.client.name for server in self._pool.servers if not server.usable]
+    def take(self, weights: Iterable[tuple[str, torch.Tensor]], version: int, in_flight: bool = False) -> None:
+        """All ranks gather the weights, the first one sends them. Without ``in_flight`` no rank has anything open then."""
+        pool, label = self._pool, f"{self._run}-{version}"
+        assert pool is not None, "the engine was not started"
+        if not in_flight:
+            pool.wait()
+        # A server that is lost on the way, or found again, must not be asked before it has the weights.
+        pool.hold()
+        lost = [server.client.name for server in pool.servers if not server.usable]
+        # On all ranks, before the first server goes on with them.
+        self._versions[label] = version
+        pool.labels.append(label)
         lost = [name for names in gather_objects(lost) for name in names]
         iterator = iter(weights)
-        self._told(lambda: self._send(iterator, version, lost), iterator)
+        self._told(lambda: self._send(iterator, label, lost), iterator)
+        pool.release()
         self.version = version
 
     def close(self) -> None:
@@ -196,10 +204,10 @@ class VLLMServerEngine(EngineBeside):
         for _ in weights:
             pass
         servers = [(server.client.name, server.client.url, server.usable) for server in self._pool.servers]
-        news = broadcast_object(_News(servers, self._pool.label, self._precision, error))
+        news = broadcast_object(_News(servers, self._precision, error))
         if news.error is not None:
             raise news.error
-        self._precision, self._pool.label = news.precision, news.label
+        self._precision = news.precision
         if not _is_first():
             known = {server.client.url: server for server in self._pool.servers}
             self._pool.replace([known.get(url) or self._server(name, url) for name, url, _ in news.servers])
@@ -208,7 +216,6 @@ class VLLMServerEngine(EngineBeside):
 
     def _start(self, folder: str, max_model_len: int, group_size: int) -> None:
         assert self._pool is not None
-        self._run = secrets.token_hex(4)
         self._needs = max_model_len, group_size
         if self.num_servers:
             size = self.options.tensor_parallel_size
@@ -227,7 +234,7 @@ class VLLMServerEngine(EngineBeside):
             except ServerLostError as why:
                 self._pool.leave_out(server, why)
 
-    def _send(self, weights: Iterable[tuple[str, torch.Tensor]], version: int, lost: Sequence[str]) -> None:
+    def _send(self, weights: Iterable[tuple[str, torch.Tensor]], label: str, lost: Sequence[str]) -> None:
         assert self._pool is not None
         assert self._sender is not None
         servers = list(self._pool.servers)
@@ -236,9 +243,7 @@ class VLLMServerEngine(EngineBeside):
                 self._sender.disconnect(server)
                 servers[number] = self._revived(number, server)
         self._pool.replace(servers)
-        label = f"{self._run}-{version}"
         self._sender.send(weights, label)
-        self._pool.label = label
 
     def _revived(self, number: int, server: Server) -> Server:
         """The server, usable again if it can be reached; one of this run's own is started again if not."""
@@ -275,7 +280,10 @@ class VLLMServerEngine(EngineBeside):
         texts = iter(
             self._tokenizer.batch_decode([list(item.ids) for group in tokens for item in group], skip_special_tokens=True)
         )
-        return [[Response(item.ids, item.logp, next(texts), item.truncated) for item in group] for group in tokens]
+        return [
+            [Response(item.ids, item.logp, next(texts), item.truncated, self._versions[item.label]) for item in group]
+            for group in tokens
+        ]
 
 
 def _is_first() -> bool:

@@ -33,12 +33,29 @@ class Server:
     """Prompts that it was ever asked about."""
 
 
-@dataclass(frozen=True)
-class Answers:
-    """To all questions, in their order."""
+class Asked:
+    """A question and what becomes of it."""
 
-    tokens: list[list[Tokens]]
-    seconds: float
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.answer: concurrent.futures.Future[list[Tokens]] = concurrent.futures.Future()
+        """Raises NoServerLeftError when the last server is lost, UserError for a mistake in the prompt."""
+        self.begin = time.perf_counter()
+        self.end = self.begin
+        self._lost = 0
+        """Servers, over it."""
+
+    def count_loss(self) -> bool:
+        """Whether there were too many."""
+        self._lost += 1
+        return self._lost == _MOST_SERVERS
+
+    def give(self, answer: list[Tokens]) -> None:
+        self.end = time.perf_counter()
+        self.answer.set_result(answer)
+
+    def fail(self, error: BaseException) -> None:
+        self.answer.set_exception(error)
 
 
 class NoServerLeftError(RuntimeError):
@@ -55,11 +72,14 @@ class ServerPool:
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self.servers: list[Server] = []
-        self.label = ""
-        """Of the weights that must answer."""
+        self.labels: list[str] = []
+        """Of all weights so far. The last ones must answer, or, if there come new ones meanwhile, begin to."""
         self._why: dict[str, str] = {}
         """What became of those that this process has lost, by name."""
-        self._pending: list[concurrent.futures.Future[Answers]] = []
+        self._waiting: deque[Asked] = deque()
+        self._open: dict[asyncio.Task[None], Asked] = {}
+        """What a server is asked now."""
+        self._held = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vLLM servers", daemon=True)
         self._thread.start()
@@ -68,24 +88,35 @@ class ServerPool:
     def usable(self) -> list[Server]:
         return [server for server in self.servers if server.usable]
 
+    @property
+    def label(self) -> str:
+        """Of the newest weights."""
+        return self.labels[-1]
+
     def replace(self, servers: list[Server]) -> None:
-        """By these, while nothing is open."""
+        """By these. Nothing may be open at those that go."""
         kept = {id(server.client) for server in servers}
         for server in self.servers:
             if id(server.client) not in kept:
                 self.run(server.client.close()).result()
         self.servers = servers
 
-    def ask(self, questions: Sequence[Question]) -> "concurrent.futures.Future[Answers]":
-        """Begins to. The future raises NoServerLeftError when the last one is lost, UserError for a mistake in a prompt."""
-        self._pending = [future for future in self._pending if not future.done()]
-        future = asyncio.run_coroutine_threadsafe(self._ask(questions), self._loop)
-        self._pending.append(future)
-        return future
+    def ask(self, questions: Sequence[Question]) -> list[Asked]:
+        """Begins to."""
+        asked = [Asked(question) for question in questions]
+        self._loop.call_soon_threadsafe(self._add, asked)
+        return asked
 
     def wait(self) -> None:
         """Until nothing is open any more."""
-        concurrent.futures.wait(self._pending)
+        self.run(self._emptied()).result()
+
+    def hold(self) -> None:
+        """No server gets a further question until ``release``."""
+        self._loop.call_soon_threadsafe(self._set_held, True)
+
+    def release(self) -> None:
+        self._loop.call_soon_threadsafe(self._set_held, False)
 
     def run(self, coroutine: Coroutine[Any, Any, _Value]) -> "concurrent.futures.Future[_Value]":
         """In the thread that the clients live in."""
@@ -102,8 +133,7 @@ class ServerPool:
         self._why[server.client.name] = str(why)
 
     def close(self) -> None:
-        for future in self._pending:
-            future.cancel()
+        self.run(self._cancel()).result()
         for server in self.servers:
             self.run(server.client.close()).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -119,44 +149,62 @@ class ServerPool:
             f"same command goes on from the newest checkpoint."
         )
 
-    async def _ask(self, questions: Sequence[Question]) -> Answers:
-        begin = time.perf_counter()
-        waiting = deque(range(len(questions)))
-        tokens: list[list[Tokens]] = [[] for _ in questions]
-        lost = [0] * len(questions)
-        running: dict[asyncio.Task[list[Tokens]], tuple[Server, int]] = {}
-        try:
-            while waiting or running:
-                while waiting and (server := self._next(bool(running))):
-                    index = waiting.popleft()
-                    server.open += 1
-                    server.asked += 1
-                    running[asyncio.create_task(server.client.answer(questions[index], self.label))] = server, index
-                if not running:
-                    raise self.none_left()
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    server, index = running.pop(task)
-                    server.open -= 1
-                    try:
-                        tokens[index] = task.result()
-                    except ServerLostError as why:
-                        self.leave_out(server, why)
-                        lost[index] += 1
-                        waiting.appendleft(index)
-                        if lost[index] == _MOST_SERVERS:
-                            source = questions[index].prompt.source
-                            raise self.none_left(f"{source}: {lost[index]} servers were lost over it.") from None
-        finally:
-            for task, (server, _) in running.items():
-                task.cancel()
-                server.open -= 1
-        return Answers(tokens, time.perf_counter() - begin)
+    def _add(self, asked: Sequence[Asked]) -> None:
+        self._waiting.extend(asked)
+        self._dispatch()
 
-    def _next(self, others_run: bool) -> Server | None:
-        """The usable server with the fewest open prompts, if it has room: or anyway, if nothing else would go on. Of equals
-        the one that was asked least, so that single prompts, the log-prob probe's, reach all of them in turn."""
+    def _set_held(self, held: bool) -> None:
+        self._held = held
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Gives servers what they have room for."""
+        while self._waiting and not self._held:
+            server = self._next()
+            if server is None:
+                if not self.usable and not self._open:
+                    self._fail_all(self.none_left())
+                return
+            asked = self._waiting.popleft()
+            server.open += 1
+            server.asked += 1
+            self._open[self._loop.create_task(self._answer(server, asked))] = asked
+
+    async def _answer(self, server: Server, asked: Asked) -> None:
+        newest = len(self.labels) - 1
+        try:
+            asked.give(await server.client.answer(asked.question, lambda: self.labels[newest:]))
+        except ServerLostError as why:
+            self.leave_out(server, why)
+            if asked.count_loss():
+                source = asked.question.prompt.source
+                asked.fail(self.none_left(f"{source}: {_MOST_SERVERS} servers were lost over it."))
+            else:
+                self._waiting.appendleft(asked)
+        except Exception as error:
+            asked.fail(error)
+        finally:
+            server.open -= 1
+            del self._open[asyncio.current_task()]  # type: ignore[arg-type]
+            self._dispatch()
+
+    def _fail_all(self, error: Exception) -> None:
+        while self._waiting:
+            self._waiting.popleft().fail(error)
+
+    async def _emptied(self) -> None:
+        while self._open or self._waiting:
+            await asyncio.wait([*self._open])
+
+    async def _cancel(self) -> None:
+        """Nobody waits for the answers."""
+        self._waiting.clear()
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    def _next(self) -> Server | None:
+        """The usable server with the fewest open questions, if it has room. Of equals the one that was asked least, so that
+        single prompts, the log-prob probe's, reach all of them in turn."""
         server = min(self.usable, key=lambda server: (server.open, server.asked), default=None)
-        if server is not None and others_run and server.open >= self._concurrency:
-            return None
-        return server
+        return server if server is not None and server.open < self._concurrency else None

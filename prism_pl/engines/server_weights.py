@@ -137,6 +137,8 @@ class WeightSender:
         self._pool.run(client.post("/init_weight_transfer_engine", {"init_info": known})).result()
         entered.result()
         self._wires[client.url] = wire
+        # Another run may have been killed before it did.
+        self._pool.run(client.post("/resume")).result()
 
     def disconnect(self, server: Server) -> None:
         wire = self._wires.pop(server.client.url, None)
@@ -144,14 +146,17 @@ class WeightSender:
             wire.close()
 
     def send(self, weights: Iterable[Named], label: str) -> None:
-        """To all that are usable. Those that are lost on the way are left out; the weights are read to their end."""
+        """To all that are usable. Those that are lost on the way are left out; the weights are read to their end.
+
+        A pause also makes a server forget all keys, values and encoded images, which are the old weights': what it has half
+        sampled it reads again before it goes on.
+        """
+        self._each("/pause?mode=keep")
         self._each("/start_weight_update")
         for chunk in chunks(weights):
             self._send(chunk)
         self._each("/finish_weight_update", {"weight_version": label})
-        # They hold values of the old weights: vLLM forgets none of them by itself.
-        for cache in ("prefix", "mm", "encoder"):
-            self._each(f"/reset_{cache}_cache")
+        self._each("/resume")
 
     def close(self) -> None:
         for wire in self._wires.values():

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from prism_pl.engines.base import RolloutEngine, Sampled
+from prism_pl.engines.base import RolloutEngine, Sampled, stamped
 from prism_pl.engines.shared_weights import Place, read
 from prism_pl.environment import variables
 from prism_pl.errors import UserError
@@ -176,7 +176,7 @@ class _Host:
     def sample(self, prompts: Sequence[Prompt], seeds: Sequence[int], samplings: Sequence[SamplingOptions]) -> Sampled:
         begin = time.perf_counter()
         groups = self._engine.generate_each(prompts, seeds, samplings)
-        return Sampled(groups, self._engine.version, time.perf_counter() - begin)
+        return Sampled(stamped(groups, self._engine.version), time.perf_counter() - begin)
 
     def attach(self, blocks: Sequence[torch.Tensor]) -> None:
         """The memory that weights come in."""

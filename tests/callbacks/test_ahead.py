@@ -28,7 +28,8 @@ class BesideEcho(Echo):
         self.events.append((*(own.source for own in prompts), *words[2:]))
         return super().submit(prompts, samplings, *words)
 
-    def take(self, weights: Any, version: int) -> None:
+    def take(self, weights: Any, version: int, in_flight: bool = False) -> None:
+        assert not in_flight
         self.events.append(version)
         super().take(weights, version)
 

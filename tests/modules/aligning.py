@@ -83,7 +83,7 @@ def metrics(folder: Path) -> dict[int, dict[str, Any]]:
     return found
 
 
-_OF_A_RANK = ("margin/", "probe_gap", "image/swap_", "packing/")
+OF_A_RANK = ("margin/", "probe_gap", "image/swap_", "packing/")
 
 
 def assert_same_metrics(one: Path, two: Path) -> None:
@@ -95,7 +95,7 @@ def assert_same_metrics(one: Path, two: Path) -> None:
     expected, found = metrics(one), metrics(two)
     assert sorted(expected) == sorted(found)
     for step, line in expected.items():
-        keys, others = ({k for k in own if not any(part in k for part in _OF_A_RANK)} for own in (line, found[step]))
+        keys, others = ({k for k in own if not any(part in k for part in OF_A_RANK)} for own in (line, found[step]))
         assert keys == others, (two, step)
         for key in keys:
             assert found[step][key] == pytest.approx(line[key], abs=1e-4, rel=1e-4), (two, step, key)

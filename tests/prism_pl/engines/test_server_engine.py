@@ -20,7 +20,7 @@ from prism_pl.errors import UserError
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt, Rollouts
 from prism_pl.vllm_server import ServerOptions
-from tests.prism_pl.engines.agreement import SAMPLING, ids, largest_gap
+from tests.prism_pl.engines.agreement import SAMPLING, ids, largest_gap, trainer_logp
 
 OPTIONS = ServerOptions(dtype="float32", enforce_eager=True, max_num_seqs=64, threads=1)
 GREEDY = replace(SAMPLING, temperature=0.0, group_size=1)
@@ -76,6 +76,38 @@ def test_responses_are_those_of_vllm_in_this_process(
     assert largest_gap(policy, mixed_prompts, later.responses) > 1e-1
     hot = replace(SAMPLING, temperature=0.7)
     assert_alike(server_engine.answer(mixed_prompts, hot, "y"), in_process.answer(mixed_prompts, hot, "y"))
+
+
+def test_new_weights_reach_responses_that_are_half_sampled(
+    server_engine: VLLMServerEngine, mixed_prompts: list[Prompt], policy: Policy, lively_policy: Policy
+) -> None:
+    """Each of their tokens has the probability that the weights of its time give it, after all tokens before it: keys and
+    values of the old weights would give another one."""
+    long = replace(SAMPLING, max_new_tokens=180)
+    server_engine.take(policy.weights(), 3)
+    # Once these have ended, the long ones have begun.
+    short = server_engine.submit(mixed_prompts[:1], [replace(SAMPLING, max_new_tokens=30)], "x")
+    pending = server_engine.submit(mixed_prompts, [long], "x")
+    short.result()
+    assert not pending.is_done
+    server_engine.take(lively_policy.weights(), 4, in_flight=True)
+    assert not pending.is_done
+    later = server_engine.submit(mixed_prompts, [SAMPLING], "x")
+    (both,), (new,) = pending.result(), later.result()
+    assert {response.version for response in both.flat_responses} == {3}
+    assert {response.version for response in new.flat_responses} == {4}
+    assert largest_gap(lively_policy, mixed_prompts, new.responses) < 1e-4
+    old_rows, new_rows = (trainer_logp(own, mixed_prompts, both.responses) for own in (policy, lively_policy))
+    halves = 0
+    for response, old_T, new_T in zip(both.flat_responses, old_rows, new_rows, strict=True):
+        said_T = torch.tensor(response.engine_logp)
+        wrong_T = (said_T - old_T).abs() > 1e-4
+        first = int(wrong_T.int().argmax()) if wrong_T.any() else len(said_T)
+        if 0 < first < len(said_T):
+            halves += 1
+            assert float((said_T[first:] - new_T[first:]).abs().max()) < 1e-4
+    assert halves > len(both.flat_responses) / 2
+    server_engine.take(policy.weights(), 5)
 
 
 def test_a_prompt_that_the_server_reads_differently_is_named(

@@ -23,7 +23,7 @@ SAMPLING = SamplingOptions(max_new_tokens=4, group_size=3, temperature=0.7)
 @contextmanager
 def pool_of(*servers: FaultyServer, concurrency: int = 4, time_limit: float = 20.0) -> Iterator[ServerPool]:
     pool = ServerPool(concurrency)
-    pool.label = LABEL
+    pool.labels = [LABEL]
     with serving(*servers):
         pool.replace(
             [
@@ -40,11 +40,11 @@ def pool_of(*servers: FaultyServer, concurrency: int = 4, time_limit: float = 20
 def ask(pool: ServerPool, count: int) -> None:
     """Every question has the answers that arithmetic gives, in order."""
     questions = [question(prompt(number), 100 * number, SAMPLING, {5: -100.0}) for number in range(count)]
-    answers = pool.ask(questions).result(60)
-    assert [[tokens.ids for tokens in group] for group in answers.tokens] == [
+    answers = [asked.answer.result(60) for asked in pool.ask(questions)]
+    assert [[tokens.ids for tokens in group] for group in answers] == [
         [expected(number, 100 * number, index) for index in range(3)] for number in range(count)
     ]
-    for group in answers.tokens:
+    for group in answers:
         assert [tokens.truncated for tokens in group] == [False, True, True]
         assert all(tokens.logp == tuple(-token / 8 for token in tokens.ids) for tokens in group)
 
