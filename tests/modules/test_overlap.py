@@ -1,5 +1,7 @@
 """Whole fits with rollouts that are sampled ahead: each response is the one that the weights it names give."""
 
+import importlib.util
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,14 +10,17 @@ import lightning as L
 import pytest
 import torch
 
+import callbacks
 from modules import AdversarialAlignModule, RLVRModule
 from modules.align import CadenceOptions
 from prism_pl.algorithms.policy_update import ReuseOptions
 from prism_pl.engines import TransformersEngine
+from prism_pl.runs.files import read_lines
 from prism_pl.types import Rollouts, SamplingOptions
 from tests.faults.kills import timeless
 from tests.modules.fits import finished_updates, fit, logged
 from tests.modules.small_stages import Content, rewarded, write
+from tests.ranks.several_fits import StopError
 
 PROCESS: Content = {
     "class_path": "ProcessEngine",
@@ -46,13 +51,14 @@ class Recorder(L.Callback):
         weights[trainer.global_step] = {name: tensor.clone() for name, tensor in module.policy_weights()}
 
 
-def config(folder: Path, **rollout: Any) -> Path:
-    """RLVR with two updates a batch; every third prompt's group is of no use, and replaced."""
+def config(folder: Path, algorithm: str = "DAPO", max_new_tokens: int = 12, **rollout: Any) -> Path:
+    """RLVR with two updates a batch; every third prompt's group is of no use, and replaced by DAPO."""
     folder.mkdir()
     recorder: Content = {"class_path": "tests.modules.test_overlap.Recorder"}
-    content = rewarded(folder, recorder, {"class_path": "SampleLog"}, dead="int(source.rpartition(':')[2]) % 3 == 0")
+    dead = "int(source.rpartition(':')[2]) % 3 == 0"
+    content = rewarded(folder, recorder, {"class_path": "SampleLog"}, dead=dead, max_new_tokens=max_new_tokens)
     content["trainer"]["callbacks"][0]["init_args"] |= {"probe": {"every": 1}} | rollout
-    content["model"]["init_args"]["algorithm"] = {"class_path": "DAPO"}
+    content["model"]["init_args"]["algorithm"] = {"class_path": algorithm}
     content["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 1e-2
     return write(content, folder / "rlvr.yaml")
 
@@ -88,6 +94,50 @@ def test_responses_are_those_of_the_weights_before_the_last_batch(tmp_path: Path
     ages = [line["rollout/staleness"] for line in logged(tmp_path / "run", "rollout/staleness")]
     assert ages[0] == 0
     assert all(0 < age <= 2 for age in ages[1:])
+
+
+class Failing(callbacks.RunFolder):
+    """Ends the run at its fourth batch."""
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == 6:
+            raise StopError
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
+def test_whichever_groups_are_finished_first(tmp_path: Path) -> None:
+    """From a real server, with new weights amid the responses; the probe finds server and trainer alike at every batch.
+
+    The run is ended and goes on, and learns all the same from each of its prompts once.
+    """
+    server: Content = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "threads": 1}
+    engine = {"class_path": "VLLMServerEngine", "init_args": {"num_servers": 1, "options": server}}
+    file = config(tmp_path / "config", "GRPO", 24, engine=engine, overlap=2, order="finished")
+    options = (*OPTIONS, "--trainer.max_steps=10", "--checkpoint.every_n_train_steps=2")
+    with pytest.raises(StopError):
+        fit(file, tmp_path / "run", *options, run_folder=Failing)
+    fit(file, tmp_path / "run", *options)
+    assert finished_updates(tmp_path / "run") == 10
+    # The second start's. Two batches of overlap are four updates.
+    assert [step for step, _ in batches] == [6, 8]
+    for step, rollouts in batches:
+        assert len(rollouts.prompts) == 4
+        assert all(max(6, step - 4) <= response.version <= step for response in rollouts.flat_responses)
+    ages = [line["rollout/staleness"] for line in logged(tmp_path / "run", "rollout/staleness")]
+    assert len(ages) == 5
+    assert all(0 <= age <= 4 for age in ages)
+    assert max(ages) > 0
+    assert all(0 <= line["rollout/early_groups"] <= 0.5 for line in logged(tmp_path / "run", "rollout/early_groups"))
+    given = config(tmp_path / "given", "GRPO", 1, engine={"class_path": "TransformersEngine"})
+    fit(given, tmp_path / "in-turn", *OPTIONS, "--trainer.max_steps=10")
+    learnt, expected = (sources(tmp_path / name) for name in ("run", "in-turn"))
+    assert learnt == expected
+    assert set(expected.values()) == {4}
+
+
+def sources(run: Path) -> Counter[str]:
+    """How many responses to each prompt were learnt from."""
+    return Counter(line["source"] for line in read_lines(run / "samples.jsonl"))
 
 
 def test_updates_of_the_batches_to_come() -> None:
