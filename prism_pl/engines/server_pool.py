@@ -102,7 +102,7 @@ class ServerPool:
         self.servers = servers
 
     def ask(self, questions: Sequence[Question]) -> list[Asked]:
-        """Begins to."""
+        """Begins to ask them, in their order."""
         asked = [Asked(question) for question in questions]
         self._loop.call_soon_threadsafe(self._add, asked)
         return asked

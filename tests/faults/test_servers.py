@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from prism_pl.engines.server_pool import NoServerLeftError
 from prism_pl.model.policy import Policy
 from prism_pl.types import Prompt, SamplingOptions
 from prism_pl.vllm_server import ServerOptions
-from tests.prism_pl.engines.agreement import ids, largest_gap
+from tests.prism_pl.engines.agreement import ids, largest_gap, trainer_logp
 
 SAMPLING = SamplingOptions(max_new_tokens=100, group_size=16)
 OPTIONS = ServerOptions(dtype="float32", enforce_eager=True, max_num_seqs=64, threads=1)
@@ -67,6 +68,46 @@ def test_one_dies_in_a_batch_and_is_back_with_new_weights(
     (again,) = pending.result()
     assert ids(again.responses) == ids(whole.responses)
     assert {response.version for response in again.flat_responses} == {4}
+    assert largest_gap(lively_policy, mixed_prompts, again.responses) < 1e-4
+    engine.close()
+
+
+@pytest.mark.faults
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
+def test_one_dies_amid_responses_that_new_weights_reach(
+    embedded: Path,
+    mixed_prompts: list[Prompt],
+    policy: Policy,
+    lively_policy: Policy,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    """Its responses begin anew elsewhere or in its next life, with whatever weights are the newest then."""
+    engine = VLLMServerEngine(num_servers=2, options=OPTIONS, restarts=1, log_folder=str(tmp_path))
+    engine.start(EMBEDDED_NAME, 256, SAMPLING)
+    engine.take(policy.weights(), 3)
+    pending = engine.submit(mixed_prompts, [SAMPLING] * 3, "x")
+    kill(engine, 0)
+    assert engine._pool is not None
+    while len(engine._pool.usable) == 2:
+        time.sleep(0.01)
+    assert not pending.is_done
+    engine.take(lively_policy.weights(), 4, in_flight=True)
+    assert caplog.messages[-1] == "vLLM server 0 was started again, and gets the newest weights."
+    assert len(engine._pool.usable) == 2
+    versions = set()
+    for rollouts in pending.result():
+        versions |= {response.version for response in rollouts.flat_responses}
+        for group, prompt in zip(rollouts.responses, rollouts.prompts, strict=True):
+            for response in group:
+                # Wholly of the old weights, wholly of the new ones, or of both one after the other.
+                said_T = torch.tensor(response.engine_logp)
+                old_T, new_T = (trainer_logp(own, [prompt], [[response]])[0] for own in (policy, lively_policy))
+                old, new = ((said_T - own_T).abs() < 1e-4 for own_T in (old_T, new_T))
+                assert bool((old | new).all())
+                assert response.version == (3 if old[0] else 4)
+    assert 4 in versions
+    again = engine.answer(mixed_prompts, SAMPLING, "y")
     assert largest_gap(lively_policy, mixed_prompts, again.responses) < 1e-4
     engine.close()
 
