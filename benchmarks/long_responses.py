@@ -5,7 +5,7 @@
 
 RLVR (GRPO) with one vLLM server on the same machine, trainer and server with one thread each, group_size 8. The policy is
 the embedded model with random weights and one changed row of its head, so that a response ends at each token with a
-probability of 1 / ``--mean-tokens`` on average: few responses are long. The learning rate is 0, so that all sides keep doing
+probability of 1 / ``--mean-tokens`` on average: few responses are long. The learning rate is 0, so all sides keep doing
 the same work. In turn: the server waits for the trainer and is waited for. Ahead: ``overlap: 1``. Finished first:
 ``overlap: 2`` and ``order: finished``. The sides take turns; printed are means over the updates of all rounds but the first
 ones of each, from the end of one to that of the next.

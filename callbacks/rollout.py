@@ -146,7 +146,12 @@ class RolloutCallback(L.Callback):
 
     def teardown(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if self._started:
+            self._started = False
             self.engine.close()
+
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """Lightning leaves out ``teardown`` then, and the process may live on: a notebook's does."""
+        self.teardown(trainer, pl_module, "fit")
 
     def _sample(self, trainer: Any, prompts: list[Prompt]) -> Rollouts:
         """Responses to the prompts; groups that the algorithm cannot use are replaced, up to its cap."""

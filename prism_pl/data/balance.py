@@ -34,7 +34,7 @@ class _Division:
 
 
 def balanced(weights: Sequence[float], num_parts: int, *, equal_counts: bool = False) -> list[list[int]]:
-    """The indices of ``weights`` in ``num_parts`` parts with sums as equal as possible, each part ascending.
+    """The indices of positive ``weights`` in ``num_parts`` parts with sums as equal as possible, each part ascending.
 
     The sums differ by no more than the largest weight. With ``equal_counts`` every part has as many items, by no more than
     the largest weight less the smallest; their number must then be a multiple of ``num_parts``. It is a function of its

@@ -16,6 +16,7 @@ import lightning as L
 import psutil
 import torch
 
+import callbacks
 from prism_pl.engines import TransformersEngine
 from prism_pl.types import Prompt, Response, SamplingOptions
 from tests.command_line import own_environment
@@ -50,16 +51,19 @@ class Break(L.Callback):
         self.what = None
 
 
-def fill(target: str, _: Any) -> None:
-    """Leaves no room on the disk of the file."""
+def fill(target: str, module: Any) -> None:
+    """Leaves no room on the disk of the file, once what is being written in the background is whole."""
+    for callback in module.trainer.callbacks:
+        if isinstance(callback, callbacks.RunFolder) and callback._writer is not None:
+            callback._writer.wait()
     with open(target, "wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))
 
 
-def fill_but(target: str, _: Any) -> None:
+def fill_but(target: str, module: Any) -> None:
     """Leaves 256 KiB there: a few lines, and no checkpoint."""
-    fill(target, _)
+    fill(target, module)
     os.truncate(target, os.path.getsize(target) - 2**18)
 
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from prism_pl.data.balance import balanced, deal
 
-WEIGHTS = st.lists(st.integers(0, 10_000), max_size=40)
+WEIGHTS = st.lists(st.integers(1, 10_000), max_size=40)
+"""A row has at least one token."""
 
 
 def sums(weights: list[int], parts: list[list[int]]) -> list[int]:
