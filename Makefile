@@ -51,7 +51,6 @@ bench: install
 	$(RUN) -m benchmarks.checkpoint_stall
 	$(RUN) -m benchmarks.engines
 	$(RUN) -m benchmarks.overlap
-	$(RUN) -m benchmarks.long_responses
 
 # Needs a GPU, but neither vLLM nor a weight: nine minutes at most. With what is installed already: python -m benchmarks.gpu
 gpu: install
