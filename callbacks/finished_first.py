@@ -71,7 +71,7 @@ class FinishedFirst(RolloutsAhead):
         else:
             self._read(trainer, prompts, self._batch, step)
         self.ask(trainer)
-        groups = self._take(trainer)
+        groups = self._take()
         # From one batch to the next it was never without work.
         self.unseen_seconds = begin - self._complete if self._complete else 0.0
         self._complete = time.perf_counter()
@@ -102,7 +102,7 @@ class FinishedFirst(RolloutsAhead):
             self._state = state
             self._early = {(batch, place) for batch, place in state["early"]}
 
-    def _take(self, trainer: Any) -> list[Rollouts]:
+    def _take(self) -> list[Rollouts]:
         """The groups of this batch."""
         turns = self._next_turns()
         pending = [self._open.pop(turn) for turn in turns]

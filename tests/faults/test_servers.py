@@ -22,6 +22,18 @@ from tests.prism_pl.engines.agreement import ids, largest_gap, trainer_logp
 SAMPLING = SamplingOptions(max_new_tokens=100, group_size=16)
 OPTIONS = ServerOptions(dtype="float32", enforce_eager=True, max_num_seqs=64, threads=1)
 
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed"),
+]
+
+
+def two_servers(folder: Path, restarts: int) -> VLLMServerEngine:
+    """Started; their logs are in the folder."""
+    engine = VLLMServerEngine(num_servers=2, options=OPTIONS, restarts=restarts, log_folder=str(folder))
+    engine.start(EMBEDDED_NAME, 256, SAMPLING)
+    return engine
+
 
 def kill(engine: VLLMServerEngine, number: int) -> None:
     """All processes of a server but its guard."""
@@ -33,8 +45,6 @@ def kill(engine: VLLMServerEngine, number: int) -> None:
         os.kill(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.faults
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
 def test_one_dies_in_a_batch_and_is_back_with_new_weights(
     embedded: Path,
     mixed_prompts: list[Prompt],
@@ -42,8 +52,7 @@ def test_one_dies_in_a_batch_and_is_back_with_new_weights(
     caplog: pytest.LogCaptureFixture,
     tmp_path: Path,
 ) -> None:
-    engine = VLLMServerEngine(num_servers=2, options=OPTIONS, restarts=1, log_folder=str(tmp_path))
-    engine.start(EMBEDDED_NAME, 256, SAMPLING)
+    engine = two_servers(tmp_path, restarts=1)
     engine.take(lively_policy.weights(), 3)
     whole = engine.answer(mixed_prompts, SAMPLING, "x")
     assert engine._pool is not None
@@ -72,8 +81,6 @@ def test_one_dies_in_a_batch_and_is_back_with_new_weights(
     engine.close()
 
 
-@pytest.mark.faults
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
 def test_one_dies_amid_responses_that_new_weights_reach(
     embedded: Path,
     mixed_prompts: list[Prompt],
@@ -83,8 +90,7 @@ def test_one_dies_amid_responses_that_new_weights_reach(
     tmp_path: Path,
 ) -> None:
     """Its responses begin anew elsewhere or in its next life, with whatever weights are the newest then."""
-    engine = VLLMServerEngine(num_servers=2, options=OPTIONS, restarts=1, log_folder=str(tmp_path))
-    engine.start(EMBEDDED_NAME, 256, SAMPLING)
+    engine = two_servers(tmp_path, restarts=1)
     engine.take(policy.weights(), 3)
     pending = engine.submit(mixed_prompts, [SAMPLING] * 3, "x")
     kill(engine, 0)
@@ -112,8 +118,6 @@ def test_one_dies_amid_responses_that_new_weights_reach(
     engine.close()
 
 
-@pytest.mark.faults
-@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
 def test_one_dies_with_half_of_the_weights_and_then_the_other(
     embedded: Path,
     mixed_prompts: list[Prompt],
@@ -122,8 +126,7 @@ def test_one_dies_with_half_of_the_weights_and_then_the_other(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    engine = VLLMServerEngine(num_servers=2, options=OPTIONS, restarts=0, log_folder=str(tmp_path))
-    engine.start(EMBEDDED_NAME, 256, SAMPLING)
+    engine = two_servers(tmp_path, restarts=0)
     assert engine._pool is not None
 
     def killing() -> Iterator[tuple[str, torch.Tensor]]:
