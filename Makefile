@@ -23,11 +23,11 @@ browser-test: install
 
 # Everything on several processes, one after the other: docs/scaling.md.
 ranks: install
-	$(RUN) -m pytest -n 0 -m "ranks or not ranks" tests/ranks tests/modules/test_strategy.py tests/modules/test_engine_life.py tests/modules/test_nonfinite.py
+	$(RUN) -m pytest -n 0 -m "ranks or not ranks" tests/ranks tests/modules tests/prism_pl/engines/test_several.py
 
 # Runs that are killed and broken, each for minutes: docs/reliability.md.
 faults: install
-	$(RUN) -m pytest -n 0 -m "faults or not faults" tests/faults tests/prism_pl/evaluation/test_server_responder.py
+	$(RUN) -m pytest -n 0 -m faults tests
 
 # The pages as a site, in build/site/index.html. A broken link fails. It needs neither torch nor the rest of an installation.
 docs: .venv-docs/installed

@@ -104,6 +104,7 @@ class Failing(callbacks.RunFolder):
             raise StopError
 
 
+@pytest.mark.ranks
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
 def test_whichever_groups_are_finished_first(tmp_path: Path) -> None:
     """From a real server, with new weights amid the responses; the probe finds server and trainer alike at every batch.

@@ -105,6 +105,7 @@ def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: P
     assert len(told[0]) == 2 * 4 * 4
 
 
+@pytest.mark.ranks
 def test_what_is_replayed_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     """Three past prompts for two processes, which one torchrun has started."""
     config = write(scripted(), tmp_path / "align.yaml")

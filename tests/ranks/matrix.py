@@ -17,6 +17,11 @@ DISCRIMINATORS = [
 ]  # fmt: skip
 
 
+STEADY = {"lr": 1e-3, "eps": 0.1}
+"""Of an AdamW that goes along the gradient. Its usual first step is the gradient's sign, which for weights that have hardly
+any is the sign of a rounding."""
+
+
 def rlvr(folder: Path, algorithm: str, policy: Content | None = None, rows: dict[str, str] | None = None) -> Content:
     content = rewarded(folder, max_new_tokens=10)
     content["model"]["init_args"] |= {
@@ -64,7 +69,7 @@ def warmup(folder: Path) -> Content:
     content["data"]["init_args"] |= options
     content["model"]["init_args"] |= {"in_batch_first": 0, "policy": {"path": "embedded/digits"}}
     content["model"]["init_args"]["discriminator"]["init_args"] = {"path": "embedded/digits"}
-    content["model"]["init_args"]["optimizer"]["init_args"]["lr"] = 1e-4
+    content["model"]["init_args"]["optimizer"]["init_args"] |= STEADY
     content["trainer"]["val_check_interval"] = 2
     return content
 

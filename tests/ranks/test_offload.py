@@ -30,7 +30,8 @@ def assert_equal(one: Path, two: Path) -> None:
     assert own == other
 
 
-@pytest.mark.parametrize("name", ["align", pytest.param("others", marks=pytest.mark.ranks)])
+@pytest.mark.ranks
+@pytest.mark.parametrize("name", ["align", "others"])
 def test_nothing_depends_on_where_shards_are(tmp_path: Path, name: str) -> None:
     """Both networks, a reference, a probe's network, clipping, and checkpointed layers whose inputs go to the host."""
     if name == "align":
@@ -49,6 +50,7 @@ def test_nothing_depends_on_where_shards_are(tmp_path: Path, name: str) -> None:
     assert_equal(tmp_path / "align-kept", tmp_path / "align-moved")
 
 
+@pytest.mark.ranks
 def test_a_stopped_run_goes_on_to_the_bit_with_shards_on_the_host_or_not(tmp_path: Path) -> None:
     """The discriminator first learns on the fourth batch: at the checkpoint its optimizer has never stepped."""
     content = align("DenseDiscriminator")

@@ -14,6 +14,7 @@ from tests import launchers
 from tests.modules.aligning import assert_same_metrics, metrics
 from tests.modules.fits import fit
 from tests.modules.scripted import ScriptedEngine
+from tests.ranks.matrix import STEADY
 from tests.responses import respond
 
 ROWS = 12
@@ -51,6 +52,7 @@ def test_all_ranks_sample_and_nothing_is_sampled_twice(tmp_path: Path, embedded:
         telling = {"class_path": "tests.ranks.test_pairs.TellingEngine", "init_args": {"folder": str(tmp_path / name)}}
         content["data"]["init_args"] |= paths | {"engine": telling, "num_heldout": 4, "batch_size": 4}
         content["model"]["init_args"] |= {"in_batch_first": 0}
+        content["model"]["init_args"]["optimizer"]["init_args"] |= STEADY
         content["trainer"] |= {"val_check_interval": 2, "logger": False, "max_steps": 2}
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
         (tmp_path / name).mkdir()

@@ -92,7 +92,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return {f"{model}.{name}": tensor for model, own in found.items() for name, tensor in own.items()}
 
 
-@pytest.mark.parametrize("strategy", [zero(3), pytest.param(zero(2), marks=pytest.mark.ranks)], ids=["3", "2"])
+@pytest.mark.ranks
+@pytest.mark.parametrize("strategy", [zero(3), zero(2)], ids=["3", "2"])
 def test_a_stopped_run_goes_on_to_the_bit_and_its_checkpoint_needs_no_strategy(tmp_path: Path, strategy: Content) -> None:
     check_resuming(tmp_path, strategy)
 

@@ -220,6 +220,7 @@ measure: {{options: {{num_prompts: 8, num_samples: 2, max_new_tokens: 6}}}}
 """
 
 
+@pytest.mark.faults
 def test_a_real_study_is_killed_and_goes_on(tmp_path: Path, embedded: Path) -> None:
     (tmp_path / "small.yaml").write_text(SMALL)
     (tmp_path / "study.yaml").write_text(REAL.format(root=tmp_path))

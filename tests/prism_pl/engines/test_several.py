@@ -16,7 +16,13 @@ from tests.prism_pl.engines.agreement import SAMPLING, ids
 SEEDS = [10, 20, 30, 40, 50]
 
 
-@pytest.mark.parametrize("kind", [TransformersEngine("cpu"), VLLMEngine(dtype="float32", enforce_eager=True)], ids=type)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(TransformersEngine("cpu"), id="TransformersEngine"),
+        pytest.param(VLLMEngine(dtype="float32", enforce_eager=True), id="VLLMEngine", marks=pytest.mark.ranks),
+    ],
+)
 def test_two_engines_answer_as_one(kind: TransformersEngine | VLLMEngine, mixed_prompts: list[Prompt]) -> None:
     """Five prompts: three for the first, two for the second; then one prompt, for which the second has nothing."""
     alone = TransformersEngine("cpu")

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoTokenizer
 
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
-from prism_pl.engines import RolloutEngine, VLLMEngine
+from prism_pl.engines import ProcessEngine, RolloutEngine, VLLMEngine
 from prism_pl.engines.vllm_engine import own_device
 from prism_pl.errors import UserError
 from prism_pl.model.policy import Policy
@@ -43,11 +43,13 @@ def test_each_process_has_its_own_gpu_whoever_started_it(monkeypatch: pytest.Mon
     assert {name: os.environ[name] for name in ("LOCAL_RANK", "RANK") if name in os.environ} == launcher
 
 
-@pytest.fixture(scope="module")
-def vllm_engine(embedded: str) -> Iterator[RolloutEngine]:
+@pytest.fixture(scope="module", params=["here", "in a process of its own"])
+def vllm_engine(embedded: str, request: pytest.FixtureRequest) -> Iterator[RolloutEngine]:
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed")
-    engine = VLLMEngine(dtype="float32", enforce_eager=True)
+    engine: RolloutEngine = VLLMEngine(dtype="float32", enforce_eager=True)
+    if request.param != "here":
+        engine = ProcessEngine(engine, threads=1)
     before, threads = random_states(), torch.get_num_threads()
     engine.start(EMBEDDED_NAME, 256, SAMPLING)
     assert random_states() == before

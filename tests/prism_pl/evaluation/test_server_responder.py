@@ -77,6 +77,7 @@ def whole(line: dict[str, Any]) -> dict[str, Any]:
     return line | {"responses": replies}
 
 
+@pytest.mark.faults
 def test_the_responses_are_those_of_the_engine(tmp_path: Path, configure: Configure) -> None:
     """Greedy and sampled, token for token, with the same figures; and nothing of the server is left."""
     assert run("evaluate", "--config", configure("server", 20, server=COMPUTING)) == 0
