@@ -296,12 +296,14 @@ def in_own_process(file: Path, folder: Path) -> str:
     return said
 
 
+@pytest.mark.faults
 def test_wandb_s_process_is_killed_and_the_run_goes_on(tmp_path: Path, whole: Path) -> None:
     said = in_own_process(config(tmp_path, breaking("kill_wandb"), wandb="offline"), tmp_path / "run")
     assert said.count("W&B has failed (") == 1
     assert_same(whole, tmp_path / "run")
 
 
+@pytest.mark.faults
 def test_wandb_cannot_be_reached_and_the_run_is_logged_offline(
     tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_two_processes_killed_and_resumed_on_two_nodes_give_the_losses_of_one(tm
     assert abs(one[5]["score/teacher_reasoning"] - one[4]["score/teacher_reasoning"]) > 1e-3
 
 
+@pytest.mark.ranks
 def test_a_process_without_any_signal_has_the_metrics_of_one_process(tmp_path: Path, embedded: Path) -> None:
     """In the first batch both groups that teach anything are the first process's: the second is dealt one of them. In the
     second batch only one group does, so one process has no row to train on, and nothing to log of any.

@@ -18,6 +18,7 @@ from tests.modules.small_stages import scripted, write
 LIMIT = 40
 
 
+@pytest.mark.ranks
 def test_a_rank_stopped_in_a_rollout_is_named_with_its_phase(tmp_path: Path) -> None:
     content = scripted(engine={"class_path": "tests.ranks.stopping.StoppedEngine"})
     content["trainer"]["strategy"] = {"class_path": "modules.FSDP2Strategy", "init_args": {"time_limit": LIMIT}}
