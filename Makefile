@@ -21,13 +21,13 @@ browser-test: install
 	@which chromium || which chromium-browser || which google-chrome || { echo "Install Chromium: apt-get install chromium"; exit 1; }
 	$(RUN) -m pytest -n 0 tests/prism_pl/report/test_in_browser.py
 
-# Everything on several processes, one after the other: docs/scaling.md.
+# What `make test` leaves out of the runs on several processes, one after the other: docs/scaling.md.
 ranks: install
-	$(RUN) -m pytest -n 0 -m "ranks or not ranks" tests/ranks tests/modules tests/prism_pl/engines/test_several.py
+	$(RUN) -m pytest -n 0 -m ranks
 
-# Runs that are killed and broken, each for minutes: docs/reliability.md.
+# What it leaves out of those that are killed and broken, each for minutes: docs/reliability.md.
 faults: install
-	$(RUN) -m pytest -n 0 -m faults tests
+	$(RUN) -m pytest -n 0 -m faults
 
 # The pages as a site, in build/site/index.html. A broken link fails. It needs neither torch nor the rest of an installation.
 docs: .venv-docs/installed
@@ -51,6 +51,7 @@ bench: install
 	$(RUN) -m benchmarks.checkpoint_stall
 	$(RUN) -m benchmarks.engines
 	$(RUN) -m benchmarks.overlap
+	$(RUN) -m benchmarks.long_responses
 
 # Needs a GPU, but neither vLLM nor a weight: nine minutes at most. With what is installed already: python -m benchmarks.gpu
 gpu: install

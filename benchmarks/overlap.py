@@ -5,7 +5,8 @@
 
 The demo's alignment and RLVR with TransformersEngine, without evaluation. In turn: one process with one thread, which
 computes either; the same with two threads. Ahead: trainer and engine a process each with one thread, ``overlap: 1``. The
-learning rate is 0, so that all sides keep doing the same work. An update lasts from the end of the one before to its own
+learning rate is 0, so that all sides keep doing the same work; RLVR's reward is one that differs within any group, whatever
+the model, so that all groups are learnt from. An update lasts from the end of the one before to its own
 end; printed are medians over all rounds, in which the sides take turns, without the first two updates of each.
 """
 
@@ -51,6 +52,8 @@ def config(stage: str, model: str, prompts: int | None, rollout: dict[str, Any],
     if "discriminator" in options:
         # Built from the policy.
         del options["discriminator"]["init_args"]["path"]
+    if "rewards" in options:
+        options["rewards"] = [{"class_path": "benchmarks.long_responses.EvenLength"}]
     # One update a batch, as the clock counts batches.
     options["reuse"] = {}
     if prompts is not None:
