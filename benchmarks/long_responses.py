@@ -19,20 +19,17 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from benchmarks.whole_stages import WARM_UP
+from benchmarks.whole_stages import EVEN_LENGTH, WARM_UP
 from prism_pl.embedded import EMBEDDED_NAME
 from prism_pl.engines.own_servers import OwnServers
 from prism_pl.hub import policy_folder
 from prism_pl.model.policy import Policy
-from prism_pl.rewards.base import Reward
 from prism_pl.runs.files import read_lines
 from prism_pl.vllm_server import ServerOptions
 
@@ -46,17 +43,6 @@ LOGGED = ("response/tokens", "response/truncated", "policy/trained_responses", "
 _PROMPT_TOKENS = 64
 _SECONDS = 900
 """After which a run counts as one that hangs."""
-
-
-@dataclass
-class EvenLength(Reward):
-    """One for a text of an even number of characters: half of any group, so that there is something to learn from."""
-
-    weight: float = 1.0
-    name: str = "even_length"
-
-    def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
-        return float(len(response) % 2 == 0)
 
 
 @torch.no_grad()
@@ -92,8 +78,7 @@ def config(policy: Path, url: str, rollout: dict[str, Any], options: argparse.Na
     content["trainer"] |= {"callbacks": [own, clock], "logger": False, "enable_progress_bar": False, "accelerator": "cpu"}
     content["trainer"]["log_every_n_steps"] = 1
     stage = content["model"]["init_args"]
-    rewards = [{"class_path": "benchmarks.long_responses.EvenLength"}]
-    stage |= {"policy": {"path": str(policy)}, "reuse": {}, "rewards": rewards}
+    stage |= {"policy": {"path": str(policy)}, "reuse": {}, "rewards": [EVEN_LENGTH]}
     stage["optimizer"]["init_args"]["lr"] = 0.0
     content["data"]["init_args"]["batch_size"] = options.prompts
     (folder / "stage.yaml").write_text(yaml.safe_dump(content))

@@ -6,8 +6,8 @@
 The demo's alignment and RLVR with TransformersEngine, without evaluation. In turn: one process with one thread, which
 computes either; the same with two threads. Ahead: trainer and engine a process each with one thread, ``overlap: 1``. The
 learning rate is 0, so that all sides keep doing the same work; RLVR's reward is one that differs within any group, whatever
-the model, so that all groups are learnt from. An update lasts from the end of the one before to its own
-end; printed are medians over all rounds, in which the sides take turns, without the first two updates of each.
+the model, so that all groups are learnt from. An update lasts from the end of the one before to its own end; printed are
+medians over all rounds, in which the sides take turns, without the first two updates of each.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.whole_stages import SFT_MODEL, WARM_UP
+from benchmarks.whole_stages import EVEN_LENGTH, SFT_MODEL, WARM_UP
 
 _ENGINE: dict[str, Any] = {"class_path": "TransformersEngine", "init_args": {"device": "cpu"}}
 SIDES: dict[str, tuple[int, dict[str, Any]]] = {
@@ -53,7 +53,7 @@ def config(stage: str, model: str, prompts: int | None, rollout: dict[str, Any],
         # Built from the policy.
         del options["discriminator"]["init_args"]["path"]
     if "rewards" in options:
-        options["rewards"] = [{"class_path": "benchmarks.long_responses.EvenLength"}]
+        options["rewards"] = [EVEN_LENGTH]
     # One update a batch, as the clock counts batches.
     options["reuse"] = {}
     if prompts is not None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,14 @@ from transformers import AutoConfig, AutoProcessor, Qwen3VLForConditionalGenerat
 from benchmarks.measure import measured
 from benchmarks.synthetic import SIZES
 from prism_pl.embedded import EMBEDDED_NAME, embedded_folder
+from prism_pl.rewards.base import Reward
 from prism_pl.runs.files import read_lines
 
 WARM_UP = 2
 PROMPTS, RESPONSES, MAX_NEW_TOKENS = 32, 8, 96
 SFT_MODEL = Path("runs/demo/sft/model")
+EVEN_LENGTH = {"class_path": "benchmarks.whole_stages.EvenLength"}
+"""``EvenLength`` as a configuration names it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,17 @@ def model_folder(case: Case, scratch: Path) -> Path:
     Qwen3VLForConditionalGeneration(config).save_pretrained(scratch / "model")
     AutoProcessor.from_pretrained(start).save_pretrained(scratch / "model")
     return scratch / "model"
+
+
+@dataclass
+class EvenLength(Reward):
+    """One for a text of an even number of characters: half of any group, so that there is something to learn from."""
+
+    weight: float = 1.0
+    name: str = "even_length"
+
+    def __call__(self, response: str, answer: str, options: Sequence[str] = (), question: str = "") -> float:
+        return float(len(response) % 2 == 0)
 
 
 class StepClock(L.Callback):

@@ -26,6 +26,13 @@ PROCESS: Content = {
     "class_path": "ProcessEngine",
     "init_args": {"engine": {"class_path": "TransformersEngine", "init_args": {"device": "cpu"}}, "threads": 1},
 }
+SERVER: Content = {
+    "class_path": "VLLMServerEngine",
+    "init_args": {
+        "num_servers": 1,
+        "options": {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "threads": 1},
+    },
+}
 OPTIONS = ("--data.batch_size=4", "--trainer.accelerator=cpu")
 batches: list[tuple[int, Rollouts]] = []
 """Of each batch the updates before it, and what was learnt from."""
@@ -111,9 +118,7 @@ def test_whichever_groups_are_finished_first(tmp_path: Path) -> None:
 
     The run is ended and goes on, and learns all the same from each of its prompts once.
     """
-    server: Content = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "threads": 1}
-    engine = {"class_path": "VLLMServerEngine", "init_args": {"num_servers": 1, "options": server}}
-    file = config(tmp_path / "config", "GRPO", 24, engine=engine, overlap=2, order="finished")
+    file = config(tmp_path / "config", "GRPO", 24, engine=SERVER, overlap=2, order="finished")
     options = (*OPTIONS, "--trainer.max_steps=10", "--checkpoint.every_n_train_steps=2")
     with pytest.raises(StopError):
         fit(file, tmp_path / "run", *options, run_folder=Failing)

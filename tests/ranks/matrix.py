@@ -15,8 +15,6 @@ ALGORITHMS = ["GRPO", "DAPO", "GSPO", "DrGRPO", "RLOO", "ReinforcePlusPlus", "CI
 DISCRIMINATORS = [
     "DedicatedExpertsDiscriminator", "SharedMixtureDiscriminator", "DenseDiscriminator", "TextOnlyDiscriminator",
 ]  # fmt: skip
-
-
 STEADY = {"lr": 1e-3, "eps": 0.1}
 """Of an AdamW that goes along the gradient. Its usual first step is the gradient's sign, which for weights that have hardly
 any is the sign of a rounding."""

@@ -7,7 +7,7 @@ import pytest
 
 from tests import launchers
 from tests.modules.fits import finished_updates, fit, logged
-from tests.modules.test_overlap import PROCESS, sources
+from tests.modules.test_overlap import PROCESS, SERVER, sources
 from tests.ranks.matrix import align, rlvr, write_cases
 from tests.ranks.test_matrix import compare_with_one, start_on_two
 
@@ -30,8 +30,6 @@ def test_losses_and_weights_are_those_of_one_process(tmp_path: Path) -> None:
 def test_whichever_groups_are_finished_first(tmp_path: Path) -> None:
     """The ranks learn from each prompt as often as one process does that waits for each batch, and none is too old."""
     cases = {"rlvr": rlvr(tmp_path, "GRPO"), "align": align("DenseDiscriminator"), "dapo": rlvr(tmp_path, "DAPO")}
-    server = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 64, "threads": 1}
-    engine = {"class_path": "VLLMServerEngine", "init_args": {"num_servers": 1, "options": server}}
     steps = f"--trainer.max_steps={UPDATES}"
     for content in cases.values():
         content["trainer"]["callbacks"][0]["init_args"] |= {"engine": {"class_path": "TransformersEngine"}}
@@ -41,7 +39,7 @@ def test_whichever_groups_are_finished_first(tmp_path: Path) -> None:
     for name in cases:
         fit(tmp_path / f"{name}.yaml", tmp_path / "in-turn" / name, steps)
     for content in cases.values():
-        content["trainer"]["callbacks"][0]["init_args"] |= {"engine": engine, "overlap": 2, "order": "finished"}
+        content["trainer"]["callbacks"][0]["init_args"] |= {"engine": SERVER, "overlap": 2, "order": "finished"}
     write_cases(cases, tmp_path)
     start_on_two(cases, tmp_path, (*launchers.SHARDED, steps)).finish()
     for name in cases:
